@@ -1,0 +1,7 @@
+"""The command line: thin commands that parse, call the library and show."""
+
+from __future__ import annotations
+
+from georank_cli.main import main
+
+__all__ = ["main"]

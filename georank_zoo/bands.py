@@ -1,0 +1,201 @@
+"""The list of Sentinel-2 bands, and everything that is done by band name.
+
+No other module of the project writes a band's position as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from georank_zoo.errors import UsageError, unknown_name
+
+Unit = Literal["reflectance", "dn"]
+UNITS: tuple[Unit, ...] = ("reflectance", "dn")
+
+# Sentinel-2 quantification value: reflectance = DN / 10000.
+DN_PER_REFLECTANCE = 10_000.0
+
+# A uint16 DN is a reflectance of 6.55 at most, so a larger "reflectance" is a DN.
+MAX_REFLECTANCE = 6.5536
+
+
+@dataclass(frozen=True)
+class Band:
+    """One Sentinel-2 MSI band (source: Sentinel-2 User Handbook, ESA).
+
+    Attributes:
+        name: Canonical name, two digits (`B02`, `B8A`).
+        common_name: What it measures.
+        wavelength_nm: Central wavelength in nanometres.
+        native_m: Native pixel size in metres.
+    """
+
+    name: str
+    common_name: str
+    wavelength_nm: int
+    native_m: int
+
+
+ALL_BANDS: tuple[Band, ...] = (
+    Band("B01", "coastal aerosol", 443, 60),
+    Band("B02", "blue", 490, 10),
+    Band("B03", "green", 560, 10),
+    Band("B04", "red", 665, 10),
+    Band("B05", "red edge 1", 705, 20),
+    Band("B06", "red edge 2", 740, 20),
+    Band("B07", "red edge 3", 783, 20),
+    Band("B08", "near infrared", 842, 10),
+    Band("B8A", "narrow near infrared", 865, 20),
+    Band("B09", "water vapour", 945, 60),
+    Band("B10", "cirrus", 1375, 60),
+    Band("B11", "short-wave infrared 1", 1610, 20),
+    Band("B12", "short-wave infrared 2", 2190, 20),
+)
+BY_NAME: dict[str, Band] = {band.name: band for band in ALL_BANDS}
+
+# B10 (cirrus) does not exist in Level-2A, so no model of the zoo takes it.
+S2_12: tuple[str, ...] = tuple(band.name for band in ALL_BANDS if band.name != "B10")
+S2_13: tuple[str, ...] = tuple(BY_NAME)
+SETS: dict[str, tuple[str, ...]] = {
+    "s2-13": S2_13,
+    "s2-12": S2_12,
+    "s2-10": tuple(b.name for b in ALL_BANDS if b.native_m <= 20),
+    "rgb": ("B04", "B03", "B02"),
+    "rgbn": ("B04", "B03", "B02", "B08"),
+}
+
+
+
+def canonical(name: str) -> str:
+    """The canonical form of a band name: `b2`, `B2` and `B02` are one band.
+
+    Raises:
+        UsageError: If there is no such band.
+    """
+    text = name.strip().upper()
+    digits = text.removeprefix("B")
+    candidate = f"B{digits.zfill(2)}" if digits.isdigit() else text
+    if candidate not in BY_NAME:
+        raise unknown_name("band", name, BY_NAME)
+    return candidate
+
+
+def resolve(spec: str | Sequence[str]) -> tuple[str, ...]:
+    """Band names from a set's name (`s2-12`), a comma list (`B02,B03`) or a list of names.
+
+    Raises:
+        UsageError: If a name is unknown or stands twice, or the list is empty.
+    """
+    if isinstance(spec, str):
+        if spec.lower() in SETS:
+            return SETS[spec.lower()]
+        if "," not in spec and not spec.strip().upper().startswith("B"):
+            raise unknown_name("band set", spec, (*SETS, *BY_NAME))
+        spec = spec.split(",")
+    names = tuple(canonical(name) for name in spec)
+    if not names:
+        raise UsageError(f"No band given. Choose from: {', '.join(BY_NAME)}.")
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UsageError(f"Band given twice: {', '.join(doubled)}.")
+    return names
+
+
+def missing(available: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The wanted bands that are not available, in the wanted order."""
+    return tuple(name for name in wanted if name not in available)
+
+
+def indices(available: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Channel positions of the wanted bands.
+
+    Raises:
+        UsageError: If a wanted band is not available.
+    """
+    lacking = missing(available, wanted)
+    if lacking:
+        raise UsageError(
+            f"Missing band(s) {', '.join(lacking)}: the data has {', '.join(available)}."
+        )
+    return [list(available).index(name) for name in wanted]
+
+
+def fill_missing(
+    images: torch.Tensor, source: Sequence[str], target: Sequence[str]
+) -> torch.Tensor:
+    """Reorders standardised images to the target bands; bands that are lacking become zero.
+
+    Zero is a band's mean after standardising, and feeding it equals cutting the band's slice
+    out of the first convolution.
+
+    Args:
+        images: Standardised images (B, len(source), H, W).
+        source: Bands of `images`, in channel order.
+        target: Bands wanted, in channel order; bands of `source` outside it are dropped.
+
+    Returns:
+        Images (B, len(target), H, W); `images` itself where nothing changes.
+    """
+    if tuple(source) == tuple(target):
+        return images
+    present = [name for name in target if name in source]
+    picked = images[:, indices(source, present)]
+    if len(present) == len(target):
+        return picked
+    filled = images.new_zeros((images.shape[0], len(target), *images.shape[2:]))
+    filled[:, indices(target, present)] = picked
+    return filled
+
+
+def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
+    """Refuses a value range that contradicts its declared unit.
+
+    Args:
+        low: Smallest value.
+        high: Largest value.
+        unit: Declared unit.
+        where: What holds the values, for the message.
+
+    Raises:
+        UsageError: If the unit is unknown, a value is not finite, or the range cannot be.
+    """
+    if unit not in UNITS:
+        raise unknown_name("unit", unit, UNITS)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UsageError(f"{where} holds NaN or infinite values.")
+    if unit == "reflectance" and high > MAX_REFLECTANCE:
+        raise UsageError(
+            f"{where} reaches {high:g}, which no reflectance does (valid: up to "
+            f"{MAX_REFLECTANCE:g}). It looks like digital numbers: say unit 'dn'."
+        )
+    if unit == "dn" and 0 < high <= MAX_REFLECTANCE:
+        raise UsageError(
+            f"{where} reaches only {high:g}, far too little for digital numbers "
+            "(typical: 100-10000). It looks like reflectance: say unit 'reflectance'."
+        )
+
+
+def to_reflectance(images: torch.Tensor, unit: Unit) -> torch.Tensor:
+    """Float32 reflectance from images in `unit`, any shape; integer DN of any type.
+
+    DN must have had the +1000 offset of processing baseline >= 04.00 removed.
+    """
+    if images.dtype == torch.uint16:
+        # CUDA has few uint16 kernels; int16 bits widened and masked are the same numbers.
+        images = images.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
+    images = images.to(torch.float32)
+    return images / DN_PER_REFLECTANCE if unit == "dn" else images
+
+
+def standardize(
+    reflectance: torch.Tensor, mean: torch.Tensor | Sequence[float], std: torch.Tensor | Sequence[float]
+) -> torch.Tensor:
+    """(x - mean) / std per band, x and result (B, C, H, W), mean and std (C,) in reflectance."""
+    mean = torch.as_tensor(mean, dtype=reflectance.dtype, device=reflectance.device)
+    std = torch.as_tensor(std, dtype=reflectance.dtype, device=reflectance.device)
+    return (reflectance - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)

@@ -1,0 +1,1 @@
+"""Patch stores: preparing, reading and describing them."""

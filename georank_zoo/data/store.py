@@ -1,0 +1,353 @@
+"""The patch store: what training and evaluation read.
+
+A store is a folder of safetensors shards and one `store.json`. Patches lie in the shards as
+uint16 digital numbers and are read by memory map, without decoding. While it is being prepared
+it is called `<name>.partial`; a folder without that suffix is complete.
+
+A shard holds `patches` (n, bands, size, size) uint16, `latlon` (n, 2) float64 degrees, `place`,
+`time` (Unix seconds) and `label` (n,) int64, and in its header, under the one key `georank`, a
+JSON document (see `ShardHeader`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from georank_zoo import bands as s2
+from georank_zoo.errors import StoreError
+from georank_zoo.geo import check_latlon
+
+FORMAT = "georank-store/1"
+MANIFEST = "store.json"
+NO_LABEL = -1
+NO_TIME = int(np.datetime64("NaT", "s").astype(np.int64))
+# Read in one go a shard stays below the memory of a small machine, and copies well.
+SHARD_BYTES = 128 * 2**20
+
+_COLUMNS = ("latlon", "place", "time", "label")
+
+
+@dataclass(frozen=True)
+class BandStatistics:
+    """Statistics of one band over all pixels of a store, in reflectance."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A source item that was left out, and why."""
+
+    item: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a store."""
+
+    file: str
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `store.json` says of a store.
+
+    Attributes:
+        reader: Name of the reader that prepared it.
+        spec: The reader's options, as given.
+        bands: Bands in channel order.
+        size: Patch side in pixels.
+        count: Number of patches.
+        places: Number of distinct places.
+        statistics: Per band, in reflectance.
+        class_names: Names of the labels 0, 1, ...; empty without labels.
+        level: Product level of the pixels, `L1C` or `L2A` (or `unknown`).
+        source: Where the data comes from.
+        licence: Licence of the data.
+        skipped: Items left out.
+        shards: The files, in order.
+        hash: Identifies the content: SHA-256 over the shards' hashes.
+    """
+
+    reader: str
+    spec: dict[str, Any]
+    bands: tuple[str, ...]
+    size: int
+    count: int
+    places: int
+    statistics: dict[str, BandStatistics]
+    class_names: tuple[str, ...]
+    level: str
+    source: str
+    licence: str
+    skipped: tuple[Skipped, ...]
+    shards: tuple[Shard, ...]
+    hash: str
+    format: str = FORMAT
+
+    def to_json(self) -> str:
+        """The manifest as the text of `store.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: Path) -> Manifest:
+        """Reads `store.json`.
+
+        Raises:
+            StoreError: If it is not the manifest of a store of this format.
+        """
+        try:
+            raw = json.loads(text)
+            if raw["format"] != FORMAT:
+                raise StoreError(
+                    f"{where}: format {raw['format']!r}, but this version reads {FORMAT!r}. "
+                    "Prepare the store again."
+                )
+            raw["bands"] = tuple(raw["bands"])
+            raw["class_names"] = tuple(raw["class_names"])
+            raw["statistics"] = {b: BandStatistics(**s) for b, s in raw["statistics"].items()}
+            raw["skipped"] = tuple(Skipped(**s) for s in raw["skipped"])
+            raw["shards"] = tuple(Shard(**s) for s in raw["shards"])
+            return cls(**raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{where} is damaged ({error}). Prepare the store again.") from error
+
+
+@dataclass
+class ShardHeader:
+    """The JSON document in a shard's header.
+
+    Attributes:
+        first_item: Index of the first source item that this shard covers.
+        next_item: Index after the last one; the next shard starts there.
+        keys: One name per patch: the source file and, where it was cut, the window.
+        skipped: Items of the range that were left out.
+        pixels, sums, squares, mins, maxs: Moments of the digital numbers per band.
+    """
+
+    format: str
+    bands: tuple[str, ...]
+    first_item: int
+    next_item: int
+    next_place: int
+    keys: list[str]
+    skipped: list[Skipped]
+    pixels: int = 0
+    sums: list[int] = field(default_factory=list)
+    squares: list[int] = field(default_factory=list)
+    mins: list[int] = field(default_factory=list)
+    maxs: list[int] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, text: str) -> ShardHeader:
+        raw = json.loads(text)
+        raw["bands"] = tuple(raw["bands"])
+        raw["skipped"] = [Skipped(**s) for s in raw["skipped"]]
+        return cls(**raw)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Memory-maps a safetensors file.
+
+    `safetensors.safe_open` copies what it returns to numpy; training must read single patches
+    of a file without touching the rest.
+
+    Returns:
+        Read-only arrays by name, and the header's metadata.
+
+    Raises:
+        StoreError: If the file is truncated or is no safetensors file.
+    """
+    dtypes = {"U16": np.uint16, "F64": np.float64, "I64": np.int64}
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size - 8:
+                raise ValueError("its header is cut off")
+            header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__", {})
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name, entry in header.items():
+            start, end = (8 + length + offset for offset in entry["data_offsets"])
+            dtype = np.dtype(dtypes[entry["dtype"]])
+            if end > size or end - start != dtype.itemsize * int(np.prod(entry["shape"])):
+                raise ValueError(f"tensor {name!r} is cut off")
+            arrays[name] = np.memmap(path, dtype, "r", start, tuple(entry["shape"]))
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing. Prepare the store again.") from error
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise StoreError(f"{path} is damaged: {error}. Prepare the store again.") from error
+    return arrays, metadata
+
+
+class PatchStore:
+    """A prepared data set of Sentinel-2 patches, read by memory map.
+
+    Attributes:
+        path: The folder.
+        manifest: What `store.json` says.
+        latlon: Patch centres (N, 2), WGS84 degrees, float64.
+        place: Place of each patch (N,); patches of one place differ in date.
+        time: Acquisition time (N,), Unix seconds or `NO_TIME`.
+        label: Class (N,) or `NO_LABEL`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Opens a store.
+
+        Raises:
+            StoreError: If there is no complete, undamaged store.
+        """
+        self.path = Path(path)
+        manifest = self.path / MANIFEST
+        if not manifest.is_file():
+            partial = self.path.with_name(self.path.name + ".partial")
+            state = (
+                f"its preparation has not finished ({partial}): run `georank data prepare` again"
+                if partial.is_dir()
+                else "prepare one with `georank data prepare`"
+            )
+            raise StoreError(f"No store at {self.path}: {state}.")
+        self.manifest = Manifest.from_json(manifest.read_text(encoding="utf-8"), where=manifest)
+        shards = [map_safetensors(self.path / shard.file) for shard in self.manifest.shards]
+        self._patches = [arrays["patches"] for arrays, _ in shards]
+        self._headers = [metadata["georank"] for _, metadata in shards]
+        self._starts = np.cumsum([0, *(len(patches) for patches in self._patches)])
+        if int(self._starts[-1]) != self.manifest.count:
+            raise StoreError(
+                f"{self.path} holds {self._starts[-1]} patches, but {MANIFEST} says "
+                f"{self.manifest.count}. Prepare the store again."
+            )
+        columns = {
+            name: np.concatenate([np.asarray(arrays[name]) for arrays, _ in shards])
+            for name in _COLUMNS
+        }
+        self.latlon: npt.NDArray[np.float64] = columns["latlon"]
+        self.place: npt.NDArray[np.int64] = columns["place"]
+        self.time: npt.NDArray[np.int64] = columns["time"]
+        self.label: npt.NDArray[np.int64] = columns["label"]
+        check_latlon(torch.from_numpy(self.latlon), where=f"Store {self.path}")
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands in channel order."""
+        return self.manifest.bands
+
+    @property
+    def size(self) -> int:
+        """Patch side in pixels."""
+        return self.manifest.size
+
+    @property
+    def hash(self) -> str:
+        """Identifies the content."""
+        return self.manifest.hash
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the labels 0, 1, ...; empty without labels."""
+        return self.manifest.class_names
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the pixels in bytes."""
+        return sum(patches.nbytes for patches in self._patches)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """The source of each patch: file and, where it was cut, window."""
+        return [key for text in self._headers for key in ShardHeader.from_json(text).keys]
+
+    def mean_std(self, bands: Sequence[str]) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of the bands over all pixels, in reflectance."""
+        self.require_bands(bands)
+        chosen = [self.manifest.statistics[name] for name in bands]
+        constant = [name for name, s in zip(bands, chosen, strict=True) if s.std == 0]
+        if constant:
+            raise StoreError(
+                f"{self.path}: band(s) {', '.join(constant)} have one value everywhere and "
+                "cannot be standardised. Leave them out of the recipe's bands."
+            )
+        return [s.mean for s in chosen], [s.std for s in chosen]
+
+    def require_bands(self, bands: Sequence[str]) -> None:
+        """Checks that the store has the bands.
+
+        Raises:
+            StoreError: Names the bands that are lacking.
+        """
+        lacking = s2.missing(self.bands, bands)
+        if lacking:
+            raise StoreError(
+                f"Store {self.path} lacks band(s) {', '.join(lacking)}; it has "
+                f"{', '.join(self.bands)}. Choose bands that it has (`data.bands`) or prepare "
+                "a store with them."
+            )
+
+    def read(
+        self, indices: npt.NDArray[np.integer[Any]], bands: Sequence[str] | None = None
+    ) -> npt.NDArray[np.uint16]:
+        """Reads patches.
+
+        Args:
+            indices: Positions (n,) in the store, any order.
+            bands: Bands wanted, in channel order; all of the store's by default.
+
+        Returns:
+            Digital numbers (n, bands, size, size); reflectance is DN / 10000.
+        """
+        wanted = self.bands if bands is None else tuple(bands)
+        channels = None if wanted == self.bands else s2.indices(self.bands, wanted)
+        out = np.empty((len(indices), len(wanted), self.size, self.size), np.uint16)
+        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(shard_of):
+            rows = np.flatnonzero(shard_of == shard)
+            local = np.asarray(indices)[rows] - self._starts[shard]
+            for row, source in zip(rows, local, strict=True):
+                patch = self._patches[shard][source]
+                out[row] = patch if channels is None else patch[channels]
+        return out
+
+    def chunks(
+        self, size: int, bands: Sequence[str] | None = None
+    ) -> Iterator[tuple[slice, npt.NDArray[np.uint16]]]:
+        """All patches in order, `size` at a time, each with its slice of positions."""
+        for start in range(0, len(self), size):
+            part = slice(start, min(start + size, len(self)))
+            yield part, self.read(np.arange(part.start, part.stop), bands)
+
+    def verify(self) -> list[str]:
+        """Compares each shard with its recorded SHA-256; returns a sentence per damaged one."""
+        return [
+            f"{shard.file} does not match its recorded SHA-256"
+            for shard in self.manifest.shards
+            if sha256_of(self.path / shard.file) != shard.sha256
+        ]

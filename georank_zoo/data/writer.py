@@ -1,0 +1,280 @@
+"""Writes a patch store, shard by shard, so that a killed preparation can go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from georank_zoo import bands as s2
+from georank_zoo.data.store import (
+    FORMAT,
+    MANIFEST,
+    NO_LABEL,
+    NO_TIME,
+    SHARD_BYTES,
+    BandStatistics,
+    Manifest,
+    PatchStore,
+    Shard,
+    ShardHeader,
+    Skipped,
+    map_safetensors,
+    sha256_of,
+)
+from georank_zoo.errors import StoreError, UsageError
+
+_SPEC = "spec.json"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch on its way into a store.
+
+    Attributes:
+        pixels: Digital numbers (bands, size, size), uint16, offset of baseline 04.00 removed.
+        lat: Latitude of the centre, WGS84 degrees.
+        lon: Longitude of the centre.
+        key: The source file, relative to the source folder, and the window if it was cut.
+        place: Name of the place within the item; patches that share it differ in date.
+        time: Acquisition time as Unix seconds.
+        label: Class.
+    """
+
+    pixels: npt.NDArray[np.uint16]
+    lat: float
+    lon: float
+    key: str
+    place: str
+    time: int = NO_TIME
+    label: int = NO_LABEL
+
+
+class StoreWriter:
+    """Collects patches into shards under `<path>.partial`; `finish` renames it to `path`.
+
+    A source is a numbered list of items (a file, a scene, a place), of which each gives any
+    number of patches. A shard covers a run of whole items and is written beside and renamed, so
+    after a kill the writer opened on the same path and spec continues at `next_item`.
+
+    Args:
+        path: Folder of the store to be.
+        bands: Bands in channel order.
+        size: Patch side in pixels.
+        spec: All that decides what the items are and what they give (JSON values). A partial
+            store of another spec is refused.
+        overwrite: Replace a complete store, or a partial one of another spec.
+        shard_bytes: Pixels of a shard, roughly.
+
+    Raises:
+        UsageError: If the store exists, or a partial one of another spec does.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        bands: Sequence[str],
+        size: int,
+        spec: dict[str, Any],
+        overwrite: bool = False,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> None:
+        self.path = Path(path)
+        self.bands = s2.resolve(bands)
+        self.size = size
+        self.spec = spec
+        self.shard_bytes = shard_bytes
+        self.overwrite = overwrite
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        if self.path.exists() and not overwrite:
+            raise UsageError(f"{self.path} exists. Say --overwrite to replace it.")
+        self._open_partial()
+        self._shards: list[tuple[Shard, ShardHeader]] = self._finished_shards()
+        last = self._shards[-1][1] if self._shards else None
+        self.next_item = last.next_item if last else 0
+        self._next_place = last.next_place if last else 0
+        self._reset()
+
+    def _open_partial(self) -> None:
+        text = json.dumps(
+            {"format": FORMAT, "bands": self.bands, "size": self.size, **self.spec},
+            indent=2, sort_keys=True,
+        )  # fmt: skip
+        spec = self._partial / _SPEC
+        if self._partial.exists() and (not spec.is_file() or spec.read_text() != text):
+            if spec.is_file() and not self.overwrite:
+                raise UsageError(
+                    f"{self._partial} was begun with other settings or another source. "
+                    "Repeat them to go on with it, or say --overwrite to begin again."
+                )
+            shutil.rmtree(self._partial)
+        self._partial.mkdir(parents=True, exist_ok=True)
+        spec.write_text(text)
+
+    def _finished_shards(self) -> list[tuple[Shard, ShardHeader]]:
+        shards = []
+        for path in sorted(self._partial.glob("shard-*.safetensors")):
+            arrays, metadata = map_safetensors(path)
+            header = ShardHeader.from_json(metadata["georank"])
+            shards.append((Shard(path.name, len(arrays["patches"]), sha256_of(path)), header))
+        return shards
+
+    def _reset(self) -> None:
+        self._first_item = self.next_item
+        self._patches: list[Patch] = []
+        self._places: list[int] = []
+        self._skipped: list[Skipped] = []
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Items left out so far, those of finished shards too."""
+        return [s for _, header in self._shards for s in header.skipped] + self._skipped
+
+    @property
+    def count(self) -> int:
+        """Patches taken so far."""
+        return sum(shard.count for shard, _ in self._shards) + len(self._patches)
+
+    def add(self, patches: Sequence[Patch]) -> None:
+        """Takes all the patches of the next item."""
+        places: dict[str, int] = {}
+        for patch in patches:
+            expected = (len(self.bands), self.size, self.size)
+            if patch.pixels.shape != expected or patch.pixels.dtype != np.uint16:
+                raise ValueError(
+                    f"{patch.key}: {patch.pixels.shape} {patch.pixels.dtype}, not {expected} uint16"
+                )
+            places.setdefault(patch.place, self._next_place + len(places))
+            self._patches.append(patch)
+            self._places.append(places[patch.place])
+        self._next_place += len(places)
+        self._advance()
+
+    def skip(self, item: str, reason: str) -> None:
+        """Leaves out the next item."""
+        self._skipped.append(Skipped(item, reason))
+        self._advance()
+
+    def _advance(self) -> None:
+        self.next_item += 1
+        if sum(patch.pixels.nbytes for patch in self._patches[-1:]) * len(self._patches) >= (
+            self.shard_bytes
+        ):
+            self._flush()
+
+    def _flush(self) -> None:
+        pixels = np.stack([patch.pixels for patch in self._patches]) if self._patches else (
+            np.zeros((0, len(self.bands), self.size, self.size), np.uint16)
+        )  # fmt: skip
+        arrays = {
+            "patches": pixels,
+            "latlon": np.array([(p.lat, p.lon) for p in self._patches], np.float64).reshape(-1, 2),
+            "place": np.array(self._places, np.int64),
+            "time": np.array([p.time for p in self._patches], np.int64),
+            "label": np.array([p.label for p in self._patches], np.int64),
+        }
+        header = ShardHeader(
+            format=FORMAT,
+            bands=self.bands,
+            first_item=self._first_item,
+            next_item=self.next_item,
+            next_place=self._next_place,
+            keys=[patch.key for patch in self._patches],
+            skipped=self._skipped,
+            **_moments(pixels),
+        )
+        name = f"shard-{len(self._shards):05d}.safetensors"
+        beside = self._partial / f"{name}.tmp"
+        # One metadata key: with more, safetensors' bytes differ from process to process.
+        save_file(arrays, beside, metadata={"georank": json.dumps(dataclasses.asdict(header))})
+        os.replace(beside, self._partial / name)
+        shard = Shard(name, len(pixels), sha256_of(self._partial / name))
+        self._shards.append((shard, header))
+        self._reset()
+
+    def finish(
+        self,
+        *,
+        reader: str,
+        class_names: Sequence[str] = (),
+        level: str = "unknown",
+        source: str = "",
+        licence: str = "unknown",
+    ) -> PatchStore:
+        """Writes the manifest, gives the store its final name, and opens it.
+
+        Raises:
+            StoreError: If there is no patch.
+        """
+        if self._first_item != self.next_item:
+            self._flush()
+        shards = [shard for shard, _ in self._shards]
+        count = sum(shard.count for shard in shards)
+        if count == 0:
+            raise StoreError(f"No patch to store in {self.path}: every item was left out.")
+        content = hashlib.sha256("".join(s.sha256 for s in shards).encode()).hexdigest()
+        manifest = Manifest(
+            reader=reader,
+            spec=self.spec,
+            bands=self.bands,
+            size=self.size,
+            count=count,
+            places=self._next_place,
+            statistics=_statistics(self.bands, [header for _, header in self._shards]),
+            class_names=tuple(class_names),
+            level=level,
+            source=source,
+            licence=licence,
+            skipped=tuple(self.skipped),
+            shards=tuple(shards),
+            hash=content,
+        )
+        (self._partial / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        (self._partial / _SPEC).unlink()
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self._partial.rename(self.path)
+        return PatchStore(self.path)
+
+
+def _moments(pixels: npt.NDArray[np.uint16]) -> dict[str, Any]:
+    """Exact integer moments per band, so that shards add up without rounding."""
+    empty = len(pixels) == 0
+    flat = [pixels[:, band].reshape(-1) for band in range(pixels.shape[1])]
+    return {
+        "pixels": flat[0].size,
+        "sums": [int(x.sum(dtype=np.uint64)) for x in flat],
+        "squares": [int((x.astype(np.uint64) ** 2).sum()) for x in flat],
+        "mins": [65535 if empty else int(x.min()) for x in flat],
+        "maxs": [0 if empty else int(x.max()) for x in flat],
+    }
+
+
+def _statistics(
+    bands: Sequence[str], headers: Sequence[ShardHeader]
+) -> dict[str, BandStatistics]:
+    pixels = sum(header.pixels for header in headers)
+    statistics = {}
+    for band, name in enumerate(bands):
+        mean = sum(header.sums[band] for header in headers) / pixels
+        # Exact in integers: n * sum(x^2) - sum(x)^2.
+        total = sum(header.sums[band] for header in headers)
+        variance = (pixels * sum(h.squares[band] for h in headers) - total**2) / pixels**2
+        statistics[name] = BandStatistics(
+            mean=mean / s2.DN_PER_REFLECTANCE,
+            std=float(np.sqrt(variance)) / s2.DN_PER_REFLECTANCE,
+            min=min(header.mins[band] for header in headers) / s2.DN_PER_REFLECTANCE,
+            max=max(header.maxs[band] for header in headers) / s2.DN_PER_REFLECTANCE,
+        )
+    return statistics

@@ -1,0 +1,61 @@
+"""Positions on the globe: checks and great-circle distances."""
+
+from __future__ import annotations
+
+import torch
+
+from georank_zoo.errors import UsageError
+
+EARTH_RADIUS_KM = 6371.0088  # mean radius (IUGG), as in the published implementation
+
+
+def check_latlon(latlon: torch.Tensor, *, where: str = "latlon") -> None:
+    """Refuses positions that are not WGS84 latitude and longitude in degrees.
+
+    Args:
+        latlon: Positions (N, 2): latitude in [-90, 90], longitude in [-180, 180].
+        where: What holds them, for the message.
+
+    Raises:
+        UsageError: On a wrong shape, NaN or a value out of range; says when latitude and
+            longitude look swapped.
+    """
+    if latlon.ndim != 2 or latlon.shape[1] != 2:
+        raise UsageError(f"{where} must have shape (N, 2), not {tuple(latlon.shape)}.")
+    lat, lon = latlon[:, 0], latlon[:, 1]
+    # Written so that NaN is invalid too.
+    invalid = ~((lat.abs() <= 90) & (lon.abs() <= 180))
+    if not bool(invalid.any()):
+        return
+    row = int(invalid.nonzero()[0, 0])
+    swapped = bool((lon.abs() <= 90).all() & (lat.abs() <= 180).all())
+    hint = " Latitude and longitude look swapped." if swapped else ""
+    raise UsageError(
+        f"{where}: {int(invalid.sum())} of {len(latlon)} positions are invalid; the first is "
+        f"row {row}: lat {float(lat[row]):g}, lon {float(lon[row]):g}. Latitude must lie in "
+        f"[-90, 90] and longitude in [-180, 180] degrees.{hint}"
+    )
+
+
+def great_circle_km(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Great-circle distances between two sets of positions (haversine).
+
+    Args:
+        a: Positions (N, 2) as latitude, longitude in degrees.
+        b: Positions (M, 2).
+
+    Returns:
+        Distances (N, M) in km, in float64 where the device has it: float32 confuses places
+        that are closer than a few hundred metres.
+    """
+    dtype = torch.float32 if a.device.type == "mps" else torch.float64
+    a, b = torch.deg2rad(a.to(dtype)), torch.deg2rad(b.to(dtype))
+    half = (a[:, None, :] - b[None, :, :]).mul_(0.5).sin_().square_()
+    haversine = half[..., 0] + torch.cos(a[:, None, 0]) * torch.cos(b[None, :, 0]) * half[..., 1]
+    return 2 * EARTH_RADIUS_KM * torch.asin(haversine.clamp_(0, 1).sqrt_())
+
+
+def unit_vectors(latlon: torch.Tensor) -> torch.Tensor:
+    """Points on the unit sphere (N, 3) in float64 from positions (N, 2) in degrees."""
+    lat, lon = torch.deg2rad(latlon.double()).unbind(1)
+    return torch.stack((lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()), dim=1)
