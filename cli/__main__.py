@@ -1,5 +1,5 @@
 """`python -m georank_cli`, the form that `accelerate launch -m` takes."""
 
-from georank_cli.main import main
+from .main import main
 
 main()

@@ -12,12 +12,12 @@ import click
 
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("georank_cli.demo:demo", "Generate a small world, pretrain, export and evaluate."),
-    "data": ("georank_cli.data:data", "Prepare, show and verify patch stores."),
-    "train": ("georank_cli.train:train", "Pretrain a model from a recipe."),
-    "eval": ("georank_cli.eval:evaluate", "Evaluate a model beside the floors."),
-    "export": ("georank_cli.export:export", "Write a trained model as a folder timm loads."),
-    "recipes": ("georank_cli.recipes:recipes", "List, show and check recipes."),
+    "demo": (".demo:demo", "Generate a small world, pretrain, export and evaluate."),
+    "data": (".data:data", "Prepare, show and verify patch stores."),
+    "train": (".train:train", "Pretrain a model from a recipe."),
+    "eval": (".eval:evaluate", "Evaluate a model beside the floors."),
+    "export": (".export:export", "Write a trained model as a folder timm loads."),
+    "recipes": (".recipes:recipes", "List, show and check recipes."),
 }
 
 
@@ -33,14 +33,13 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, name = COMMANDS[cmd_name][0].split(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        command: click.Command = getattr(importlib.import_module(module, __package__), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
-
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from georank_zoo.errors import GeorankError, UsageError
+    from georank_zoo.errors import GeorankError
 
     try:
         result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
@@ -89,7 +88,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         click.echo(f"Error: {_sentence(error)}", err=True)
-        return 2 if isinstance(error, UsageError) else 1
+        return error.exit_code if isinstance(error, GeorankError) else 1
 
 
 def _sentence(error: BaseException) -> str:

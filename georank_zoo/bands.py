@@ -70,7 +70,6 @@ SETS: dict[str, tuple[str, ...]] = {
 }
 
 
-
 def canonical(name: str) -> str:
     """The canonical form of a band name: `b2`, `B2` and `B02` are one band.
 
@@ -193,7 +192,9 @@ def to_reflectance(images: torch.Tensor, unit: Unit) -> torch.Tensor:
 
 
 def standardize(
-    reflectance: torch.Tensor, mean: torch.Tensor | Sequence[float], std: torch.Tensor | Sequence[float]
+    reflectance: torch.Tensor,
+    mean: torch.Tensor | Sequence[float],
+    std: torch.Tensor | Sequence[float],
 ) -> torch.Tensor:
     """(x - mean) / std per band, x and result (B, C, H, W), mean and std (C,) in reflectance."""
     mean = torch.as_tensor(mean, dtype=reflectance.dtype, device=reflectance.device)

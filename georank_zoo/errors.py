@@ -7,11 +7,21 @@ from collections.abc import Iterable
 
 
 class GeorankError(Exception):
-    """Something failed for a reason that the message explains; exit code 1."""
+    """Something failed for a reason that the message explains."""
+
+    exit_code = 1
 
 
 class UsageError(GeorankError, ValueError):
-    """The caller asked for something that cannot be: wrong name, value or file; exit code 2."""
+    """The caller asked for something that cannot be: wrong name, value or file."""
+
+    exit_code = 2
+
+
+class Interrupted(GeorankError):
+    """The user stopped the work; the message says how to go on with it."""
+
+    exit_code = 130
 
 
 class RecipeError(UsageError):

@@ -158,6 +158,7 @@ class ShardHeader:
 
     @classmethod
     def from_json(cls, text: str) -> ShardHeader:
+        """Reads the document."""
         raw = json.loads(text)
         raw["bands"] = tuple(raw["bands"])
         raw["skipped"] = [Skipped(**s) for s in raw["skipped"]]
@@ -255,6 +256,10 @@ class PatchStore:
 
     def __len__(self) -> int:
         return self.manifest.count
+
+    def __reduce__(self) -> tuple[type[PatchStore], tuple[Path]]:
+        # A pickled memory map is a copy of its file; a worker process opens the store again.
+        return PatchStore, (self.path,)
 
     @property
     def bands(self) -> tuple[str, ...]:

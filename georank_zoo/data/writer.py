@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from georank_zoo.data.store import (
 from georank_zoo.errors import StoreError, UsageError
 
 _SPEC = "spec.json"
+PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,22 @@ class Patch:
     place: str
     time: int = NO_TIME
     label: int = NO_LABEL
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuses a name at which no store can be written.
+
+    Raises:
+        UsageError: If the store exists, or anything that is no store does: replacing deletes,
+            and a slip of the hand must not cost a folder of another kind.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    for folder, mark in ((path, MANIFEST), (partial, _SPEC)):
+        ours = folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
+        if folder.exists() and not ours:
+            raise UsageError(f"{folder} is in the way and is no store. Choose another name.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists. Say --overwrite to replace it.")
 
 
 class StoreWriter:
@@ -96,9 +112,8 @@ class StoreWriter:
         self.spec = spec
         self.shard_bytes = shard_bytes
         self.overwrite = overwrite
-        self._partial = self.path.with_name(self.path.name + ".partial")
-        if self.path.exists() and not overwrite:
-            raise UsageError(f"{self.path} exists. Say --overwrite to replace it.")
+        self.partial = self.path.with_name(self.path.name + PARTIAL)
+        require_free(self.path, overwrite=overwrite)
         self._open_partial()
         self._shards: list[tuple[Shard, ShardHeader]] = self._finished_shards()
         last = self._shards[-1][1] if self._shards else None
@@ -111,20 +126,24 @@ class StoreWriter:
             {"format": FORMAT, "bands": self.bands, "size": self.size, **self.spec},
             indent=2, sort_keys=True,
         )  # fmt: skip
-        spec = self._partial / _SPEC
-        if self._partial.exists() and (not spec.is_file() or spec.read_text() != text):
+        spec = self.partial / _SPEC
+        if self.partial.exists() and (not spec.is_file() or spec.read_text() != text):
             if spec.is_file() and not self.overwrite:
                 raise UsageError(
-                    f"{self._partial} was begun with other settings or another source. "
+                    f"{self.partial} was begun with other settings or another source. "
                     "Repeat them to go on with it, or say --overwrite to begin again."
                 )
-            shutil.rmtree(self._partial)
-        self._partial.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self.partial)
+        self.partial.mkdir(parents=True, exist_ok=True)
         spec.write_text(text)
+        for path in self.partial.iterdir():
+            # What a kill caught half written; it must not travel into the finished store.
+            if path != spec and not path.match("shard-*.safetensors"):
+                path.unlink()
 
     def _finished_shards(self) -> list[tuple[Shard, ShardHeader]]:
         shards = []
-        for path in sorted(self._partial.glob("shard-*.safetensors")):
+        for path in sorted(self.partial.glob("shard-*.safetensors")):
             arrays, metadata = map_safetensors(path)
             header = ShardHeader.from_json(metadata["georank"])
             shards.append((Shard(path.name, len(arrays["patches"]), sha256_of(path)), header))
@@ -146,8 +165,8 @@ class StoreWriter:
         """Patches taken so far."""
         return sum(shard.count for shard, _ in self._shards) + len(self._patches)
 
-    def add(self, patches: Sequence[Patch]) -> None:
-        """Takes all the patches of the next item."""
+    def add(self, patches: Sequence[Patch], left_out: Sequence[Skipped] = ()) -> None:
+        """Takes all the patches of the next item, and what of it was left out."""
         places: dict[str, int] = {}
         for patch in patches:
             expected = (len(self.bands), self.size, self.size)
@@ -159,12 +178,16 @@ class StoreWriter:
             self._patches.append(patch)
             self._places.append(places[patch.place])
         self._next_place += len(places)
+        self._skipped += left_out
         self._advance()
 
-    def skip(self, item: str, reason: str) -> None:
-        """Leaves out the next item."""
-        self._skipped.append(Skipped(item, reason))
-        self._advance()
+    def skip(self, left_out: Sequence[Skipped]) -> None:
+        """Leaves out the next item, all of whose parts are named."""
+        self.add((), left_out)
+
+    def discard(self) -> None:
+        """Deletes what has been written."""
+        shutil.rmtree(self.partial)
 
     def _advance(self) -> None:
         self.next_item += 1
@@ -177,7 +200,7 @@ class StoreWriter:
         pixels = np.stack([patch.pixels for patch in self._patches]) if self._patches else (
             np.zeros((0, len(self.bands), self.size, self.size), np.uint16)
         )  # fmt: skip
-        arrays = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "patches": pixels,
             "latlon": np.array([(p.lat, p.lon) for p in self._patches], np.float64).reshape(-1, 2),
             "place": np.array(self._places, np.int64),
@@ -195,11 +218,11 @@ class StoreWriter:
             **_moments(pixels),
         )
         name = f"shard-{len(self._shards):05d}.safetensors"
-        beside = self._partial / f"{name}.tmp"
+        beside = self.partial / f"{name}.tmp"
         # One metadata key: with more, safetensors' bytes differ from process to process.
         save_file(arrays, beside, metadata={"georank": json.dumps(dataclasses.asdict(header))})
-        os.replace(beside, self._partial / name)
-        shard = Shard(name, len(pixels), sha256_of(self._partial / name))
+        beside.replace(self.partial / name)
+        shard = Shard(name, len(pixels), sha256_of(self.partial / name))
         self._shards.append((shard, header))
         self._reset()
 
@@ -240,11 +263,12 @@ class StoreWriter:
             shards=tuple(shards),
             hash=content,
         )
-        (self._partial / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        (self._partial / _SPEC).unlink()
+        (self.partial / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if self.path.exists():
             shutil.rmtree(self.path)
-        self._partial.rename(self.path)
+        # The spec goes last: a kill just before leaves a partial store that is still one.
+        self.partial.rename(self.path)
+        (self.path / _SPEC).unlink()
         return PatchStore(self.path)
 
 
@@ -261,9 +285,7 @@ def _moments(pixels: npt.NDArray[np.uint16]) -> dict[str, Any]:
     }
 
 
-def _statistics(
-    bands: Sequence[str], headers: Sequence[ShardHeader]
-) -> dict[str, BandStatistics]:
+def _statistics(bands: Sequence[str], headers: Sequence[ShardHeader]) -> dict[str, BandStatistics]:
     pixels = sum(header.pixels for header in headers)
     statistics = {}
     for band, name in enumerate(bands):

@@ -1,0 +1,198 @@
+"""`georank data`: prepare, show and verify patch stores."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from georank_zoo.data.readers import READERS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from georank_zoo.data.prepare import Report
+
+_SHOWN = 10  # skipped items that the summary lists one by one
+_READERS_HELP = "\n".join(
+    f"  {name:10} {entry.summary}\n{'':13}takes {' '.join(f'--{o}' for o in entry.options)}"
+    for name, entry in READERS.items()
+)
+
+
+@click.group()
+def data() -> None:
+    """Prepare, show and verify patch stores."""
+
+
+@data.command(
+    help="Prepare the store that training reads from a folder of source files.\n\n"
+    "Repeat the command after an interruption: it goes on where it stopped.\n\n"
+    f"\b\nREADER is one of, with the options that it takes:\n{_READERS_HELP}"
+)
+@click.argument("reader", metavar="READER")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Store to write.")
+@click.option("--size", type=click.IntRange(8, 2048), metavar="PIXELS",
+              help="Patch side; larger rasters are cut.")  # fmt: skip
+@click.option("--bands", metavar="NAMES",
+              help="Bands to take, such as s2-12 or B02,B03,B04. For a folder whose files do not "
+              "name their bands: the files' bands in file order.")  # fmt: skip
+@click.option("--labels", metavar="parent|FILE",
+              help="Labels from the parent folders' names, a CSV (filename,label[,lat,lon]) or a "
+              "GeoJSON file.")  # fmt: skip
+@click.option("--unit", metavar="dn|reflectance", help="Unit of the pixels [default: dn].")
+@click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
+              help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
+@click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of a synthetic world.")
+@click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,
+              metavar="SHARE", help="Give up when more of the source is bad.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+def prepare(
+    reader: str, source: Path, out: Path, max_bad: float, overwrite: bool, **options: Any
+) -> None:
+    """Parses, prepares and shows the report; the help is above."""
+    from georank_zoo.data.prepare import prepare as prepare_store
+    from georank_zoo.data.readers import check_options, open_reader
+    from georank_zoo.data.writer import require_free
+
+    from .progress import Bar
+
+    # Before a long listing: what cannot end well need not begin.
+    check_options(reader, options)
+    require_free(out, overwrite=overwrite)
+    with Bar(f"Listing {source}") as bar:
+        opened = open_reader(reader, source, on_progress=bar.update, **options)
+    with Bar(f"Preparing {out}") as bar:
+        report = prepare_store(
+            opened, out, max_bad=max_bad, overwrite=overwrite,
+            on_progress=lambda done, total, patches: bar.update(done, total, f"{patches} patches"),
+        )  # fmt: skip
+    _show_report(report, out)
+
+
+def _show_report(report: Report, out: Path) -> None:
+    from georank_zoo.data.describe import by_kind
+
+    store, skipped = report.store, report.skipped
+    gone_on = f", going on at item {report.resumed_at}" if report.resumed_at else ""
+    click.echo(
+        f"{len(store)} patches of {store.size} px and {len(store.bands)} bands from "
+        f"{store.manifest.places} places, {store.nbytes / 2**20:.0f} MiB, in "
+        f"{report.seconds:.1f} s{gone_on}."
+    )
+    if store.class_names:
+        labelled = int((store.label >= 0).sum())
+        click.echo(f"{labelled} patches are labelled with {len(store.class_names)} classes.")
+    if skipped:
+        click.echo(f"Left out: {len(skipped)}; {report.bad} of {report.units} sources are bad.")
+        for kind, count in by_kind([entry.reason for entry in skipped]).items():
+            click.echo(f"  {count:6}  {kind}")
+        click.echo("The first of them:" if len(skipped) > _SHOWN else "They are:")
+        for entry in skipped[:_SHOWN]:
+            click.echo(f"  {entry.item}: {entry.reason}")
+    click.echo(f"Store: {out}  (hash {store.hash[:12]})")
+    use = (
+        "eval MODEL --task eurosat" if store.manifest.reader == "eurosat" else "train moco_georank"
+    )
+    click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")
+
+
+@data.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def info(store: Path, as_json: bool) -> None:
+    """Show what a store holds."""
+    from georank_zoo.data.describe import describe
+    from georank_zoo.data.store import PatchStore
+
+    facts = describe(PatchStore(store))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    _show_facts(console, facts)
+    _show_bands(console, facts["bands"])
+    if facts["classes"]:
+        _show_classes(console, facts)
+    for kind, count in facts["skipped_by_kind"].items():
+        console.print(f"Left out: {count} {kind}", markup=False)
+
+
+def _show_facts(console: Console, facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, title=f"Store {facts['path']}", title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    per_place, extent = facts["acquisitions_per_place"], facts["extent"]
+    dates = f"{facts['first_date']} to {facts['last_date']}" if facts["first_date"] else "none"
+    if facts["first_date"] and facts["without_date"]:
+        dates += f" ({facts['without_date']} patches without)"
+    rows = {
+        "Patches": f"{facts['patches']} of {facts['size']} px, {facts['bytes'] / 2**20:.0f} MiB",
+        "Places": f"{facts['places']}, {per_place['mean']:.2f} acquisitions each "
+        f"(min {per_place['min']}, max {per_place['max']})",
+        "Latitude": f"{extent['south']:.4f} to {extent['north']:.4f}",
+        "Longitude": f"{extent['west']:.4f} to {extent['east']:.4f}",
+        "Dates": dates,
+        "Level": facts["level"],
+        "Reader": facts["reader"],
+        "Source": facts["source"],
+        "Licence": facts["licence"],
+        "Hash": facts["hash"],
+        "Left out": str(len(facts["skipped"])),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _show_bands(console: Console, bands: dict[str, dict[str, float]]) -> None:
+    from rich.table import Table
+
+    from georank_zoo.bands import BY_NAME
+
+    table = Table("Band", "Measures", title="Reflectance", title_justify="left")
+    for heading in ("Mean", "Std", "Min", "Max"):
+        table.add_column(heading, justify="right")
+    for name, statistics in bands.items():
+        numbers = (f"{statistics[key]:.4f}" for key in ("mean", "std", "min", "max"))
+        table.add_row(name, BY_NAME[name].common_name, *numbers)
+    console.print(table)
+
+
+def _show_classes(console: Console, facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("Label", "Class", title="Classes", title_justify="left")
+    table.add_column("Patches", justify="right")
+    for label, (name, count) in enumerate(facts["classes"].items()):
+        table.add_row(str(label), name, str(count))
+    if facts["unlabelled"]:
+        table.add_row("", "unlabelled", str(facts["unlabelled"]))
+    console.print(table)
+
+
+@data.command()
+@click.argument("store", type=click.Path(path_type=Path))
+def verify(store: Path) -> None:
+    """Compare every shard of a store with its recorded SHA-256."""
+    from georank_zoo.data.store import PatchStore
+    from georank_zoo.errors import StoreError
+
+    opened = PatchStore(store)
+    damaged = opened.verify()
+    if damaged:
+        raise StoreError(
+            f"{store} is damaged: {'; '.join(damaged)}. Prepare it again with --overwrite."
+        )
+    click.echo(
+        f"{store}: {len(opened.manifest.shards)} shard(s) are intact, {len(opened)} patches."
+    )

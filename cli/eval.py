@@ -1,0 +1,151 @@
+"""`georank eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from georank_zoo.eval.tasks import TASKS
+
+if TYPE_CHECKING:
+    from georank_zoo.eval.results import Row
+    from georank_zoo.eval.splits import Split
+
+
+@click.command("eval")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--task", "task_name", required=True, type=click.Choice(list(TASKS)),
+              help="What the labels are.")  # fmt: skip
+@click.option("--data", "store_path", required=True, type=click.Path(path_type=Path),
+              help="Labelled store.")  # fmt: skip
+@click.option("--protocol", type=click.Choice(["knn"]), default="knn", show_default=True,
+              help="How frozen features are scored.")  # fmt: skip
+@click.option("--size", "sizes", multiple=True, type=click.IntRange(8, 2048), metavar="PIXELS",
+              help="Image size; repeatable [default: each model's own].")  # fmt: skip
+@click.option("--k", multiple=True, type=click.IntRange(min=1), default=(10,), show_default=True,
+              help="Neighbours that vote; repeatable.")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), default=0.9,
+              show_default=True, help="Of the neighbours' weights.")  # fmt: skip
+@click.option("--split", "split_name", type=click.Choice(["loo", "random"]),
+              help="Leave one place out, or 80/20 by place [default: the task's].")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the random split, the random floor and the bootstrap.")  # fmt: skip
+@click.option("--results", "results_path", type=click.Path(path_type=Path, dir_okay=False),
+              help="CSV file to append the numbers to.")  # fmt: skip
+@click.option("--floors/--no-floors", default=True, show_default=True,
+              help="Evaluate image statistics and a random network beside.")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps",
+              help="Where to run.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True,
+              help="Patches per batch.")  # fmt: skip
+def evaluate(
+    models: tuple[str, ...],
+    task_name: str,
+    store_path: Path,
+    protocol: str,
+    sizes: tuple[int, ...],
+    k: tuple[int, ...],
+    temperature: float,
+    split_name: str | None,
+    seed: int,
+    results_path: Path | None,
+    floors: bool,
+    device: str,
+    batch_size: int,
+) -> None:
+    """Evaluate one or more models beside the floors.
+
+    MODEL is an export folder, a run folder, or a model on the Hugging Face Hub
+    (org/name[@revision]).
+    """
+    from georank_zoo.data.store import PatchStore
+    from georank_zoo.eval import results, run
+    from georank_zoo.eval.splits import make_split
+    from georank_zoo.eval.tasks import class_names, get_task
+    from georank_zoo.features import pick_device
+    from georank_zoo.zoo import create_model
+
+    from .progress import Bar
+
+    # The cheap checks come first, the weights last.
+    chosen_device = pick_device(device)
+    if results_path is not None:
+        results.check(results_path)
+    task, store = get_task(task_name), PatchStore(store_path)
+    split = make_split(store, split_name or task.split, seed=seed)
+    sizes, k = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(k))
+    run.check([], store, task, split, protocol=protocol, k=k, temperature=temperature)
+    encoders = [create_model(source) for source in dict.fromkeys(models)]
+    run.check(encoders, store, task, split, protocol=protocol, k=k, temperature=temperature)
+
+    with Bar(f"Evaluating {task.name}") as bar:
+        rows = run.evaluate(
+            encoders,
+            store,
+            task,
+            split,
+            protocol=protocol,
+            sizes=sizes,
+            k=k,
+            temperature=temperature,
+            seed=seed,
+            floors=floors,
+            batch_size=batch_size,
+            device=chosen_device,
+            on_progress=lambda what, done, total: bar.update(done, total, what),
+        )
+    show(rows, task.title, split, class_names(task, store))
+    if results_path is not None:
+        results.append(results_path, rows)
+        click.echo(f"Added {len(rows)} rows to {results_path}.")
+
+
+def show(rows: Sequence[Row], title: str, split: Split, names: tuple[str, ...]) -> None:
+    """Shows the results as a table, with what one must know to read it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from georank_zoo.eval.run import SMALL_TEST_SET
+
+    first = rows[0]
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    table = Table("model", "px", "k", title=title, title_justify="left")
+    for metric in metrics:
+        table.add_column(f"{metric.replace('_', ' ')} %", justify="right", no_wrap=True)
+    entries: dict[tuple[str, str, int, int], dict[str, Row]] = {}
+    for row in rows:
+        # Two floors may share a name, never the bands and the place in the table.
+        entries.setdefault((row.model, row.model_hash, row.image_size, row.k), {})[row.metric] = row
+    previous = ""
+    for (model, _, size, neighbors), scores in entries.items():
+        if model != previous and previous:
+            table.add_section()
+        shown = model if model != previous else ""
+        table.add_row(shown, str(size), str(neighbors), *(_score(scores[m]) for m in metrics))
+        previous = model
+    Console().print(table)
+    click.echo(
+        f"Protocol {first.protocol}, temperature {first.temperature:g}, split {first.split}, task "
+        f"{first.task}, store {first.store_hash[:12]}; {first.n_train} training and "
+        f"{first.n_test} test samples; 95 % bootstrap intervals in brackets."
+    )
+    if split.name == "loo":
+        click.echo("loo: each sample is predicted from all samples that are not of its place.")
+    absent = split.absent(names)
+    if absent:
+        click.echo(f"Not in the test set, so not in the macro accuracy: {', '.join(absent)}.")
+    if split.dropped:
+        click.echo(f"{split.dropped} patches without a label were left out.")
+    if first.n_test < SMALL_TEST_SET:
+        click.echo(
+            f"Only {first.n_test} test samples: this checks that the machinery works. It is no "
+            "benchmark."
+        )
+
+
+def _score(row: Row) -> str:
+    value, low, high = (100 * number for number in (row.value, row.ci_low, row.ci_high))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"

@@ -1,0 +1,115 @@
+"""Progress on the screen: a live line on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# In a log, more lines than this would bury what matters.
+LOG_SECONDS = 15.0
+
+
+class Bar:
+    """Progress of one piece of work, to stderr.
+
+    Args:
+        title: What is being done.
+        total: Units of work, if known.
+    """
+
+    def __init__(self, title: str, total: int | None = None) -> None:
+        self._title = title
+        self._console = Console(file=sys.stderr)
+        self._live = self._console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task: TaskID = self._progress.add_task(title, total=total, note="")
+        self._total = total
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Shows that `done` units of `total` are done."""
+        self._total = total if total is not None else self._total
+        self._progress.update(self._task, completed=done, total=self._total, note=note)
+        finished = done == self._total
+        if not self._live and (finished or time.monotonic() - self._said > LOG_SECONDS):
+            self._said = time.monotonic()
+            of = f"/{self._total}" if self._total is not None else ""
+            click_echo = f"{self._title}: {done}{of} {note}".rstrip()
+            sys.stderr.write(click_echo + "\n")
+            sys.stderr.flush()
+
+    def message(self, text: str) -> None:
+        """A line above the bar."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+class TrainingProgress:
+    """The trainer's reporter: a bar with losses and images per second."""
+
+    def __init__(self, title: str) -> None:
+        self._bar = Bar(title)
+        self._total = 0
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.__exit__(kind, error, traceback)
+
+    def start(self, total: int, done: int) -> None:
+        """The run begins."""
+        self._total = total
+        self._bar.update(done, total)
+
+    def advance(self, step: int, metrics: dict[str, float]) -> None:
+        """Shows the losses and the speed."""
+        losses = " ".join(
+            f"{name.removeprefix('loss_')} {value:.3f}"
+            for name, value in metrics.items()
+            if name.startswith("loss")
+        )
+        self._bar.update(step, self._total, f"{losses} {metrics['images_per_s']:.0f} img/s")
+
+    def message(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.message(text)

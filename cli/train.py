@@ -1,0 +1,59 @@
+"""`georank train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", "store", type=click.Path(path_type=Path), help="Store to train on.")
+@click.option("--probe", type=click.Path(path_type=Path), help="Labelled store for a k-NN probe.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: runs/<name>].")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe, such as train.steps=500; repeatable.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the run folder.")
+@click.option(
+    "--tracker",
+    "trackers",
+    multiple=True,
+    metavar="NAME",
+    help="Log to an Accelerate tracker as well (tensorboard, wandb, ...); repeatable.",
+)
+def train(
+    recipe: str,
+    store: Path | None,
+    probe: Path | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    trackers: tuple[str, ...],
+) -> None:
+    """Pretrain a model from RECIPE: the path of a YAML file or a shipped recipe's name.
+
+    Works alone and under `accelerate launch -m georank_cli train ...`.
+    """
+    from accelerate import PartialState
+
+    from georank_zoo import recipe as recipes
+    from georank_zoo.trainer import train as run_training
+
+    from .progress import TrainingProgress
+
+    shortcuts = [("data.store", store), ("probe.store", probe)]
+    resolved = recipes.load(
+        recipe, [*(f"{key}={value}" for key, value in shortcuts if value), *overrides]
+    )
+    folder = out or Path("runs") / resolved.name
+    with TrainingProgress(resolved.name) as reporter:
+        run = run_training(resolved, folder, resume=resume, trackers=trackers, reporter=reporter)
+    if PartialState().is_main_process:
+        click.echo(f"Finished {run.recipe.name} in {run.facts['seconds']:.0f} s.")
+        click.echo(f"Evaluate it: georank eval {folder} --task <task> --data <store>")

@@ -1,0 +1,48 @@
+"""What an algorithm is to the trainer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+
+@dataclass
+class StepOutput:
+    """What an algorithm makes of one batch of views.
+
+    Attributes:
+        loss: The self-supervised loss, a scalar.
+        embeddings: Outputs (B, D) that a regularizer works on; it is averaged over them.
+        logs: Scalars worth logging, without gradient.
+    """
+
+    loss: torch.Tensor
+    embeddings: tuple[torch.Tensor, ...]
+    logs: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Algorithm(nn.Module, ABC):
+    """A self-supervised algorithm around a backbone.
+
+    The constructor takes the backbone and then keyword-only arguments: these are the keys of the
+    recipe's `algorithm` section, with these defaults. State that a resumed run needs lies in
+    parameters and persistent buffers.
+
+    Attributes:
+        backbone: A timm model that gives pooled features (B, num_features); what is exported.
+        num_views: Views of each sample that `forward` takes.
+    """
+
+    backbone: nn.Module
+    num_views: int = 2
+
+    @abstractmethod
+    def forward(self, views: Sequence[torch.Tensor]) -> StepOutput:
+        """The loss of a batch, from its views (B, C, H, W) each."""
+
+    def end_step(self, progress: float) -> None:
+        """Called after each optimizer step; `progress` in (0, 1] is its share of the run."""

@@ -1,0 +1,43 @@
+"""The queue of negatives."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from georank_zoo import distributed
+from georank_zoo.errors import UsageError
+
+
+class NegativeQueue(nn.Module):
+    """The last keys of all processes, first in, first out; begins with random unit vectors.
+
+    Both buffers are persistent: a resumed run goes on with the same negatives.
+
+    Args:
+        size: Number of keys.
+        dim: Their dimension.
+
+    Raises:
+        UsageError: If the size is below 1.
+    """
+
+    keys: torch.Tensor
+    position: torch.Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise UsageError(f"The queue needs a size of 1 or more, not {size}.")
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("position", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys: torch.Tensor) -> None:
+        """Takes the keys (B, D) of this process and those of all others."""
+        size = len(self.keys)
+        keys = distributed.gather(keys.detach())[-size:]
+        slots = (self.position + torch.arange(len(keys), device=keys.device)) % size
+        self.keys[slots] = keys.to(self.keys.dtype)
+        self.position.add_(len(keys)).remainder_(size)

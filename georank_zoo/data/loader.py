@@ -1,0 +1,139 @@
+"""Batches for training, as a function of (seed, step): nothing to save, nothing to replay."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from georank_zoo.data.store import PatchStore
+from georank_zoo.errors import StoreError
+from georank_zoo.random_streams import stream
+
+
+class Batch(TypedDict):
+    """One process's part of a batch of places.
+
+    Attributes:
+        images: Digital numbers (dates, B, C, H, W), uint16.
+        latlon: Positions (B, 2) in degrees, float64.
+        uniform: Uniform random numbers (B, views, draws) for the views, float32.
+    """
+
+    images: torch.Tensor
+    latlon: torch.Tensor
+    uniform: torch.Tensor
+
+
+class PlaceBatches(Dataset[Batch]):
+    """The batches of a run, by number.
+
+    A sample is a place: an epoch visits each place once, in an order of its own, and leaves out
+    what does not fill a batch. What sample i of batch b shows depends on the seed alone, so
+    any number of processes, workers and restarts gives the same run.
+
+    Args:
+        store: Where the patches lie.
+        bands: Bands wanted, in channel order.
+        batch_size: Places in a batch, over all processes.
+        seed: The run's seed.
+        temporal: Give two dates of each place, different ones where there are two.
+        views: Views that will be made of each sample.
+        draws: Uniform numbers per view.
+        rank: Number of this process.
+        processes: Number of processes, a divisor of the batch size.
+
+    Raises:
+        StoreError: If the store has fewer places than a batch, or lacks a band.
+    """
+
+    def __init__(
+        self,
+        store: PatchStore,
+        *,
+        bands: Sequence[str],
+        batch_size: int,
+        seed: int,
+        temporal: bool,
+        views: int,
+        draws: int,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        store.require_bands(bands)
+        self.store = store
+        self.bands = tuple(bands)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.views = views
+        self.draws = draws
+        self.rows = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+        # Patches sorted by place: those of place p are `patch[start[p] : start[p] + dates[p]]`.
+        self.patch = np.argsort(store.place, kind="stable")
+        _, self.start, self.dates = np.unique(
+            store.place[self.patch], return_index=True, return_counts=True
+        )
+        self.shown = 2 if temporal and self.dates.max() > 1 else 1
+        if len(self.start) < batch_size:
+            raise StoreError(
+                f"Store {store.path} has {len(self.start)} places, fewer than a batch of "
+                f"{batch_size}. Lower `train.batch_size` or prepare more data."
+            )
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return len(self.start) // self.batch_size
+
+    def patches(self, number: int) -> npt.NDArray[np.int64]:
+        """Positions in the store (dates, B) of this process's part of a batch."""
+        epoch, position = divmod(number, self.per_epoch)
+        order = stream(self.seed, "order", epoch).permutation(len(self.start))
+        place = order[position * self.batch_size :][: self.batch_size]
+        count = self.dates[place]
+        first, offset = stream(self.seed, "date", number).random((2, self.batch_size))
+        date = np.floor(first * count).astype(np.int64)
+        rows = [date]
+        if self.shown == 2:
+            # Another date than the first, all equally likely; the same where there is but one.
+            step = 1 + np.floor(offset * (count - 1)).astype(np.int64)
+            rows.append((date + np.where(count > 1, step, 0)) % count)
+        patches: npt.NDArray[np.int64] = self.patch[self.start[place] + np.stack(rows)]
+        return patches[:, self.rows]
+
+    def __getitem__(self, number: int) -> Batch:
+        patches = self.patches(number)
+        images = self.store.read(patches.reshape(-1), self.bands)
+        uniform = stream(self.seed, "views", number).random(
+            (self.batch_size, self.views, self.draws), np.float32
+        )[self.rows]
+        return Batch(
+            images=torch.from_numpy(images.reshape(*patches.shape, *images.shape[1:])),
+            latlon=torch.from_numpy(self.store.latlon[patches[0]]),
+            uniform=torch.from_numpy(uniform),
+        )
+
+
+def iterate(
+    batches: PlaceBatches, start: int, stop: int, *, workers: int, pin_memory: bool
+) -> Iterator[Batch]:
+    """The batches from `start` up to `stop`, read ahead by worker processes if there are any."""
+    loader: DataLoader[Any] = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+    )
+    return iter(loader)
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the trainer finishes its step and needs its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,103 @@
+"""What a reader is: it turns a folder of source files into patches for a store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from georank_zoo.data.store import Skipped
+from georank_zoo.data.writer import Patch
+from georank_zoo.errors import GeorankError
+
+
+class BadItem(GeorankError):
+    """A source item cannot be used. The message reads `kind` or `kind: detail`.
+
+    Reports group reasons by the kind, so it names no file and no number.
+    """
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a reader reads in one go: all patches of a place belong to one item.
+
+    Attributes:
+        name: Names the item in messages, relative to the source folder.
+        files: The files, in the order in which they are read.
+        units: What of the item can be bad by itself; `--max-bad` is a share of them. One name
+            for an item that is used whole or not at all, the files' names otherwise.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    units: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an item gave.
+
+    Attributes:
+        patches: Patches in the order of the store.
+        left_out: Files or windows of the item that gave no patch, and why.
+    """
+
+    patches: list[Patch]
+    left_out: list[Skipped] = field(default_factory=list)
+
+
+class Reader(Protocol):
+    """Reads one data set. It lists its source once, when it is made."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands of the patches, in channel order."""
+
+    @property
+    def size(self) -> int:
+        """Patch side in pixels."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the labels 0, 1, ...; empty without labels."""
+
+    @property
+    def level(self) -> str:
+        """Product level: `L1C`, `L2A` or `unknown`."""
+
+    @property
+    def source(self) -> str:
+        """Where the data comes from."""
+
+    @property
+    def licence(self) -> str:
+        """Licence of the data."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that decides what the items are and what they give, as JSON values."""
+
+    def items(self) -> Sequence[Item]:
+        """The items, in the order of the store."""
+
+    def read(self, item: Item) -> Reading:
+        """Reads an item.
+
+        Raises:
+            BadItem: If nothing of it can be used.
+        """
+
+
+def fingerprint(root: Path, files: Iterable[Path]) -> str:
+    """Identifies a listing by names and sizes; contents would take as long as preparing."""
+    digest = hashlib.sha256()
+    for name, size in sorted((f.relative_to(root).as_posix(), f.stat().st_size) for f in files):
+        digest.update(f"{name}\t{size}\n".encode())
+    return digest.hexdigest()

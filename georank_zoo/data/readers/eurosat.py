@@ -1,0 +1,103 @@
+"""EuroSAT MS: 27,000 labelled patches of 64 px over Europe, 13 bands, Level-1C.
+
+Helber, Bischke, Dengel, Borth: "EuroSAT", IEEE JSTARS 2019. Layout:
+`<Class>/<Class>_<N>.tif`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from georank_zoo import bands as s2
+from georank_zoo.data.readers import raster
+from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.writer import Patch
+from georank_zoo.errors import UsageError
+
+# In this order they are the labels 0 ... 9, also of a store that lacks some of them.
+CLASS_NAMES = (
+    "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial",
+    "Pasture", "PermanentCrop", "Residential", "River", "SeaLake",
+)  # fmt: skip
+
+# B8A stands last in the files, not after B08: a list of positions is wrong from B09 on.
+FILE_BANDS = (
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A",
+)  # fmt: skip
+SIZE = 64
+
+
+class EuroSat:
+    """Reads EuroSAT MS; an item is a file.
+
+    Args:
+        root: Folder that holds the class folders.
+        bands: Bands wanted, in channel order.
+
+    Raises:
+        UsageError: If there is no file of the published layout, or a band is unknown.
+    """
+
+    name = "eurosat"
+    size = SIZE
+    class_names = CLASS_NAMES
+    level = "L1C"
+    source = "EuroSAT MS (Helber et al. 2019), https://github.com/phelber/EuroSAT"
+    licence = "MIT; contains modified Copernicus Sentinel data"
+
+    def __init__(self, root: str | Path, *, bands: str | Sequence[str] = "s2-12") -> None:
+        self.root = Path(root)
+        self.bands = s2.resolve(bands)
+        files = [file for name in CLASS_NAMES for file in sorted(self.root.glob(f"{name}/*.tif"))]
+        if not files:
+            raise UsageError(
+                f"{self.root} holds no EuroSAT MS files (<Class>/<Class>_<N>.tif, e.g. "
+                "AnnualCrop/AnnualCrop_1.tif). Give the folder that holds the class folders."
+            )
+        files.sort(key=_order)
+        self._items = [
+            Item(name, (file,), (name,))
+            for file in files
+            for name in [file.relative_to(self.root).as_posix()]
+        ]
+        self.spec: dict[str, Any] = {
+            "reader": self.name,
+            "files": len(files),
+            "listing": fingerprint(self.root, files),
+        }
+
+    def items(self) -> Sequence[Item]:
+        """One item a file, by class and number."""
+        return self._items
+
+    def read(self, item: Item) -> Reading:
+        """Reads a patch.
+
+        Raises:
+            BadItem: If the file is damaged or not of the published form.
+        """
+        (file,) = item.files
+        label = file.parent.name
+        if not file.stem.startswith(f"{label}_"):
+            raise BadItem(f"name and folder differ: {item.name}")
+        with raster.opened(file) as dataset:
+            raster.require_band_count(dataset, len(FILE_BANDS))
+            raster.require_uint16(dataset)
+            if dataset.shape != (SIZE, SIZE):
+                raise BadItem(f"mixed sizes: {dataset.height} x {dataset.width}, not 64 x 64")
+            raster.require_crs(dataset)
+            ((lat, lon),) = raster.centres(dataset, [(0, 0)], (SIZE, SIZE))
+            pixels = dataset.read()[s2.indices(FILE_BANDS, self.bands)]
+        raster.require_some_data(pixels)
+        patch = Patch(
+            pixels, float(lat), float(lon), key=item.name, place=item.name,
+            label=CLASS_NAMES.index(label),
+        )  # fmt: skip
+        return Reading([patch])
+
+
+def _order(file: Path) -> tuple[str, int, str]:
+    number = file.stem.rpartition("_")[2]
+    return file.parent.name, int(number) if number.isdecimal() else 0, file.name

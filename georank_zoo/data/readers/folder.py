@@ -1,0 +1,293 @@
+"""Any tree of georeferenced multi-band GeoTIFFs, with or without labels."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.windows import Window
+
+from georank_zoo import bands as s2
+from georank_zoo.data.readers import raster
+from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.readers.labels import Labels, read_labels
+from georank_zoo.data.store import Skipped
+from georank_zoo.data.writer import Patch
+from georank_zoo.errors import UsageError, unknown_name
+
+logger = logging.getLogger(__name__)
+
+# A raster larger than this is a scene, not a patch, and must be cut: no default guesses how.
+_MAX_PATCH = 512
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the listing keeps of a file; all None where it cannot be opened."""
+
+    footprint: tuple[Any, ...] | None = None
+    shape: tuple[int, int] | None = None
+    descriptions: tuple[str | None, ...] | None = None
+    latlon: tuple[float, float] | None = None
+
+
+class Folder:
+    """Reads a tree of .tif and .tiff files.
+
+    Files of one footprint (CRS and bounds) are acquisitions of one place. Rasters larger than
+    a patch are cut from the upper left corner, without overlap.
+
+    Args:
+        root: The source folder.
+        bands: Names of the files' bands in file order, where the files have no band
+            descriptions; otherwise the bands wanted. All by default.
+        size: Patch side in pixels; the smaller side of the most frequent shape by default.
+        labels: None, `parent`, a CSV or a GeoJSON file (see `labels.py`).
+        unit: Unit of the pixels.
+        offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        on_progress: Called with (files listed, files in all).
+
+    Raises:
+        UsageError: If there is no file, or the options contradict each other or the files.
+    """
+
+    name = "folder"
+    level = "unknown"
+    source = "folder of GeoTIFFs"
+    licence = "unknown"
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        bands: str | Sequence[str] | None = None,
+        size: int | None = None,
+        labels: str | None = None,
+        unit: s2.Unit = "dn",
+        offset: int = 0,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.unit, self.offset = unit, offset
+        if unit not in s2.UNITS:
+            raise unknown_name("unit", unit, s2.UNITS)
+        if offset < 0 or (size is not None and size < 1):
+            raise UsageError("Offset must be 0 or more, and size 1 or more.")
+        files = _rasters(self.root)
+        names = [file.relative_to(self.root).as_posix() for file in files]
+        self._labels = read_labels(labels, self.root, names)
+        headers = []
+        for file in files:
+            headers.append(_header(file))
+            if on_progress is not None:
+                on_progress(len(headers), len(files))
+        self._given = None if bands is None else s2.resolve(bands)
+        self.bands = _store_bands(headers, self._given)
+        self.size = size or _usual_size(headers)
+        self.class_names = self._labels.class_names
+        _check_positions(headers, names, self._labels)
+        self._items = self._group(files, names, headers)
+        self.spec: dict[str, Any] = {
+            "reader": self.name,
+            "files": len(files),
+            "listing": fingerprint(self.root, files),
+            "file_bands": self._given,
+            "labels": "parent" if labels == "parent" else self._labels.digest,
+            "unit": unit,
+            "offset": offset,
+        }
+
+    def _group(
+        self, files: Sequence[Path], names: Sequence[str], headers: Sequence[_Header]
+    ) -> list[Item]:
+        groups: dict[Any, list[int]] = {}
+        for index, header in enumerate(headers):
+            position = self._labels.positions.get(names[index])
+            place = header.footprint or (position and ("position", *position, header.shape))
+            groups.setdefault(place or names[index], []).append(index)
+        return [
+            Item(
+                names[group[0]],
+                tuple(files[index] for index in group),
+                tuple(names[index] for index in group),
+            )
+            for group in groups.values()
+        ]
+
+    def items(self) -> Sequence[Item]:
+        """One item a footprint, in the order of each one's first file."""
+        return self._items
+
+    def read(self, item: Item) -> Reading:
+        """Reads all acquisitions of a place; a bad file does not cost the others."""
+        reading = Reading([])
+        for file, name in zip(item.files, item.units, strict=True):
+            try:
+                with raster.opened(file) as dataset:
+                    one = self._read_file(file, name, dataset)
+            except BadItem as error:
+                reading.left_out.append(Skipped(name, str(error)))
+            else:
+                reading.patches.extend(one.patches)
+                reading.left_out.extend(one.left_out)
+        return reading
+
+    def _read_file(self, file: Path, name: str, dataset: Any) -> Reading:
+        channels = self._channels(dataset)
+        height, width = dataset.shape
+        corners = raster.windows(dataset.shape, self.size)
+        if not corners:
+            raise BadItem(f"mixed sizes: {height} x {width}, smaller than {self.size}")
+        latlon = self._positions(name, dataset, corners)
+        labels = self._labels.of_windows(name, dataset, corners, self.size)
+        time = raster.acquisition_time(file, dataset.tags())
+        reading, empty = Reading([]), True
+        for (row, col), (lat, lon), label in zip(corners, latlon.tolist(), labels, strict=True):
+            if col == 0:
+                # A row of windows at a time: a scene in float64 would need many gigabytes.
+                strip, missing = self._read_strip(dataset, channels, row)
+                empty &= bool(missing.all())
+            span = slice(col, col + self.size)
+            key = name if len(corners) == 1 else f"{name}@{row},{col}"
+            if reason := raster.no_data(missing[:, span]):
+                reading.left_out.append(Skipped(f"{name}@{row},{col}", reason))
+                continue
+            patch = Patch(
+                strip[:, :, span].copy(), lat, lon, key=key, place=f"{row},{col}", time=time,
+                label=label,
+            )  # fmt: skip
+            reading.patches.append(patch)
+        if empty:
+            raise BadItem("all zero")
+        return reading
+
+    def _read_strip(
+        self, dataset: Any, channels: list[int], row: int
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+        window = Window(0, row, dataset.width, self.size)
+        pixels = dataset.read(channels, window=window)
+        return raster.harmonise(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
+
+    def _channels(self, dataset: Any) -> list[int]:
+        """The file's channels, counted from 1, of the store's bands."""
+        described = _band_names(dataset.descriptions)
+        if described is None:
+            raster.require_band_count(dataset, len(self._given or self.bands))
+            described = self._given or self.bands
+        lacking = s2.missing(described, self.bands)
+        if lacking:
+            raise BadItem(f"missing band: {', '.join(lacking)}")
+        return [described.index(name) + 1 for name in self.bands]
+
+    def _positions(
+        self, name: str, dataset: Any, corners: Sequence[tuple[int, int]]
+    ) -> npt.NDArray[np.float64]:
+        given = self._labels.positions.get(name)
+        if raster.is_georeferenced(dataset) or given is None:
+            raster.require_crs(dataset)
+            return raster.centres(dataset, corners, (self.size, self.size))
+        if len(corners) > 1:
+            raise BadItem("no CRS: the table gives one position, but the file is cut in patches")
+        return np.array([given])
+
+
+def _rasters(root: Path) -> list[Path]:
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        # Copies from a Mac bring hidden `._name.tif` files, which are no rasters.
+        if path.suffix.lower() in (".tif", ".tiff") and not path.name.startswith(".")
+    )
+    if not files:
+        raise UsageError(f"{root} holds no .tif or .tiff file.")
+    return files
+
+
+def _header(file: Path) -> _Header:
+    try:
+        with raster.opened(file) as dataset:
+            described = (dataset.shape, dataset.descriptions)
+            if not raster.is_georeferenced(dataset):
+                return _Header(None, *described)
+            bounds = tuple(round(value, 6) for value in dataset.bounds)
+            try:
+                ((lat, lon),) = raster.centres(dataset, [(0, 0)], dataset.shape)
+            except BadItem:
+                return _Header(None, *described)
+            return _Header((str(dataset.crs), bounds, dataset.shape), *described, (lat, lon))
+    except BadItem:
+        return _Header()  # reading it will say why
+
+
+def _band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
+    """The described bands, canonical where they are Sentinel-2's; None without descriptions."""
+    if not all(descriptions):
+        return None
+    names = []
+    for text in descriptions:
+        try:
+            names.append(s2.canonical(str(text)))
+        except UsageError:
+            names.append(str(text))
+    return tuple(names)
+
+
+def _store_bands(headers: Sequence[_Header], given: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Bands of the store, in canonical order where the user did not choose them."""
+    described = Counter(h.descriptions for h in headers if h.descriptions is not None)
+    if not described:
+        raise UsageError("No file of the folder can be opened as a raster.")
+    descriptions = described.most_common(1)[0][0]
+    names = _band_names(descriptions)
+    if names is None:
+        if given is None:
+            raise UsageError(
+                f"The files' {len(descriptions)} bands have no descriptions. Name them in file "
+                "order with --bands, e.g. --bands B02,B03,B04,B08."
+            )
+        return tuple(name for name in s2.S2_13 if name in given)
+    if given is not None:
+        s2.indices(names, given)
+        return given
+    unknown = [name for name in names if name not in s2.BY_NAME]
+    if unknown:
+        raise UsageError(
+            f"The files hold band(s) {', '.join(unknown)}, which Sentinel-2 does not have. "
+            "Choose those to take with --bands."
+        )
+    return tuple(name for name in s2.S2_13 if name in names)
+
+
+def _usual_size(headers: Sequence[_Header]) -> int:
+    shapes = Counter(h.shape for h in headers if h.shape is not None)
+    size = min(shapes.most_common(1)[0][0])
+    if size > _MAX_PATCH:
+        raise UsageError(f"The rasters are {size} pixels wide. Say --size to cut them.")
+    return size
+
+
+def _check_positions(headers: Sequence[_Header], names: Sequence[str], labels: Labels) -> None:
+    """Refuses a table whose positions are the files' own with latitude and longitude swapped."""
+    pairs = [
+        (header.latlon, labels.positions[name])
+        for header, name in zip(headers, names, strict=True)
+        if header.latlon is not None and name in labels.positions
+    ]
+    own, table = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    if not pairs:
+        return
+    straight = np.abs(own - table).max(axis=1) < 1
+    swapped = np.abs(own - table[:, ::-1]).max(axis=1) < 1
+    if (swapped & ~straight).sum() > len(pairs) / 2:
+        raise UsageError("The label table's latitude and longitude look swapped.")
+    if not straight.all():
+        logger.warning(
+            "%d of %d positions of the label table lie over a degree from the file's own, which "
+            "counts.", int((~straight).sum()), len(pairs),
+        )  # fmt: skip

@@ -1,0 +1,79 @@
+"""Floors: what features reach that nobody trained. A model must stand above them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from georank_zoo.errors import ModelError
+from georank_zoo.model_folder import build_network
+from georank_zoo.zoo import Encoder
+
+IMAGE_STATISTICS = "image statistics"
+
+
+class ImageStatistics(nn.Module):
+    """Per-band mean and standard deviation: images (B, C, H, W) to features (B, 2 C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.num_features = 2 * channels
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Means, then standard deviations."""
+        std, mean = torch.std_mean(images, dim=(2, 3), correction=0)
+        return torch.cat((mean, std), dim=1)
+
+
+def image_statistics(model: Encoder) -> Encoder:
+    """The floor of the input itself, on the model's bands and standardisation."""
+    return _with_backbone(model, ImageStatistics(len(model.model_bands)), IMAGE_STATISTICS)
+
+
+def random_initialization(model: Encoder, *, seed: int = 0) -> Encoder:
+    """The floor of the architecture: the model's network as timm initialises it.
+
+    Raises:
+        ModelError: If the encoder does not know its architecture.
+    """
+    if model.config is None:
+        raise ModelError(f"{model.name} does not say its architecture: no random floor.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(model.config)
+    return _with_backbone(model, network, f"random {model.config.architecture}")
+
+
+def floors(models: Sequence[Encoder], *, seed: int = 0) -> list[tuple[Encoder, tuple[int, ...]]]:
+    """The floors of models, each once: models of one architecture and input share theirs.
+
+    Returns:
+        Each floor with the image sizes of the models that it belongs to.
+    """
+    groups: dict[object, list[Encoder]] = {}
+    for model in models:
+        architecture = model.config.architecture if model.config else None
+        statistics = (tuple(model.mean.tolist()), tuple(model.std.tolist()))
+        groups.setdefault((architecture, model.model_bands, statistics), []).append(model)
+    result = []
+    for group in groups.values():
+        sizes = tuple(sorted({model.image_size for model in group}))
+        own = [image_statistics(group[0]), random_initialization(group[0], seed=seed)]
+        for floor in own:
+            if len(groups) > 1:
+                floor.name += f" (input of {group[0].name})"
+            result.append((floor, sizes))
+    return result
+
+
+def _with_backbone(model: Encoder, backbone: nn.Module, name: str) -> Encoder:
+    return Encoder(
+        backbone,
+        model_bands=model.model_bands,
+        mean=model.mean.tolist(),
+        std=model.std.tolist(),
+        image_size=model.image_size,
+        name=name,
+    ).eval()

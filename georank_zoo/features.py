@@ -1,0 +1,113 @@
+"""Images of a store to embeddings, in chunks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from georank_zoo import bands as s2
+from georank_zoo.data.store import PatchStore
+from georank_zoo.errors import ModelError, UsageError, unknown_name
+from georank_zoo.zoo import Encoder
+
+logger = logging.getLogger(__name__)
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a name; `auto` takes the accelerator if there is one.
+
+    Raises:
+        UsageError: If the name is unknown or this machine has no such device.
+    """
+    kind = name.partition(":")[0]
+    if kind not in DEVICES:
+        raise unknown_name("device", name, DEVICES)
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
+    if kind == "auto":
+        return torch.device(next((d for d in ("cuda", "mps") if available[d]), "cpu"))
+    if not available[kind]:
+        raise UsageError(f"This machine has no {kind} device. Say --device auto or cpu.")
+    return torch.device(name)
+
+
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images (B, C, H, W) at size x size pixels: bilinear, antialiased when it shrinks them."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(
+        images,
+        size=(size, size),
+        mode="bilinear",
+        align_corners=False,
+        antialias=size < max(images.shape[-2:]),
+    )
+
+
+def extract(
+    encoder: Encoder,
+    store: PatchStore,
+    *,
+    samples: npt.NDArray[np.int64] | None = None,
+    image_size: int | None = None,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Embeds patches of a store.
+
+    At any time one batch of images is in memory, besides the result. Bands are selected by
+    name; those that the store lacks are fed at their mean.
+
+    Args:
+        encoder: The model; it is moved to the device and back into its mode afterwards.
+        store: The patches.
+        samples: Positions (N,) of the patches in the store; all of them by default.
+        image_size: Side in pixels that patches are resized to; the model's by default.
+        batch_size: Patches per batch.
+        device: Where to run.
+        on_progress: Called with the number of patches done and their total.
+
+    Returns:
+        Features (N, D), not normalised.
+
+    Raises:
+        UsageError: If store and model have no band in common.
+        ModelError: If a feature is NaN or infinite.
+    """
+    samples = np.arange(len(store)) if samples is None else samples
+    size = encoder.image_size if image_size is None else image_size
+    shared = encoder.shared_bands(store.bands)
+    lacking = s2.missing(store.bands, encoder.model_bands)
+    if lacking:
+        logger.warning(
+            "%s lacks %s, which %s takes: fed at their mean.",
+            store.path, ", ".join(lacking), encoder.name,
+        )  # fmt: skip
+    features = np.empty((len(samples), encoder.num_features), np.float32)
+    training = encoder.training
+    encoder.to(device).eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(samples), batch_size):
+                part = slice(start, start + batch_size)
+                patches = torch.from_numpy(store.read(samples[part], shared)).to(device)
+                z = resize(encoder.standardize(patches, shared, "dn"), size)
+                features[part] = encoder.embed(z).float().cpu().numpy()
+                if on_progress is not None:
+                    on_progress(min(part.stop, len(samples)), len(samples))
+    finally:
+        encoder.train(training)
+    broken = int((~np.isfinite(features).all(axis=1)).sum())
+    if broken:
+        raise ModelError(
+            f"{encoder.name} gives NaN or infinite features for {broken} of {len(samples)} patches."
+        )
+    return features

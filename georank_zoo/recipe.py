@@ -1,0 +1,369 @@
+"""Recipes: YAML -> a typed, checked description of a training run.
+
+The sections `algorithm`, `regularizer` and `views` name an entry of a registry; their other keys
+are the keyword-only arguments of that entry's constructor, so there is one place where an option
+and its default are written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from georank_zoo import bands as s2
+from georank_zoo.algorithms import ALGORITHMS
+from georank_zoo.errors import RecipeError, unknown_name
+from georank_zoo.losses import REGULARIZERS
+from georank_zoo.views import VIEWS
+
+PACKAGE = "georank_recipes"
+
+# Overriding one of these takes the place of the other.
+_EXCLUSIVE = {"train.steps": "epochs", "train.epochs": "steps"}
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Component(Section):
+    """A section that names an entry of a registry and gives its options."""
+
+    name: str
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of the entry's constructor."""
+        own = type(self).model_fields.keys() - Component.model_fields.keys() - {"alpha"}
+        return {key: getattr(self, key) for key in own}
+
+
+class NoRegularizer(Component):
+    """The baseline: the self-supervised loss alone."""
+
+    name: Literal["none"] = "none"
+
+
+def _component(kind: str, name: str, factory: Callable[..., Any], extra: dict[str, Any]) -> Any:
+    """The section for a registry's entry, from its constructor's keyword-only arguments."""
+    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    fields: dict[str, Any] = {
+        key: (hints[key], ... if parameter.default is parameter.empty else parameter.default)
+        for key, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return create_model(
+        f"{kind}_{name}", __base__=Component, **{"name": (Literal[name], name), **extra, **fields}
+    )
+
+
+_ALPHA = {
+    "alpha": (
+        Annotated[float, Field(ge=0, le=1, description="Weight of the self-supervised loss.")],
+        0.5,
+    )
+}
+
+
+@cache
+def _sections(kind: str) -> dict[str, type[Component]]:
+    registries: dict[str, tuple[Mapping[str, Callable[..., Any]], dict[str, Any]]] = {
+        "algorithm": (ALGORITHMS, {}),
+        "regularizer": (REGULARIZERS, _ALPHA),
+        "views": (VIEWS, {}),
+    }
+    registry, extra = registries[kind]
+    sections = {name: _component(kind, name, entry, extra) for name, entry in registry.items()}
+    return {"none": NoRegularizer, **sections} if kind == "regularizer" else sections
+
+
+def _choose(kind: str) -> Callable[[Any], Any]:
+    def choose(value: Any) -> Any:
+        if isinstance(value, Component):
+            return value
+        if not isinstance(value, Mapping) or "name" not in value:
+            raise ValueError(f"give a name, one of: {', '.join(sorted(_sections(kind)))}")
+        if value["name"] not in _sections(kind):
+            raise ValueError(str(unknown_name(kind, value["name"], _sections(kind))))
+        return _sections(kind)[value["name"]].model_validate(value)
+
+    return choose
+
+
+class DataSection(Section):
+    """What is trained on."""
+
+    store: str = Field(description="Folder of a prepared store.")
+    bands: str | tuple[str, ...] = Field("s2-12", description="A set's name or band names.")
+    temporal: bool = Field(
+        True, description="Cut the views from different dates of a place, where there are any."
+    )
+
+    @model_validator(mode="after")
+    def _bands_exist(self) -> DataSection:
+        s2.resolve(self.bands)
+        return self
+
+
+class BackboneSection(Section):
+    """A timm model that gives pooled features."""
+
+    name: str = "resnet18"
+
+
+class OptimizerSection(Section):
+    """The optimizer."""
+
+    name: Literal["lars", "sgd", "adam", "adamw"]
+    lr: float = Field(gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of LARS and SGD.")
+    weight_decay: float = Field(0.0, ge=0, description="Not applied to biases and norms.")
+
+
+class ScheduleSection(Section):
+    """Learning rate over the whole run: linear warm-up, then half a cosine."""
+
+    warmup_epochs: float = Field(0.0, ge=0)
+    final: float = Field(0.0, ge=0, le=1, description="Share of `optimizer.lr` at the end.")
+
+
+class TrainSection(Section):
+    """Length and arithmetic of the run."""
+
+    epochs: PositiveInt | None = Field(None, description="An epoch visits each place once.")
+    steps: PositiveInt | None = Field(None, description="Instead of epochs: optimizer steps.")
+    batch_size: int = Field(512, ge=2, description="Of an optimizer step, over all processes.")
+    accumulate: PositiveInt = Field(1, description="Parts in which a batch is computed.")
+    precision: Literal["bf16", "fp32"] = "bf16"
+    channels_last: bool = True
+    workers: int = Field(0, ge=0, description="Processes that read ahead; 0 reads in line.")
+    checkpoint_epochs: PositiveInt = Field(1, description="Epochs between checkpoints.")
+    keep_checkpoints: PositiveInt = Field(2, description="Latest checkpoints that are kept.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainSection:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps (the other one null)")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}"
+            )
+        return self
+
+
+class ProbeSection(Section):
+    """A k-NN evaluation of the backbone during training."""
+
+    store: str | None = Field(None, description="A labelled store; null: no probe.")
+    every_epochs: PositiveInt = 5
+    image_size: PositiveInt | None = Field(None, description="Null: the size of the views.")
+
+
+class Recipe(Section):
+    """A whole training run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Of the model.")
+    summary: str = ""
+    cost: str = Field("", description="What a run is expected to take.")
+    mirrors: str = Field("", description="The published result that this run stands beside.")
+    seed: int = Field(0, ge=0)
+    data: DataSection
+    backbone: BackboneSection = BackboneSection()
+    views: Annotated[SerializeAsAny[Component], BeforeValidator(_choose("views"))]
+    algorithm: Annotated[SerializeAsAny[Component], BeforeValidator(_choose("algorithm"))]
+    regularizer: Annotated[SerializeAsAny[Component], BeforeValidator(_choose("regularizer"))] = (
+        NoRegularizer()
+    )
+    optimizer: OptimizerSection
+    schedule: ScheduleSection = ScheduleSection()
+    train: TrainSection
+    probe: ProbeSection = ProbeSection()
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Input bands in channel order."""
+        return s2.resolve(self.data.bands)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every key, no `extends`; reading it gives an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+
+    @property
+    def hash(self) -> str:
+        """Identifies what a run computes: not its texts, where its data lies, or its workers."""
+        content = self.model_dump(
+            mode="json",
+            exclude={
+                "name": True, "summary": True, "cost": True, "mirrors": True, "probe": True,
+                "data": {"store"}, "train": {"workers", "checkpoint_epochs", "keep_checkpoints"},
+            },
+        )  # fmt: skip
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def names() -> list[str]:
+    """The recipes that the project ships."""
+    folder = resources.files(PACKAGE)
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Args:
+        source: Path of a YAML file, or the name of a recipe that the project ships.
+        overrides: `section.key=value`, the value in YAML.
+
+    Raises:
+        RecipeError: On anything that the schema refuses, with the key and the valid ones.
+    """
+    raw, where = _read(source, seen=())
+    for override in overrides:
+        _apply(raw, override)
+    return _validate(raw, where)
+
+
+def from_text(text: str, *, where: str) -> Recipe:
+    """Checks a resolved recipe, as `Recipe.to_yaml` writes it."""
+    return _validate(_mapping(text, where), where)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors; `extends` may stand instead of required keys."""
+    document = Recipe.model_json_schema()
+    for kind in ("views", "algorithm", "regularizer"):
+        options = []
+        for name, section in _sections(kind).items():
+            part = section.model_json_schema()
+            document["$defs"].update(part.pop("$defs", {}))
+            part["properties"]["name"] = {"const": name}
+            part["required"] = sorted({*part.get("required", []), "name"})
+            options.append(part)
+        document["properties"][kind] = {"oneOf": options}
+    document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return document
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{where} is not a recipe: it must hold keys and values.")
+    return raw
+
+
+def _read(source: str | Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """The keys of a recipe, those of the recipes that it extends filled in."""
+    path, where = _locate(source)
+    if where in seen:
+        raise RecipeError(f"Recipes extend each other in a circle: {' -> '.join((*seen, where))}.")
+    raw = _mapping(path.read_text(encoding="utf-8"), where)
+    if "extends" not in raw:
+        return raw, where
+    extended = str(raw.pop("extends"))
+    beside = Path(where).parent / f"{extended}.yaml"
+    base, _ = _read(beside if beside.is_file() else extended, (*seen, where))
+    return _merge(base, raw), where
+
+
+def _locate(source: str | Path) -> tuple[Any, str]:
+    path = Path(source)
+    if path.is_file():
+        return path, str(path)
+    name = path.name.removesuffix(".yaml")
+    shipped = resources.files(PACKAGE) / f"{name}.yaml"
+    # `recipes/moco.yaml` names the shipped recipe when no such file lies here.
+    if name in names() and path.parent in (Path(), Path("recipes")):
+        return shipped, str(shipped)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise RecipeError(f"No recipe at {path}. Shipped recipes: {', '.join(names())}.")
+    raise RecipeError(str(unknown_name("recipe", str(source), names())))
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`, section by section; another `name` replaces a whole component."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            replaced = "name" in below and value.get("name", below["name"]) != below["name"]
+            merged[key] = value if replaced else _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set takes section.key=value, not {override!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override}: the value is not valid YAML.") from error
+    *parents, last = key.strip().split(".")
+    section = raw
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"--set {override}: {parent!r} is not a section.")
+    if parents and last == "name" and section.get("name", value) != value:
+        section.clear()  # the options of another algorithm do not fit this one
+    section[last] = value
+    if key.strip() in _EXCLUSIVE and value is not None:
+        section[_EXCLUSIVE[key.strip()]] = None
+
+
+def _validate(raw: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {_explain(problem, raw)}" for problem in error.errors()]
+        raise RecipeError("\n".join([f"{where} is not a valid recipe:", *lines])) from error
+
+
+def _explain(problem: Mapping[str, Any], raw: dict[str, Any]) -> str:
+    """One validation problem as a sentence that names the key and what is valid."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: {unknown_name('key', location[-1], _keys(location[:-1], raw))}"
+    if problem["type"] == "missing":
+        return f"{key}: missing."
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
+    return f"{key}: {message}{given}"
+
+
+def _keys(section: Sequence[str], raw: dict[str, Any]) -> list[str]:
+    model: Any = Recipe
+    for part in section:
+        if part in ("views", "algorithm", "regularizer"):
+            model = _sections(part)[raw[part]["name"]]
+        else:
+            model = model.model_fields[part].annotation
+    return list(model.model_fields)

@@ -1,0 +1,199 @@
+"""A run folder: what a training run leaves behind.
+
+recipe.yaml     the resolved recipe
+run.json        hashes, data, versions, device, wall time, state
+metrics.jsonl   one line per logged step
+checkpoints/    step-<number>/
+export/         config.json and model.safetensors, as timm loads them
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from georank_zoo import checkpoints
+from georank_zoo.build import build_algorithm
+from georank_zoo.data.store import PatchStore
+from georank_zoo.errors import ModelError, UsageError
+from georank_zoo.export import export_model
+from georank_zoo.files import write_text
+from georank_zoo.recipe import Recipe, from_text
+
+RECIPE = "recipe.yaml"
+FACTS = "run.json"
+METRICS = "metrics.jsonl"
+EXPORT = "export"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and the recipe in it."""
+
+    path: Path
+    recipe: Recipe
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, store: PatchStore) -> Run:
+        """Begins a run folder.
+
+        Raises:
+            UsageError: If something lies there already.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(
+                f"{path} is not empty. Say --resume to go on with the run in it, or give another "
+                "folder with --out."
+            )
+        mean, std = store.mean_std(recipe.bands)
+        path.mkdir(parents=True, exist_ok=True)
+        run = cls(path, recipe)
+        write_text(path / RECIPE, recipe.to_yaml())
+        run.update(
+            recipe=recipe.name,
+            recipe_hash=recipe.hash,
+            store={
+                "path": str(store.path.resolve()), "hash": store.hash, "patches": len(store),
+                "places": store.manifest.places, "level": store.manifest.level,
+                "source": store.manifest.source, "licence": store.manifest.licence,
+            },
+            bands=list(recipe.bands),
+            mean=mean,
+            std=std,
+            versions=versions(),
+            python=platform.python_version(),
+            status="started",
+        )  # fmt: skip
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Opens a run folder.
+
+        Raises:
+            UsageError: If it is none.
+        """
+        path = Path(path)
+        if not (path / RECIPE).is_file() or not (path / FACTS).is_file():
+            raise UsageError(f"{path} is not a run folder: it lacks {RECIPE} or {FACTS}.")
+        text = (path / RECIPE).read_text(encoding="utf-8")
+        return cls(path, from_text(text, where=str(path / RECIPE)))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says."""
+        try:
+            facts = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{self.path / FACTS} is damaged: {error}") from error
+        return dict(facts)
+
+    def update(self, **facts: Any) -> None:
+        """Adds to `run.json`."""
+        known = self.facts if (self.path / FACTS).is_file() else {}
+        write_text(self.path / FACTS, json.dumps({**known, **facts}, indent=2) + "\n")
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, name: str = "last") -> Path:
+        """A checkpoint by its folder's name, or the last one.
+
+        Raises:
+            UsageError: If there is none of that name.
+        """
+        existing = {path.name: path for path in checkpoints.existing(self.checkpoints)}
+        if not existing:
+            raise UsageError(f"{self.path} has no checkpoint yet.")
+        if name == "last":
+            return existing[max(existing)]
+        if name not in existing:
+            raise UsageError(
+                f"{self.path} has no checkpoint {name!r}. Choose from: {', '.join(existing)}, last."
+            )
+        return existing[name]
+
+    def require_same(self, recipe: Recipe, store: PatchStore) -> None:
+        """Checks that a run can go on with this recipe and store.
+
+        Raises:
+            UsageError: Says what differs.
+        """
+        facts = self.facts
+        if recipe.hash != facts["recipe_hash"]:
+            raise UsageError(
+                f"{self.path} was trained with another recipe (see {RECIPE} there). Resume with "
+                "the same one, or train into another folder."
+            )
+        if store.hash != facts["store"]["hash"]:
+            raise UsageError(
+                f"{self.path} was trained on another store ({facts['store']['path']}). Resume "
+                "with the same one, or train into another folder."
+            )
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The logged steps, oldest first; a line cut by a kill is left out."""
+        path = self.path / METRICS
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drops what was logged after a step, before a resumed run logs it again."""
+        self._write_metrics(row for row in self.metrics() if row["step"] <= step)
+
+    def _write_metrics(self, rows: Iterable[dict[str, Any]]) -> None:
+        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Appends a line to the metrics."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def export(
+        self, folder: Path | None = None, *, checkpoint: str = "last", overwrite: bool = False
+    ) -> Path:
+        """Writes the backbone of a checkpoint as a folder that timm loads.
+
+        Raises:
+            UsageError: If the checkpoint or a free folder is lacking.
+            ModelError: If the checkpoint is damaged, or what was written reloads otherwise.
+        """
+        source = self.checkpoint(checkpoint)
+        algorithm = build_algorithm(self.recipe)
+        checkpoints.load_algorithm(source, algorithm)
+        facts = self.facts
+        return export_model(
+            algorithm.backbone,
+            folder or self.path / EXPORT,
+            architecture=self.recipe.backbone.name,
+            bands=facts["bands"],
+            mean=facts["mean"],
+            std=facts["std"],
+            image_size=self.recipe.views.options()["size"],
+            tag=self.recipe.name,
+            georank={
+                "name": self.recipe.name,
+                "recipe_hash": facts["recipe_hash"],
+                "step": int(source.name.removeprefix("step-")),
+                "store": {k: v for k, v in facts["store"].items() if k != "path"},
+                "versions": facts["versions"],
+            },
+            overwrite=overwrite,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    return {name: version(name) for name in ("georank-zoo", "torch", "timm", "accelerate", "numpy")}

@@ -1,0 +1,57 @@
+"""Fixtures: real files where there are some, small ones of the same layout everywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from georank_zoo.data.prepare import prepare
+from georank_zoo.data.readers import open_reader
+from georank_zoo.data.store import PatchStore
+from tests import trees
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real samples; skips where the environment does not name it."""
+    folder = os.environ.get("GEORANK_REAL_DATA")
+    if not folder:
+        pytest.skip("GEORANK_REAL_DATA is not set: no real files to test with")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.skip(f"GEORANK_REAL_DATA names {folder}, which is no folder")
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GeoTIFFs of 96 places x 2 dates, 32 px, 8 classes."""
+    from georank_zoo.data.synthetic import generate_world
+
+    folder = tmp_path_factory.mktemp("world") / "files"
+    generate_world(folder, places=96, seasons=2, size=32, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world_store(world_folder: Path) -> PatchStore:
+    """A labelled store of 192 patches: 96 places x 2 dates, 12 bands, 32 px."""
+    reader = open_reader("synthetic", world_folder)
+    return prepare(reader, world_folder.with_name("store"), max_bad=0).store
+
+
+@pytest.fixture
+def eurosat_tree(tmp_path: Path) -> Path:
+    return trees.eurosat_tree(tmp_path / "eurosat")
+
+
+@pytest.fixture
+def oscd_tree(tmp_path: Path) -> Path:
+    return trees.oscd_tree(tmp_path / "oscd")
+
+
+@pytest.fixture
+def folder_tree(tmp_path: Path) -> Path:
+    return trees.folder_tree(tmp_path / "folder")

@@ -1,0 +1,127 @@
+"""`georank eval`: what is on the screen, what is in the file, how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from georank_cli import main
+
+from georank_zoo.data.store import NO_LABEL
+from georank_zoo.eval.results import read
+from georank_zoo.eval.tasks import TASKS
+
+from .helpers import edit_config, make_export, make_network, make_store
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cli")
+    make_export(root / "georank")
+    make_export(root / "baseline", make_network(seed=1))
+    names = TASKS["eurosat"].classes
+    make_store(root / "eurosat", [i % 9 for i in range(45)], class_names=names)
+    make_store(root / "unlabelled", [NO_LABEL] * 4)
+    make_store(root / "other-bands", [0, 1] * 4, bands=("B10",))
+    return root
+
+
+@pytest.fixture
+def georank(capsys, monkeypatch, world):
+    monkeypatch.chdir(world)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["eval", *map(str, arguments)])
+        output = capsys.readouterr()
+        return ended.value.code, output.out, output.err
+
+    return run
+
+
+def test_table_of_two_models_and_floors(georank, tmp_path):
+    results = tmp_path / "results.csv"
+    code, out, err = georank(
+        "baseline", "georank", "--task", "eurosat", "--data", "eurosat", "--size", 16, "--size",
+        32, "--k", 1, "--split", "loo", "--results", results, "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+    order = [
+        out.index(n) for n in ("baseline", "georank", "image statistics", "random test_resnet")
+    ]
+    assert order == sorted(order)
+    assert "100.0 [100.0, 100.0]" in out  # image statistics see the classes of this store
+    for fact in (
+        "accuracy macro %", "accuracy overall %", "Protocol knn", "temperature 0.9", "split loo",
+        "task eurosat", "45 test samples", "Not in the test set, so not in the macro accuracy: "
+        "SeaLake", "no benchmark", "Added 16 rows",
+    ):  # fmt: skip
+        assert fact in out, fact
+    rows = read(results)
+    assert len(rows) == 4 * 2 * 2
+    assert {row.image_size for row in rows} == {16, 32}
+    assert len({row.model_hash for row in rows}) == 3
+
+
+def test_defaults(georank):
+    code, out, err = georank("georank", "--task", "eurosat", "--data", "eurosat", "--no-floors")
+    assert code == 0, err
+    assert "split random80-seed0" in out
+    assert "random test_resnet" not in out
+    assert " 32 " in out
+    assert "k" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["nothing", "--task", "eurosat", "--data", "eurosat"], 1, "No folder nothing"),
+        (["georank", "--task", "eurosat", "--data", "nothing"], 1, "No store at nothing"),
+        (["georank", "--task", "eurosat", "--data", "unlabelled"], 1, "has no labels"),
+        (["georank", "--task", "eurosat", "--data", "other-bands"], 1, "is not task 'eurosat'"),
+        (["georank", "--task", "folder", "--data", "other-bands", "--k", "1"], 2, "no band in"),
+        (["georank", "--task", "bigearth", "--data", "eurosat"], 2, "eurosat"),
+        (["georank", "--data", "eurosat"], 2, "--task"),
+        (["--task", "eurosat", "--data", "eurosat"], 2, "MODEL"),
+        (["georank", "--task", "eurosat", "--data", "eurosat", "--k", "99"], 2, "k must lie"),
+        (["georank", "--task", "eurosat", "--data", "eurosat", "--k", "0"], 2, "--k"),
+        (["georank", "--task", "eurosat", "--data", "eurosat", "--device", "gpu"], 2, "device"),
+        (["georank", "--task", "eurosat", "--data", "eurosat", "--temperature", "0"], 2, "--temp"),
+        (
+            ["georank", "--task", "eurosat", "--data", "eurosat", "--results", "notes.csv"],
+            1,
+            "no results file",
+        ),
+        (["evil", "--task", "eurosat", "--data", "eurosat"], 1, "hf_hub_filename"),
+    ],
+)
+def test_mistakes_end_with_a_sentence(georank, world, arguments, code, reason, monkeypatch):
+    (world / "notes.csv").write_text("my notes\n")
+    if not (world / "evil").exists():
+        make_export(world / "evil")
+        edit_config(world / "evil", pretrained_cfg__hf_hub_filename="../evil.bin")
+
+    def forbidden(*_, **__):
+        raise AssertionError("features were computed before everything was checked")
+
+    monkeypatch.setattr("georank_zoo.eval.run.extract", forbidden)
+    ended, out, err = georank(*arguments)
+    assert ended == code, err
+    assert reason in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys\n"
+        "from georank_cli import main\n"
+        "try:\n    main(['eval', '--help'])\n"
+        "finally:\n    assert not {'torch', 'timm', 'numpy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--temperature" in done.stdout

@@ -1,0 +1,79 @@
+"""Metrics and their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
+from georank_zoo.errors import UsageError
+from georank_zoo.eval.metrics import METRICS, score
+
+
+def sample(n=400, classes=6, right=0.7, seed=0):
+    rng = np.random.default_rng(seed)
+    target = rng.choice(classes, n, p=np.arange(1, classes + 1) / sum(range(1, classes + 1)))
+    predicted = np.where(rng.random(n) < right, target, rng.integers(0, classes, n))
+    return predicted, target
+
+
+def test_equal_scikit_learn():
+    predicted, target = sample()
+    assert score("accuracy_macro", predicted, target, 6).value == pytest.approx(
+        balanced_accuracy_score(target, predicted)
+    )
+    assert score("accuracy_overall", predicted, target, 6).value == pytest.approx(
+        accuracy_score(target, predicted)
+    )
+
+
+def test_a_class_without_samples_does_not_count_even_if_predicted():
+    # torchmetrics' macro average gives class 2 an accuracy of 0 here.
+    target = np.array([0, 0, 1, 1])
+    predicted = np.array([0, 0, 1, 2])
+    assert score("accuracy_macro", predicted, target, 4).value == pytest.approx(0.75)
+    assert score("accuracy_overall", predicted, target, 4).value == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_interval_equals_resampling_of_samples(metric):
+    predicted, target = sample(150)
+    rng = np.random.default_rng(1)
+    oracle = {"accuracy_macro": balanced_accuracy_score, "accuracy_overall": accuracy_score}[metric]
+    draws = [rng.integers(0, 150, 150) for _ in range(1500)]
+    values = [oracle(target[d], predicted[d]) for d in draws]
+    found = score(metric, predicted, target, 6)
+    assert found.low == pytest.approx(np.quantile(values, 0.025), abs=0.012)
+    assert found.high == pytest.approx(np.quantile(values, 0.975), abs=0.012)
+    assert found.low < found.value < found.high
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        target = rng.integers(0, 4, 300)
+        predicted = np.where(rng.random(300) < 0.8, target, (target + 1) % 4)
+        interval = score("accuracy_overall", predicted, target, 4, seed=seed, resamples=400)
+        covered += interval.low <= 0.8 <= interval.high
+    assert 180 <= covered <= 199
+
+
+def test_seeded():
+    predicted, target = sample()
+    first = score("accuracy_macro", predicted, target, 6, seed=3)
+    assert score("accuracy_macro", predicted, target, 6, seed=3) == first
+    assert score("accuracy_macro", predicted, target, 6, seed=4) != first
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_extremes(value):
+    target = np.array([0, 1, 2] * 5)
+    predicted = target if value else (target + 1) % 3
+    found = score("accuracy_macro", predicted, target, 3)
+    assert (found.value, found.low, found.high) == (value, value, value)
+
+
+def test_unknown_metric():
+    with pytest.raises(UsageError, match="Choose from: accuracy_macro, accuracy_overall"):
+        score("accuracy", np.array([0]), np.array([0]), 1)

@@ -1,0 +1,92 @@
+"""Ranks against scipy and against scikit-learn's isotonic regression, row by row."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata
+from sklearn.isotonic import isotonic_regression
+
+from georank_zoo.ranking import average_rank, soft_rank
+
+
+def slow_soft_rank(row: np.ndarray, strength: float) -> np.ndarray:
+    """Projection onto the permutahedron, from its definition: sort, isotonic regression, unsort."""
+    scaled = row / strength
+    order = np.argsort(-scaled, kind="stable")
+    hard = np.arange(len(row), 0, -1.0)
+    dual = isotonic_regression(scaled[order] - hard, increasing=False)
+    ranks = np.empty_like(scaled)
+    ranks[order] = scaled[order] - dual
+    return ranks
+
+
+def rows(kind: str, n: int) -> np.ndarray:
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=(7, n))
+    if kind == "clustered":
+        values = np.round(values) + 0.01 * values
+    elif kind == "tied":
+        values = np.round(values, 1)
+    elif kind == "collapsed":
+        values = np.full((7, n), 0.3) + 1e-12 * values
+    elif kind == "equal":
+        values = np.zeros((7, n))
+    elif kind == "sorted":
+        values = np.sort(values, axis=1)
+    return values
+
+
+@pytest.mark.parametrize("kind", ["random", "clustered", "tied", "collapsed", "equal", "sorted"])
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 200])
+@pytest.mark.parametrize("strength", [1e-4, 1e-2, 0.3, 10.0])
+def test_soft_rank_equals_the_slow_oracle(kind: str, n: int, strength: float) -> None:
+    values = rows(kind, n)
+    expected = np.stack([slow_soft_rank(row, strength) for row in values])
+    found = soft_rank(torch.from_numpy(values), strength).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.5, 5.0])
+def test_soft_rank_gradcheck(strength: float) -> None:
+    values = torch.randn(3, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.autograd.gradcheck(
+        lambda x: soft_rank(x, strength), values.requires_grad_(), eps=1e-7
+    )
+
+
+def test_soft_rank_limits() -> None:
+    values = torch.tensor([[0.3, -1.0, 2.0, 0.9]])
+    assert torch.allclose(soft_rank(values, 1e-6), torch.tensor([[2.0, 1.0, 4.0, 3.0]]))
+    assert torch.allclose(soft_rank(values, 1e6), torch.full((1, 4), 2.5), atol=1e-4)
+
+
+def test_soft_rank_of_a_cascade_of_merges() -> None:
+    # One late value pulls in its neighbours one by one: the worst case for pooling in rounds.
+    n = 400
+    row = np.concatenate((-(np.arange(n - 1) ** 2) / 50.0, [0.0]))[None]
+    expected = slow_soft_rank(row[0], 0.1)
+    np.testing.assert_allclose(soft_rank(torch.from_numpy(row), 0.1)[0], expected, atol=1e-8)
+
+
+def test_soft_rank_permutes_with_its_input() -> None:
+    values = torch.randn(2, 50, dtype=torch.float64)
+    order = torch.randperm(50)
+    assert torch.equal(soft_rank(values, 0.1)[:, order], soft_rank(values[:, order], 0.1))
+
+
+def test_soft_rank_of_float32_is_as_exact_as_float32_allows() -> None:
+    values = torch.randn(4, 300)
+    exact = soft_rank(values.double(), 0.01)
+    assert soft_rank(values, 0.01).dtype == torch.float32
+    torch.testing.assert_close(soft_rank(values, 0.01).double(), exact, rtol=1e-6, atol=1e-5)
+
+
+def test_soft_rank_refuses_a_strength_of_zero() -> None:
+    with pytest.raises(ValueError, match="strength must be above 0"):
+        soft_rank(torch.zeros(1, 3), 0.0)
+
+
+def test_average_rank_equals_scipy() -> None:
+    values = np.round(np.random.default_rng(0).normal(size=(5, 60)), 1)
+    found = average_rank(torch.from_numpy(values)).numpy()
+    np.testing.assert_array_equal(found, rankdata(values, axis=1))

@@ -1,0 +1,146 @@
+"""Recipes: every shipped one, what is refused and how, round trip, hash, schema."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from georank_zoo import build, recipe
+from georank_zoo.errors import RecipeError
+from georank_zoo.losses import GeoRankLoss
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_shipped_recipes_build(name: str) -> None:
+    loaded = recipe.load(name)
+    assert loaded.summary and loaded.cost and loaded.mirrors
+    algorithm = build.build_algorithm(loaded)
+    assert build.build_optimizer(loaded, algorithm).param_groups
+    build.build_regularizer(loaded)
+    build.build_views(loaded)
+    expected = name.removesuffix("_georank")
+    assert loaded.name == ("georank-" if name.endswith("_georank") else "") + f"{expected}-r18"
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_resolved_recipe_reads_back_equal(name: str) -> None:
+    loaded = recipe.load(name)
+    again = recipe.from_text(loaded.to_yaml(), where="text")
+    assert again == loaded and again.hash == loaded.hash
+
+
+def test_georank_differs_from_its_baseline_by_the_regularizer_alone() -> None:
+    base, georank = recipe.load("moco").model_dump(), recipe.load("moco_georank").model_dump()
+    differing = {key for key in base if base[key] != georank[key]}
+    assert differing == {"name", "summary", "mirrors", "regularizer"}
+    assert isinstance(build.build_regularizer(recipe.load("moco_georank")), GeoRankLoss)
+
+
+def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
+    by_name = recipe.load("moco")
+    assert recipe.load(RECIPES / "moco.yaml") == by_name
+    monkeypatch.chdir(tmp_path)
+    assert recipe.load("recipes/moco.yaml") == by_name
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("regularizer.alhpa=1", "regularizer.alhpa: Unknown key 'alhpa'. Did you mean 'alpha'?"),
+        ("algorithm.tau=0.1", "Choose from: hidden_dim, momentum"),
+        ("foo=1", "foo: Unknown key 'foo'"),
+        ("algorithm.name=mocov2", "Unknown algorithm 'mocov2'. Did you mean 'moco'?"),
+        ("regularizer.name=geomse", "Unknown regularizer 'geomse'"),
+        ("regularizer=none", "give a name, one of: georank, none"),
+        ("optimizer.lr=fast", "optimizer.lr: Input should be a valid number"),
+        ("optimizer.lr=-1", "optimizer.lr: Input should be greater than 0"),
+        ("data.bands=B02,B99", "Unknown band 'B99'"),
+        ("data.store=null", "data.store: Input should be a valid string"),
+        ("train.accumulate=3", "batch_size 512 must be a multiple of accumulate 3"),
+        ("name=a/b", "name: String should match pattern"),
+        ("train.batch_size", "--set takes section.key=value"),
+        ("train.batch_size=[", "the value is not valid YAML"),
+        ("seed.x=1", "'seed' is not a section"),
+    ],
+)
+def test_what_is_refused_and_how(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        recipe.load("moco_georank", [override])
+    assert message in str(error.value)
+
+
+def test_unknown_backbone_is_named_with_near_ones() -> None:
+    loaded = recipe.load("moco", ["backbone.name=resnet81"])
+    with pytest.raises(RecipeError, match="resnet18"):
+        build.build_algorithm(loaded)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "not a recipe"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("extends: nowhere", "Unknown recipe 'nowhere'"),
+        ("extends: self", "circle"),
+        ("name: x", "train: missing."),
+    ],
+)
+def test_bad_files(text: str, message: str, tmp_path) -> None:
+    path = tmp_path / "self.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as error:
+        recipe.load(path)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["nope.yaml", "here/nope", "mocco"])
+def test_missing_recipe(source: str, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match="moco"):
+        recipe.load(source)
+
+
+def test_overrides() -> None:
+    loaded = recipe.load(
+        "moco_georank", ["optimizer.lr=1e-3", "train.steps=7", "data.bands=[B04, B03]"]
+    )
+    assert loaded.optimizer.lr == 1e-3
+    assert (loaded.train.steps, loaded.train.epochs) == (7, None)
+    assert loaded.bands == ("B04", "B03")
+    # Another component starts from its own defaults, not from the last one's options.
+    assert recipe.load("moco_georank", ["regularizer.name=none"]).regularizer.options() == {}
+
+
+def test_extending_a_file_beside(tmp_path) -> None:
+    (tmp_path / "base.yaml").write_text((RECIPES / "moco.yaml").read_text())
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: base\nname: child\ntrain: {batch_size: 64}\n")
+    loaded = recipe.load(child)
+    assert loaded.train.batch_size == 64 and loaded.train.epochs == 50
+
+
+def test_hash_is_of_what_is_computed() -> None:
+    base = recipe.load("moco")
+    same = ["name=other", "data.store=/elsewhere", "train.workers=9", "probe.store=x", "summary=s"]
+    assert recipe.load("moco", same).hash == base.hash
+    for override in ("seed=1", "optimizer.lr=0.1", "algorithm.temperature=0.2", "data.bands=rgb"):
+        assert recipe.load("moco", [override]).hash != base.hash
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_schema_accepts_what_is_valid(name: str) -> None:
+    document = recipe.load(name).model_dump(mode="json")
+    schema = recipe.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    document["algorithm"]["tau"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
+
+
+def test_to_yaml_is_plain_yaml() -> None:
+    assert yaml.safe_load(recipe.load("moco").to_yaml())["algorithm"]["name"] == "moco"

@@ -1,0 +1,136 @@
+"""The results file: nothing lost, nothing half."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import multiprocessing
+import os
+from dataclasses import replace
+
+import pytest
+
+from georank_zoo.errors import GeorankError
+from georank_zoo.eval import results
+from georank_zoo.eval.results import COLUMNS, Row, append, check, read
+
+ROW = Row(
+    when=results.now(), model="runs/moco", model_hash="a" * 64, recipe="moco@0123", task="eurosat",
+    store_hash="b" * 64, protocol="knn", k=10, temperature=0.9, split="loo", image_size=64,
+    bands="B02 B03", seed=0, n_train=202, n_test=202, metric="accuracy_macro", value=0.5,
+    ci_low=0.25, ci_high=0.75, versions=results.versions("cpu"),
+)  # fmt: skip
+
+
+def test_round_trip_with_one_header(tmp_path):
+    path = tmp_path / "new" / "results.csv"
+    odd = replace(ROW, model='a, "quoted"\nname', k=5, value=1 / 3)
+    append(path, [ROW, odd])
+    append(path, [ROW])
+    assert read(path) == [ROW, replace(odd, value=0.333333), ROW]
+    lines = path.read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert sum(line.startswith("when,") for line in lines) == 1
+    assert "georank-zoo" in ROW.versions
+    assert "device cpu" in ROW.versions
+
+
+def _append_many(path, worker):
+    for number in range(25):
+        append(path, [replace(ROW, seed=number, model=f"model-{worker}")] * 3)
+
+
+def test_concurrent_appends_lose_nothing(tmp_path):
+    path = tmp_path / "results.csv"
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_append_many, args=(path, i)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    rows = read(path)
+    assert len(rows) == 4 * 25 * 3
+    for worker in range(4):
+        own = [row.seed for row in rows if row.model == f"model-{worker}"]
+        assert own == [number for number in range(25) for _ in range(3)]
+    # The rows of one append stay together.
+    assert all(len({r.model for r in rows[i : i + 3]}) == 1 for i in range(0, len(rows), 3))
+
+
+def test_append_waits_for_another_writer(tmp_path):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    before = path.read_bytes()
+    with path.open("r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        worker = multiprocessing.get_context("fork").Process(target=append, args=(path, [ROW]))
+        worker.start()
+        worker.join(0.5)
+        assert worker.is_alive()
+        assert path.read_bytes() == before
+    worker.join(20)
+    assert worker.exitcode == 0
+    assert len(read(path)) == 2
+
+
+@pytest.mark.parametrize("text", ["model,accuracy\nx,1\n", "when", "\n", "PK\x03\x04"])
+def test_another_file_is_refused(tmp_path, text):
+    path = tmp_path / "results.csv"
+    path.write_text(text)
+    for call in (lambda: append(path, [ROW]), lambda: check(path), lambda: read(path)):
+        with pytest.raises(GeorankError, match="no results file of this version"):
+            call()
+    assert path.read_text() == text
+
+
+def test_a_line_cut_by_a_crash_is_refused(tmp_path):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    text = path.read_text() + "2026-11-23T10:00:00+00:00,runs/mo"
+    path.write_text(text)
+    for call in (lambda: append(path, [ROW]), lambda: check(path), lambda: read(path)):
+        with pytest.raises(GeorankError, match=r"ends within a line \('2026-11-23T10"):
+            call()
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("taken", [0, 10, 300])
+def test_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch, taken, exists):
+    path = tmp_path / "results.csv"
+    if exists:
+        append(path, [ROW])
+    before = path.read_bytes() if exists else b""
+    write = os.write
+
+    def full(file, data):
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:taken])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        append(path, [ROW] * 5)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    append(path, [ROW])
+    assert len(read(path)) == 1 + exists
+
+
+def test_check_creates_nothing(tmp_path):
+    check(tmp_path / "new" / "results.csv")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        check(tmp_path / "file" / "results.csv")
+
+
+def test_a_value_of_the_wrong_type(tmp_path):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    path.write_text(path.read_text().replace("0.25", "low"))
+    with pytest.raises(GeorankError, match="row 2"):
+        read(path)

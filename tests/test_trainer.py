@@ -1,0 +1,233 @@
+"""Training: what a run leaves, exact resume, interruption, refusals before any step."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from georank_zoo import checkpoints, recipe, trainer
+from georank_zoo.data.store import PatchStore
+from georank_zoo.errors import GeorankError, Interrupted, ModelError, StoreError, UsageError
+from georank_zoo.run import Run
+from tests.helpers import make_store
+
+# A step takes a fraction of a second: small patches, few samples.
+TINY = [
+    "views.size=16", "train.batch_size=8", "train.steps=12", "train.workers=0",
+    "train.precision=fp32", "algorithm.queue_size=32", "algorithm.hidden_dim=32",
+    "algorithm.output_dim=16", "optimizer.lr=0.05", "schedule.warmup_epochs=1",
+    "train.checkpoint_epochs=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
+    places = [*range(32), *range(32)]
+    labels = [place % 2 for place in places]
+    return make_store(tmp_path_factory.mktemp("trainer") / "store", labels, places=places)
+
+
+def load(store: PatchStore, *overrides: str, name: str = "moco_georank") -> recipe.Recipe:
+    return recipe.load(name, [f"data.store={store.path}", *TINY, *overrides])
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.checkpoint() / checkpoints.ALGORITHM)
+
+
+def assert_equal_runs(a: Run, b: Run) -> None:
+    left, right = weights(a), weights(b)
+    assert left.keys() == right.keys()
+    assert [key for key in left if not torch.equal(left[key], right[key])] == []
+
+
+class StopAt(trainer.Silent):
+    """Interrupts the run as Ctrl-C does, at a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def advance(self, step: int, metrics: dict[str, float]) -> None:
+        if step >= self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def finished(store: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """An uninterrupted run of 12 steps, 4 to an epoch."""
+    probe = f"probe.store={store.path}"
+    return trainer.train(
+        load(store, probe, "probe.every_epochs=1"), tmp_path_factory.mktemp("run") / "run"
+    )
+
+
+def test_a_run_folder_is_complete(finished: Run, store: PatchStore) -> None:
+    facts = finished.facts
+    assert facts["status"] == "finished" and facts["steps"] == 12
+    assert facts["recipe_hash"] == finished.recipe.hash == Run.open(finished.path).recipe.hash
+    assert facts["store"]["hash"] == store.hash
+    assert facts["versions"]["torch"] == torch.__version__.split("+")[0]
+    names = [path.name for path in checkpoints.existing(finished.checkpoints)]
+    assert names == ["step-00000008", "step-00000012"]  # the last two of three epochs
+    assert not [p for p in finished.path.rglob("*.tmp")]
+
+
+def test_metrics(finished: Run) -> None:
+    rows = [row for row in finished.metrics() if "loss" in row]
+    assert [row["step"] for row in rows] == [10, 12]
+    for row in rows:
+        expected = 0.5 * row["loss_ssl"] + 0.5 * row["loss_georank"]
+        assert row["loss"] == pytest.approx(expected, rel=1e-5)
+        assert row["images_per_s"] > 0 and -1 <= row["geo_spearman"] <= 1
+        assert 0 < row["embedding_std"] < 1.5
+    assert 0 < rows[1]["lr"] < rows[0]["lr"] < 0.05  # the cosine falls
+    probes = [row for row in finished.metrics() if "probe_accuracy_macro" in row]
+    assert [row["step"] for row in probes] == [4, 8, 12]
+    # The two classes differ in brightness: any network tells them apart.
+    assert probes[-1]["probe_accuracy_macro"] > 0.8
+
+
+def test_export_is_the_trained_backbone(finished: Run) -> None:
+    network = timm.create_model(f"local-dir:{finished.path / 'export'}", pretrained=True)
+    trained = {
+        key.removeprefix("backbone."): value
+        for key, value in weights(finished).items()
+        if key.startswith("backbone.")
+    }
+    state = network.state_dict()
+    assert state.keys() == trained.keys()
+    assert all(torch.equal(state[key], trained[key]) for key in state)
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw"])
+def test_resume_is_the_same_run(optimizer: str, store: PatchStore, tmp_path: Path) -> None:
+    plan = load(store, f"optimizer.name={optimizer}", "optimizer.lr=0.01")
+    whole = trainer.train(plan, tmp_path / "whole")
+    with pytest.raises(Interrupted, match="Stopped after step 10 of 12") as stop:
+        trainer.train(plan, tmp_path / "parts", reporter=StopAt(10))
+    assert stop.value.exit_code == 130
+    resumed = trainer.train(plan, tmp_path / "parts", resume=True)
+    assert_equal_runs(whole, resumed)
+    keys = ("step", "loss", "lr")
+    logged = [[{k: row[k] for k in keys} for row in run.metrics()] for run in (whole, resumed)]
+    assert logged[0] == logged[1]
+
+
+@pytest.mark.parametrize("layout", ["true", "false"])
+def test_resume_under_bf16_and_channels_last(
+    layout: str, store: PatchStore, tmp_path: Path
+) -> None:
+    plan = load(store, "train.precision=bf16", f"train.channels_last={layout}")
+    whole = trainer.train(plan, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        trainer.train(plan, tmp_path / "parts", reporter=StopAt(10))
+    assert_equal_runs(whole, trainer.train(plan, tmp_path / "parts", resume=True))
+
+
+def test_resume_after_sigkill(store: PatchStore, tmp_path: Path) -> None:
+    plan = load(store, "train.steps=40")
+    (tmp_path / "plan.yaml").write_text(plan.to_yaml())
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "georank_cli", "train", str(tmp_path / "plan.yaml")]
+    process = subprocess.Popen([*command, "--out", str(folder)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not checkpoints.existing(folder / "checkpoints") and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()  # in the middle of a step, or of the next checkpoint
+    process.wait()
+    killed = Run.open(folder)
+    assert killed.facts["status"] == "running"
+    assert int(killed.checkpoint().name.removeprefix("step-")) < 40
+    # A kill in the middle of writing leaves such a folder; it must not count.
+    (killed.checkpoints / ".step-00000099.1.tmp").mkdir()
+    resumed = trainer.train(plan, folder, resume=True)
+    assert_equal_runs(trainer.train(plan, tmp_path / "whole"), resumed)
+    assert not list(killed.checkpoints.glob(".*"))
+
+
+def test_accumulation_takes_as_many_samples(store: PatchStore, tmp_path: Path) -> None:
+    run = trainer.train(load(store, "train.accumulate=2"), tmp_path / "run")
+    assert run.facts["steps"] == 12
+    assert [path.name for path in checkpoints.existing(run.checkpoints)][-1] == "step-00000012"
+
+
+def test_baseline_logs_no_rank_term(store: PatchStore, tmp_path: Path) -> None:
+    run = trainer.train(load(store, "train.steps=2", name="moco"), tmp_path / "run")
+    (row,) = run.metrics()
+    assert "loss_georank" not in row and row["loss"] == row["loss_ssl"]
+
+
+def test_tensorboard(store: PatchStore, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer.train(load(store, "train.steps=10"), tmp_path / "run", trackers=["tensorboard"])
+    (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
+    accumulator = EventAccumulator(str(events.parent))
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("loss_georank")] == [10]
+
+
+def refused(plan: recipe.Recipe, folder: Path, error: type[Exception], message: str, **kw) -> None:
+    before = sorted(folder.parent.rglob("*"))
+    with pytest.raises(error, match=message):
+        trainer.train(plan, folder, **kw)
+    assert sorted(folder.parent.rglob("*")) == before  # nothing half-written
+
+
+def test_refusals_before_any_step(store: PatchStore, finished: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refused(load(store, "data.store=nowhere"), run, StoreError, "No store at nowhere")
+    refused(load(store, "train.batch_size=64"), run, StoreError, "fewer than a batch of 64")
+    refused(load(store, "data.bands=s2-13"), run, StoreError, "lacks band.s. B10")
+    refused(load(store, "probe.store=nowhere"), run, StoreError, "No store at nowhere")
+    refused(load(store, "backbone.name=resnet81"), run, UsageError, "timm has no model")
+    refused(load(store, "algorithm.temperature=0"), run, UsageError, "temperature")
+    refused(load(store), run, UsageError, "Tracker wand is unknown", trackers=["wand"])
+    refused(load(store), finished.path, UsageError, "is not empty")
+    plan = load(store, "optimizer.lr=0.5")
+    refused(plan, finished.path, UsageError, "trained with another recipe", resume=True)
+
+
+def test_unlabelled_probe_store(store: PatchStore, tmp_path: Path) -> None:
+    make_store(tmp_path / "unlabelled", [-1] * 4)
+    plan = load(store, f"probe.store={tmp_path / 'unlabelled'}")
+    refused(plan, tmp_path / "run", StoreError, "has no labels")
+
+
+def test_resume_on_another_store(finished: Run, tmp_path: Path) -> None:
+    other = make_store(tmp_path / "other", [0] * 40, seed=5)
+    plan = load(other, "probe.every_epochs=1")
+    refused(plan, finished.path, UsageError, "trained on another store", resume=True)
+
+
+def test_damaged_checkpoint_is_named(store: PatchStore, tmp_path: Path) -> None:
+    run = trainer.train(load(store, "train.steps=4"), tmp_path / "run")
+    path = run.checkpoint() / checkpoints.OPTIMIZER
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="step-00000004 cannot be loaded"):
+        trainer.train(run.recipe, run.path, resume=True)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(store: PatchStore, tmp_path: Path) -> None:
+    plan = load(store, "optimizer.name=sgd", "optimizer.lr=1e12", "train.steps=20")
+    with pytest.raises(GeorankError, match="not finite at step 10"):
+        trainer.train(plan, tmp_path / "run")
+
+
+def test_half_a_line_of_metrics_is_left_out(finished: Run, tmp_path: Path) -> None:
+    copy = Run(tmp_path, finished.recipe)
+    text = (finished.path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(text + '{"step": 13, "lo')
+    assert copy.metrics() == finished.metrics()
+    copy.rewind_metrics(10)
+    assert max(row["step"] for row in copy.metrics()) == 10
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)

@@ -1,0 +1,370 @@
+"""Loading: by band name, in a unit, exactly, and safely."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from georank_zoo.bands import S2_12
+from georank_zoo.errors import ModelError, UsageError
+from georank_zoo.hub import check_blob, parse_id
+from georank_zoo.model_folder import load_config
+from georank_zoo.zoo import create_model
+
+from .helpers import MEAN, STD, edit_config, make_export, make_network
+from .hub_server import Hub
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_export(tmp_path_factory.mktemp("zoo") / "model")
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory):
+    return make_export(tmp_path_factory.mktemp("zoo") / "resnet18", architecture="resnet18")
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "model"))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(4, 12, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def z_of(images):
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (MEAN, STD))
+    return (images - mean) / std
+
+
+def test_bit_equal_with_timm(resnet18, images):
+    encoder = create_model(resnet18)
+    assert not encoder.training
+    assert (encoder.bands, encoder.image_size, encoder.num_features) == (S2_12, 32, 512)
+    assert encoder.config.recipe == "moco_georank@0123456789ab"
+    network = timm.create_model(f"local-dir:{resnet18}", pretrained=True).eval()
+    with torch.inference_mode():
+        assert torch.equal(encoder(images), network(z_of(images)))
+
+
+def test_run_folder_and_random_initialization(folder, images, tmp_path):
+    (tmp_path / "run").mkdir()
+    shutil.copytree(folder, tmp_path / "run" / "export")
+    trained, random = create_model(tmp_path / "run"), create_model(folder, pretrained=False)
+    assert trained.model_hash != "none"
+    assert random.model_hash == "none"
+    assert [n for n, _ in trained.named_parameters()] == [n for n, _ in random.named_parameters()]
+    assert not torch.equal(trained.backbone.conv1[0].weight, random.backbone.conv1[0].weight)
+
+
+def test_loading_does_not_touch_the_random_state(folder):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    create_model(folder)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_dn_equals_reflectance(folder):
+    dn = torch.randint(0, 6000, (2, 12, 32, 32))
+    by_dn = create_model(folder, unit="dn")
+    with torch.inference_mode():
+        expected = create_model(folder)(dn.float() / 10_000)
+        assert torch.equal(by_dn(dn), expected)
+        assert torch.equal(by_dn(dn.to(torch.uint16)), expected)
+
+
+def test_subset_in_any_order_equals_cutting_the_first_convolution(resnet18, images):
+    bands = ("B08", "B02", "B04", "B8A")
+    columns = [S2_12.index(name) for name in bands]
+    encoder = create_model(resnet18, bands=bands)
+    cut = timm.create_model("resnet18", in_chans=4, num_classes=0)
+    state = load_file(resnet18 / "model.safetensors")
+    state["conv1.weight"] = state["conv1.weight"][:, columns]
+    cut.load_state_dict(state)
+    with torch.inference_mode():
+        found = encoder(images[:, columns])
+        torch.testing.assert_close(found, cut.eval()(z_of(images)[:, columns]))
+        # A wrong order must not pass.
+        assert not torch.allclose(encoder(images[:, columns[::-1]]), found, rtol=1e-2, atol=1e-3)
+
+
+def test_superset_drops_what_the_model_does_not_take(folder, images):
+    bands = ("B10", *S2_12[::-1])
+    extra = torch.cat((torch.full((4, 1, 32, 32), 3.0), images.flip(1)), dim=1)
+    with torch.inference_mode():
+        assert torch.equal(create_model(folder, bands=bands)(extra), create_model(folder)(images))
+
+
+def test_values_of_another_unit_are_refused(folder, images):
+    with pytest.raises(UsageError, match="digital numbers"):
+        create_model(folder)(images * 10_000)
+    with pytest.raises(UsageError, match="looks like reflectance"):
+        create_model(folder, unit="dn")(images)
+    with pytest.raises(UsageError, match="NaN"):
+        create_model(folder)(images * float("nan"))
+    with pytest.raises(UsageError, match=r"\(B, 12, H, W\)"):
+        create_model(folder)(images[:, :3])
+    with pytest.raises(UsageError, match="Unknown unit"):
+        create_model(folder, unit="DN")
+    with pytest.raises(UsageError, match="no band in common"):
+        create_model(folder, bands=("B10",))
+
+
+# One entry per way in which a folder may be hostile or broken: what is done to it, the reason.
+HOSTILE_CONFIGS = [
+    ({"pretrained_cfg__hf_hub_filename": "../../evil.bin"}, "hf_hub_filename"),
+    ({"pretrained_cfg__hf_hub_filename": "evil.pth"}, "hf_hub_filename"),
+    ({"pretrained_cfg__custom_load": True}, "custom_load"),
+    ({"pretrained_cfg__custom_load": "hf"}, "custom_load"),
+    ({"pretrained_cfg__file": "/etc/passwd"}, "file"),
+    ({"pretrained_cfg__url": "http://127.0.0.1/evil.pth"}, "url"),
+    ({"pretrained_cfg__hf_hub_id": "evil/model"}, "hf_hub_id"),
+    ({"hf_hub_filename": "evil.bin"}, "hf_hub_filename"),
+    ({"model_args__checkpoint_path": "evil.pth"}, "checkpoint_path"),
+    ({"model_args__block": "x"}, "model_args has block"),
+    ({"architecture": "hf-hub:evil/model"}, "Unknown timm architecture"),
+    ({"architecture": "../resnet18"}, "Unknown timm architecture"),
+    ({"architecture": "no_such_net"}, "Unknown timm architecture"),
+    ({"architecture": 7}, "Unknown timm architecture"),
+    ({"architecture": "resnet34"}, "lacks"),
+    ({"georank": None}, "georank.bands"),
+    ({"georank__bands": None}, "georank.bands"),
+    ({"georank__bands": ["B77"] * 12}, "Unknown band"),
+    ({"georank__bands": list(S2_12[:11])}, "mean must be 11"),
+    ({"pretrained_cfg__mean": [0.1] * 11}, "mean must be 12"),
+    ({"pretrained_cfg__std": [0.0] * 12}, "std must be positive"),
+    ({"pretrained_cfg__std": [float("nan")] * 12}, "std must be 12 finite"),
+    ({"pretrained_cfg__mean": ["0.1"] * 12}, "mean must be 12"),
+    ({"pretrained_cfg__input_size": [12, 32]}, "input_size"),
+    ({"pretrained_cfg__input_size": [12, 10**9, 10**9]}, "input_size"),
+    ({"pretrained_cfg__input_size": [13, 32, 32]}, "13 input channels"),
+    ({"model_args__in_chans": 13}, "13 input channels"),
+    ({"num_classes": 10}, "classifier"),
+    ({"pretrained_cfg": []}, "pretrained_cfg"),
+    ({"model_args__global_pool": "nonsense"}, "cannot build"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), HOSTILE_CONFIGS)
+def test_hostile_configs_are_refused(copy, changes, reason):
+    edit_config(copy, **changes)
+    with pytest.raises(ModelError, match=reason):
+        create_model(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, " " * (2**20 + 1)])
+def test_files_that_are_no_config(copy, text):
+    (copy / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_config(copy)
+
+
+def _rewrite(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def _set_nan(tensors):
+    tensors["conv1.1.running_var"][3] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_set_nan, r"NaN.*conv1\.1\.running_var"),
+        (lambda t: t.update({"conv1.0.weight": torch.zeros(24, 3, 3, 3)}), "0.weight has shape"),
+        (lambda t: t.pop("conv1.0.weight"), r"lacks 1 tensor\(s\): conv1\.0\.weight"),
+        (lambda t: t.update({"../evil": torch.zeros(1)}), r"unexpected 1 tensor\(s\): \.\./evil"),
+        (lambda t: t.update({"conv1.1.bias": t["conv1.1.bias"].double()}), "float64"),
+    ],
+)
+def test_wrong_weights_are_refused(copy, change, reason):
+    _rewrite(copy, change)
+    with pytest.raises(ModelError, match=reason):
+        create_model(copy)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00",
+        struct.pack("<Q", 10**15) + b"{}",
+        struct.pack("<Q", 2**64 - 1) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        pickle.dumps({"conv1.weight": 1}),
+    ],
+)
+def test_files_that_are_no_safetensors(copy, data):
+    (copy / "model.safetensors").write_bytes(data)
+    with pytest.raises(ModelError, match=r"is damaged|lacks"):
+        create_model(copy)
+
+
+def test_cut_weights_are_refused(copy):
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="is damaged"):
+        create_model(copy)
+
+
+class _Bomb:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (self.mark,)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "evil.pt"])
+def test_pickles_are_never_read(copy, tmp_path, name):
+    mark = str(tmp_path / "code-was-run")
+    (copy / name).write_bytes(pickle.dumps(_Bomb(mark)))
+    create_model(copy)  # safetensors beside it is taken
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=rf"only as a pickle \({name}\)"):
+        create_model(copy)
+    assert not Path(mark).exists()
+
+
+def test_sources_that_are_no_model(tmp_path, folder):
+    with pytest.raises(ModelError, match=r"neither config\.json nor export/config\.json"):
+        create_model(tmp_path)
+    with pytest.raises(ModelError, match="is a file"):
+        create_model(folder / "model.safetensors")
+    with pytest.raises(ModelError, match="No folder"):
+        create_model("a/b/c")
+    with pytest.raises(ModelError, match="No folder"):
+        create_model("../nothing")
+    with pytest.raises(UsageError, match="revision names a model on the Hub"):
+        create_model(folder, revision="v1")
+
+
+def test_hub_ids():
+    assert str(parse_id("org/name")) == "org/name"
+    assert str(parse_id("hf-hub:org/name@v1.0")) == "org/name@v1.0"
+    assert parse_id("org/name", "abc").revision == "abc"
+    for text in ("name", "/org/name", "org/name/more", "../name", "org/..", "./name", "hf-hub:x"):
+        assert parse_id(text) is None, text
+    for text in ("org/name@../../x", "org/name@a b", "org/name@/x"):
+        with pytest.raises(UsageError, match="no revision"):
+            parse_id(text)
+    with pytest.raises(UsageError, match="Two revisions"):
+        parse_id("org/name@v1", "v2")
+
+
+def test_the_blob_is_checked_by_the_first_link_only(tmp_path):
+    # A blob of a shared cache is a link to a file that another kind of hash names.
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "blobs").mkdir()
+    content = b"weights"
+    sha = "9ef8f0d0c8a0b5b8bbfa4a0ef0b3ff0d5bd8a0e9ec1b9a7a93ab0d2d2bdc4cb1"
+    shared = tmp_path / ("e" * 64)
+    shared.write_bytes(content)
+    right = hashlib.sha256(content).hexdigest()
+    for name in (right, sha):
+        blob = tmp_path / "blobs" / name
+        blob.symlink_to(shared)
+        pointer = tmp_path / "snapshots" / name
+        pointer.symlink_to(Path("../blobs") / name)
+    check_blob(tmp_path / "snapshots" / right)
+    with pytest.raises(ModelError, match="damaged on the way"):
+        check_blob(tmp_path / "snapshots" / sha)
+
+
+# The Hub's client reads HF_ENDPOINT when it is imported, so this runs in a process of its own.
+_LOAD = """
+import json, sys, torch, timm
+from pathlib import Path
+from georank_zoo.errors import GeorankError
+from georank_zoo.zoo import create_model
+
+images = torch.rand(2, 12, 32, 32, generator=torch.Generator().manual_seed(0))
+answers = []
+for source in sys.argv[1:]:
+    try:
+        encoder = create_model(source)
+        network = timm.create_model("hf-hub:" + source, pretrained=True).eval()
+        z = (images - encoder.mean.view(1, -1, 1, 1)) / encoder.std.view(1, -1, 1, 1)
+        with torch.inference_mode():
+            answers.append([encoder.model_hash, torch.equal(encoder(images), network(z))])
+    except GeorankError as error:
+        answers.append(str(error))
+        if "Delete " in str(error):  # do what the message says
+            Path(str(error).partition("Delete ")[2].partition(" and try")[0]).unlink()
+print(json.dumps(answers))
+"""
+
+
+def _load(endpoint, home, *sources):
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_PROXY": "*",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD, *sources],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_hub(folder, copy, tmp_path):
+    home, empty = tmp_path / "home", tmp_path / "empty"
+    empty.mkdir()
+    edit_config(copy, pretrained_cfg__hf_hub_filename="evil.bin")
+    fine = [create_model(folder).model_hash, True]
+    sources = {"org/model": folder, "org/evil": copy, "org/empty": empty, "org/broken": folder}
+    with Hub(sources, damaged=["org/broken"]) as hub:
+        answers = _load(
+            hub.url, home, "org/model", "org/model@v1", "org/nothing", "org/model@v9", "org/empty",
+            "org/evil", "org/broken", "org/broken",
+        )  # fmt: skip
+    assert answers[:2] == [fine, fine]
+    assert "No model org/nothing" in answers[2]
+    assert "has no revision 'v9'" in answers[3]
+    assert "has no config.json" in answers[4]
+    assert "hf_hub_filename" in answers[5]
+    assert "was damaged on the way" in answers[6]
+    assert answers[7] == fine
+    sent = [path for method, path in hub.requests if method == "GET"]
+    assert {path.rpartition("/")[2] for path in sent} == {"config.json", "model.safetensors"}
+    weights = [path for path in sent if path.endswith("safetensors")]
+    assert len([path for path in weights if "org/model" in path]) == 1, "not taken from the cache"
+    assert not [path for path in weights if "org/evil" in path], "weights before the config"
+
+    # Nobody listens any more: the cache is enough, and without it there is a sentence.
+    answers = _load(hub.url, home, "org/never", "runs/moco", "org/nothing")
+    assert "the Hub did not answer" in answers[0]
+    assert answers[1].startswith("There is no folder runs/moco here.")
+    assert _load(hub.url, home, "org/model")[0][0] == fine[0]
+
+
+def test_weights_differ_from_another_seed(folder, tmp_path, images):
+    other = make_export(tmp_path / "other", make_network(seed=1))
+    with torch.inference_mode():
+        assert not torch.allclose(create_model(folder)(images), create_model(other)(images))
