@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from georank_zoo.errors import GeorankError
+    from georank_zoo.errors import GeorankError, Interrupted
 
     try:
         result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
@@ -87,7 +87,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (GeorankError, OSError, MemoryError) as error:
         if debug:
             raise
-        click.echo(f"Error: {_sentence(error)}", err=True)
+        prefix = "" if isinstance(error, Interrupted) else "Error: "
+        click.echo(f"{prefix}{_sentence(error)}", err=True)
         return error.exit_code if isinstance(error, GeorankError) else 1
 
 

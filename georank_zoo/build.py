@@ -12,7 +12,9 @@ from torch import nn
 from georank_zoo.algorithms import ALGORITHMS, Algorithm
 from georank_zoo.errors import RecipeError
 from georank_zoo.losses import REGULARIZERS
+from georank_zoo.objective import Objective
 from georank_zoo.recipe import Recipe
+from georank_zoo.sections import RegularizerSection
 from georank_zoo.views import VIEWS, GeometricViews
 
 # timm calls SGD with Nesterov momentum `sgd` and the plain one `momentum`.
@@ -40,11 +42,13 @@ def build_algorithm(recipe: Recipe) -> Algorithm:
     return ALGORITHMS[recipe.algorithm.name](backbone, **recipe.algorithm.options())
 
 
-def build_regularizer(recipe: Recipe) -> nn.Module | None:
-    """The regularizer; none for a baseline."""
-    if recipe.regularizer.name == "none":
-        return None
-    return REGULARIZERS[recipe.regularizer.name](**recipe.regularizer.options())
+def build_objective(recipe: Recipe) -> Objective:
+    """The algorithm and, unless the recipe is a baseline, its regularizer."""
+    algorithm, section = build_algorithm(recipe), recipe.regularizer
+    if not isinstance(section, RegularizerSection):
+        return Objective(algorithm)
+    regularizer = REGULARIZERS[section.name](**section.options())
+    return Objective(algorithm, regularizer, alpha=section.alpha, name=section.name)
 
 
 def build_views(recipe: Recipe) -> GeometricViews:

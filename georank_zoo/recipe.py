@@ -1,182 +1,37 @@
-"""Recipes: YAML -> a typed, checked description of a training run.
-
-The sections `algorithm`, `regularizer` and `views` name an entry of a registry; their other keys
-are the keyword-only arguments of that entry's constructor, so there is one place where an option
-and its default are written.
-"""
+"""Recipes: YAML -> a typed, checked description of a training run."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    SerializeAsAny,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 
 from georank_zoo import bands as s2
-from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.errors import RecipeError, unknown_name
-from georank_zoo.losses import REGULARIZERS
-from georank_zoo.views import VIEWS
+from georank_zoo.sections import (
+    BackboneSection,
+    Component,
+    DataSection,
+    NoRegularizer,
+    OptimizerSection,
+    ProbeSection,
+    ScheduleSection,
+    Section,
+    TrainSection,
+    choose,
+    sections,
+)
 
 PACKAGE = "georank_recipes"
 
 # Overriding one of these takes the place of the other.
 _EXCLUSIVE = {"train.steps": "epochs", "train.epochs": "steps"}
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Component(Section):
-    """A section that names an entry of a registry and gives its options."""
-
-    name: str
-
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments of the entry's constructor."""
-        own = type(self).model_fields.keys() - Component.model_fields.keys() - {"alpha"}
-        return {key: getattr(self, key) for key in own}
-
-
-class NoRegularizer(Component):
-    """The baseline: the self-supervised loss alone."""
-
-    name: Literal["none"] = "none"
-
-
-def _component(kind: str, name: str, factory: Callable[..., Any], extra: dict[str, Any]) -> Any:
-    """The section for a registry's entry, from its constructor's keyword-only arguments."""
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    fields: dict[str, Any] = {
-        key: (hints[key], ... if parameter.default is parameter.empty else parameter.default)
-        for key, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    return create_model(
-        f"{kind}_{name}", __base__=Component, **{"name": (Literal[name], name), **extra, **fields}
-    )
-
-
-_ALPHA = {
-    "alpha": (
-        Annotated[float, Field(ge=0, le=1, description="Weight of the self-supervised loss.")],
-        0.5,
-    )
-}
-
-
-@cache
-def _sections(kind: str) -> dict[str, type[Component]]:
-    registries: dict[str, tuple[Mapping[str, Callable[..., Any]], dict[str, Any]]] = {
-        "algorithm": (ALGORITHMS, {}),
-        "regularizer": (REGULARIZERS, _ALPHA),
-        "views": (VIEWS, {}),
-    }
-    registry, extra = registries[kind]
-    sections = {name: _component(kind, name, entry, extra) for name, entry in registry.items()}
-    return {"none": NoRegularizer, **sections} if kind == "regularizer" else sections
-
-
-def _choose(kind: str) -> Callable[[Any], Any]:
-    def choose(value: Any) -> Any:
-        if isinstance(value, Component):
-            return value
-        if not isinstance(value, Mapping) or "name" not in value:
-            raise ValueError(f"give a name, one of: {', '.join(sorted(_sections(kind)))}")
-        if value["name"] not in _sections(kind):
-            raise ValueError(str(unknown_name(kind, value["name"], _sections(kind))))
-        return _sections(kind)[value["name"]].model_validate(value)
-
-    return choose
-
-
-class DataSection(Section):
-    """What is trained on."""
-
-    store: str = Field(description="Folder of a prepared store.")
-    bands: str | tuple[str, ...] = Field("s2-12", description="A set's name or band names.")
-    temporal: bool = Field(
-        True, description="Cut the views from different dates of a place, where there are any."
-    )
-
-    @model_validator(mode="after")
-    def _bands_exist(self) -> DataSection:
-        s2.resolve(self.bands)
-        return self
-
-
-class BackboneSection(Section):
-    """A timm model that gives pooled features."""
-
-    name: str = "resnet18"
-
-
-class OptimizerSection(Section):
-    """The optimizer."""
-
-    name: Literal["lars", "sgd", "adam", "adamw"]
-    lr: float = Field(gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="Of LARS and SGD.")
-    weight_decay: float = Field(0.0, ge=0, description="Not applied to biases and norms.")
-
-
-class ScheduleSection(Section):
-    """Learning rate over the whole run: linear warm-up, then half a cosine."""
-
-    warmup_epochs: float = Field(0.0, ge=0)
-    final: float = Field(0.0, ge=0, le=1, description="Share of `optimizer.lr` at the end.")
-
-
-class TrainSection(Section):
-    """Length and arithmetic of the run."""
-
-    epochs: PositiveInt | None = Field(None, description="An epoch visits each place once.")
-    steps: PositiveInt | None = Field(None, description="Instead of epochs: optimizer steps.")
-    batch_size: int = Field(512, ge=2, description="Of an optimizer step, over all processes.")
-    accumulate: PositiveInt = Field(1, description="Parts in which a batch is computed.")
-    precision: Literal["bf16", "fp32"] = "bf16"
-    channels_last: bool = True
-    workers: int = Field(0, ge=0, description="Processes that read ahead; 0 reads in line.")
-    checkpoint_epochs: PositiveInt = Field(1, description="Epochs between checkpoints.")
-    keep_checkpoints: PositiveInt = Field(2, description="Latest checkpoints that are kept.")
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainSection:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps (the other one null)")
-        if self.batch_size % self.accumulate:
-            raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}"
-            )
-        return self
-
-
-class ProbeSection(Section):
-    """A k-NN evaluation of the backbone during training."""
-
-    store: str | None = Field(None, description="A labelled store; null: no probe.")
-    every_epochs: PositiveInt = 5
-    image_size: PositiveInt | None = Field(None, description="Null: the size of the views.")
 
 
 class Recipe(Section):
@@ -189,9 +44,9 @@ class Recipe(Section):
     seed: int = Field(0, ge=0)
     data: DataSection
     backbone: BackboneSection = BackboneSection()
-    views: Annotated[SerializeAsAny[Component], BeforeValidator(_choose("views"))]
-    algorithm: Annotated[SerializeAsAny[Component], BeforeValidator(_choose("algorithm"))]
-    regularizer: Annotated[SerializeAsAny[Component], BeforeValidator(_choose("regularizer"))] = (
+    views: Annotated[SerializeAsAny[Component], BeforeValidator(choose("views"))]
+    algorithm: Annotated[SerializeAsAny[Component], BeforeValidator(choose("algorithm"))]
+    regularizer: Annotated[SerializeAsAny[Component], BeforeValidator(choose("regularizer"))] = (
         NoRegularizer()
     )
     optimizer: OptimizerSection
@@ -255,7 +110,7 @@ def schema() -> dict[str, Any]:
     document = Recipe.model_json_schema()
     for kind in ("views", "algorithm", "regularizer"):
         options = []
-        for name, section in _sections(kind).items():
+        for name, section in sections(kind).items():
             part = section.model_json_schema()
             document["$defs"].update(part.pop("$defs", {}))
             part["properties"]["name"] = {"const": name}
@@ -363,7 +218,7 @@ def _keys(section: Sequence[str], raw: dict[str, Any]) -> list[str]:
     model: Any = Recipe
     for part in section:
         if part in ("views", "algorithm", "regularizer"):
-            model = _sections(part)[raw[part]["name"]]
+            model = sections(part)[raw[part]["name"]]
         else:
             model = model.model_fields[part].annotation
     return list(model.model_fields)

@@ -15,7 +15,7 @@ from georank_zoo.algorithms.momentum import momentum_at
 from georank_zoo.algorithms.queue import NegativeQueue
 from georank_zoo.errors import UsageError
 from georank_zoo.losses import REGULARIZERS, nt_xent_queue
-from georank_zoo.trainer import Objective
+from georank_zoo.objective import Objective
 
 SMALL = {"moco": {"hidden_dim": 32, "output_dim": 16, "queue_size": 24}}
 
@@ -40,7 +40,10 @@ def test_one_step(name: str, regularizer: str | None) -> None:
     algorithm = build(name)
     options = {"strength": 0.5} if regularizer == "georank" else {}
     objective = Objective(
-        algorithm, REGULARIZERS[regularizer](**options) if regularizer else None, 0.5
+        algorithm,
+        REGULARIZERS[regularizer](**options) if regularizer else None,
+        alpha=0.5,
+        name=regularizer or "",
     )
     optimizer = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=0.1)
     before = {k: v.clone() for k, v in algorithm.state_dict().items()}

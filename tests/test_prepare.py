@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from georank_zoo.data.manifest import MANIFEST
 from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.store import MANIFEST, PatchStore
+from georank_zoo.data.store import PatchStore
 from georank_zoo.errors import Interrupted, StoreError, UsageError
 from tests import trees
 

@@ -19,7 +19,7 @@ def test_shipped_recipes_build(name: str) -> None:
     assert loaded.summary and loaded.cost and loaded.mirrors
     algorithm = build.build_algorithm(loaded)
     assert build.build_optimizer(loaded, algorithm).param_groups
-    build.build_regularizer(loaded)
+    build.build_objective(loaded)
     build.build_views(loaded)
     expected = name.removesuffix("_georank")
     assert loaded.name == ("georank-" if name.endswith("_georank") else "") + f"{expected}-r18"
@@ -36,7 +36,7 @@ def test_georank_differs_from_its_baseline_by_the_regularizer_alone() -> None:
     base, georank = recipe.load("moco").model_dump(), recipe.load("moco_georank").model_dump()
     differing = {key for key in base if base[key] != georank[key]}
     assert differing == {"name", "summary", "mirrors", "regularizer"}
-    assert isinstance(build.build_regularizer(recipe.load("moco_georank")), GeoRankLoss)
+    assert isinstance(build.build_objective(recipe.load("moco_georank")).regularizer, GeoRankLoss)
 
 
 def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:

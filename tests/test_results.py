@@ -42,12 +42,13 @@ def _append_many(path, worker):
 
 def test_concurrent_appends_lose_nothing(tmp_path):
     path = tmp_path / "results.csv"
-    context = multiprocessing.get_context("fork")
+    # A fork of a process with torch's threads may hang.
+    context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_append_many, args=(path, i)) for i in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join()
+        worker.join(60)
         assert worker.exitcode == 0
     rows = read(path)
     assert len(rows) == 4 * 25 * 3
@@ -64,12 +65,13 @@ def test_append_waits_for_another_writer(tmp_path):
     before = path.read_bytes()
     with path.open("r+b") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        worker = multiprocessing.get_context("fork").Process(target=append, args=(path, [ROW]))
+        # A forked process would inherit the lock.
+        worker = multiprocessing.get_context("spawn").Process(target=append, args=(path, [ROW]))
         worker.start()
-        worker.join(0.5)
+        worker.join(3)
         assert worker.is_alive()
         assert path.read_bytes() == before
-    worker.join(20)
+    worker.join(60)
     assert worker.exitcode == 0
     assert len(read(path)) == 2
 

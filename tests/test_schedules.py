@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,7 @@ def test_warmup_then_half_a_cosine_over_the_whole_run() -> None:
     assert factors[60] == pytest.approx(0.1 + 0.9 * 0.5)
     assert factors[35] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
     assert factors[110] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
 
 
 def test_no_warmup_and_a_run_of_warmup_only() -> None:

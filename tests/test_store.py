@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from georank_zoo.data.store import MANIFEST, NO_LABEL, NO_TIME, PatchStore, Skipped
+from georank_zoo.data.manifest import MANIFEST, Skipped
+from georank_zoo.data.store import NO_LABEL, NO_TIME, PatchStore
 from georank_zoo.data.writer import Patch, StoreWriter
 from georank_zoo.errors import StoreError, UsageError
 from tests.trees import noise

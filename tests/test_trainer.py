@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from georank_zoo import checkpoints, recipe, trainer
 from georank_zoo.data.store import PatchStore
 from georank_zoo.errors import GeorankError, Interrupted, ModelError, StoreError, UsageError
+from georank_zoo.reporting import Silent
 from georank_zoo.run import Run
 from tests.helpers import make_store
 
@@ -49,7 +50,7 @@ def assert_equal_runs(a: Run, b: Run) -> None:
     assert [key for key in left if not torch.equal(left[key], right[key])] == []
 
 
-class StopAt(trainer.Silent):
+class StopAt(Silent):
     """Interrupts the run as Ctrl-C does, at a step."""
 
     def __init__(self, step: int) -> None:
@@ -77,7 +78,7 @@ def test_a_run_folder_is_complete(finished: Run, store: PatchStore) -> None:
     assert facts["versions"]["torch"] == torch.__version__.split("+")[0]
     names = [path.name for path in checkpoints.existing(finished.checkpoints)]
     assert names == ["step-00000008", "step-00000012"]  # the last two of three epochs
-    assert not [p for p in finished.path.rglob("*.tmp")]
+    assert not list(finished.path.rglob("*.tmp"))
 
 
 def test_metrics(finished: Run) -> None:

@@ -50,7 +50,7 @@ def test_every_view_stays_inside_the_image() -> None:
     reached = corners @ affine.mT
     assert reached.abs().max() <= 1 + 1e-5
     area = torch.linalg.det(affine[:, :, :2]).abs()
-    assert 0.15 < area.min() and area.max() <= 1 + 1e-5 and area.std() > 0.1
+    assert area.min() > 0.15 and area.max() <= 1 + 1e-5 and area.std() > 0.1
 
 
 def test_a_crop_shows_what_lies_there() -> None:

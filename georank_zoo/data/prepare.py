@@ -12,8 +12,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from georank_zoo.data.describe import by_kind
+from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.readers.base import BadItem, Reader
-from georank_zoo.data.store import SHARD_BYTES, PatchStore, Skipped
+from georank_zoo.data.store import SHARD_BYTES, PatchStore
 from georank_zoo.data.writer import StoreWriter
 from georank_zoo.errors import Interrupted, StoreError, UsageError
 

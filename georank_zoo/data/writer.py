@@ -16,18 +16,20 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from georank_zoo import bands as s2
-from georank_zoo.data.store import (
+from georank_zoo.data.manifest import (
     FORMAT,
     MANIFEST,
-    NO_LABEL,
-    NO_TIME,
-    SHARD_BYTES,
     BandStatistics,
     Manifest,
-    PatchStore,
     Shard,
     ShardHeader,
     Skipped,
+)
+from georank_zoo.data.store import (
+    NO_LABEL,
+    NO_TIME,
+    SHARD_BYTES,
+    PatchStore,
     map_safetensors,
     sha256_of,
 )

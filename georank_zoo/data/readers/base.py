@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from georank_zoo.data.store import Skipped
+from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.writer import Patch
 from georank_zoo.errors import GeorankError
 

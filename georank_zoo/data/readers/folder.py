@@ -14,10 +14,10 @@ import numpy.typing as npt
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
+from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
-from georank_zoo.data.store import Skipped
 from georank_zoo.data.writer import Patch
 from georank_zoo.errors import UsageError, unknown_name
 

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
+from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.data.store import NO_TIME, Skipped
+from georank_zoo.data.store import NO_TIME
 from georank_zoo.data.writer import Patch
 from georank_zoo.errors import UsageError
 

@@ -1,0 +1,223 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from georank_zoo import bands as s2
+from georank_zoo import checkpoints, diagnostics
+from georank_zoo.data.loader import Batch, PlaceBatches, iterate
+from georank_zoo.errors import GeorankError, Interrupted
+from georank_zoo.objective import Objective
+from georank_zoo.probe import Probe
+from georank_zoo.random_streams import stream
+from georank_zoo.recipe import Recipe
+from georank_zoo.reporting import Reporter
+from georank_zoo.run import Run
+from georank_zoo.schedules import warmup_cosine
+from georank_zoo.stopping import StopSignal
+from georank_zoo.views import GeometricViews
+
+# Reading a loss from the device waits for it, so steps are logged in groups of this many.
+LOG_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Length:
+    """The length of a run in optimizer steps.
+
+    Attributes:
+        steps: Of the whole run.
+        per_epoch: Of an epoch.
+        warmup: Of the learning rate's warm-up.
+    """
+
+    steps: int
+    per_epoch: int
+    warmup: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, batches_per_epoch: int) -> Length:
+        """The length of a recipe's run on a store of so many batches."""
+        per_epoch = max(1, batches_per_epoch // recipe.train.accumulate)
+        steps = recipe.train.steps or (recipe.train.epochs or 1) * per_epoch
+        return cls(steps, per_epoch, min(steps, round(recipe.schedule.warmup_epochs * per_epoch)))
+
+
+@dataclass
+class Loop:
+    """Takes the steps of a run, logs, checkpoints and probes.
+
+    Attributes:
+        step: Optimizer steps taken.
+        seconds: Wall time of the steps, without probes and checkpoints.
+    """
+
+    recipe: Recipe
+    run: Run
+    accelerator: Accelerator
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    batches: PlaceBatches
+    views: GeometricViews
+    mean: list[float]
+    std: list[float]
+    probe: Probe | None
+    reporter: Reporter
+    length: Length
+    step: int
+    seconds: float
+    _logs: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    _logged_step: int = 0
+    _logged_at: float = 0.0
+
+    def go(self) -> None:
+        """Takes all steps that are left.
+
+        Raises:
+            Interrupted: After SIGINT or SIGTERM, when the state has been saved.
+            GeorankError: If the loss is not finite.
+        """
+        model, optimizer = self.accelerator.prepare(self.objective, self.optimizer)
+        model.train()
+        parts = self.recipe.train.accumulate
+        batches = iterate(
+            self.batches,
+            self.step * parts,
+            self.length.steps * parts,
+            workers=self.recipe.train.workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        self.reporter.start(self.length.steps, self.step)
+        self._logged_step, self._logged_at = self.step, time.monotonic()
+        with StopSignal() as stop:
+            while self.step < self.length.steps:
+                self._take_step(model, optimizer, batches)
+                last = self.step == self.length.steps
+                if self.step % LOG_STEPS == 0 or last:
+                    self._log()
+                stopped = self._anyone(stop.requested) and not last
+                if self.step % self.length.per_epoch == 0 or last or stopped:
+                    self._end_epoch(last=last, stopped=stopped)
+                if stopped:
+                    raise Interrupted(
+                        f"Stopped after step {self.step} of {self.length.steps}; the state is "
+                        f"saved in {self.run.path}. Go on with --resume."
+                    )
+
+    def _take_step(self, model: nn.Module, optimizer: Any, batches: Iterator[Batch]) -> None:
+        section = self.recipe.train
+        factor = warmup_cosine(
+            self.step,
+            total=self.length.steps,
+            warmup=self.length.warmup,
+            final=self.recipe.schedule.final,
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = self.recipe.optimizer.lr * factor
+        # For backbones that draw in their forward pass (dropout, stochastic depth).
+        draws = stream(self.recipe.seed, f"model {self.accelerator.process_index}", self.step)
+        torch.manual_seed(int(draws.integers(2**63)))
+        for part in range(section.accumulate):
+            views, latlon = self._views(next(batches))
+            # Only the last part exchanges gradients between processes.
+            waits = part < section.accumulate - 1
+            with self.accelerator.no_sync(model) if waits else nullcontext():
+                bf16 = section.precision == "bf16"
+                with torch.autocast(latlon.device.type, torch.bfloat16, enabled=bf16):
+                    loss, logs, embeddings = model(views, latlon)
+                self.accelerator.backward(loss / section.accumulate)
+            self._logs.append(logs)
+        optimizer.step()
+        optimizer.zero_grad()
+        self.step += 1
+        self.objective.algorithm.end_step(self.step / self.length.steps)
+        if self.step % LOG_STEPS == 0 or self.step == self.length.steps:
+            self._logs[-1] |= {
+                "embedding_std": diagnostics.embedding_std(embeddings),
+                "geo_spearman": diagnostics.geo_spearman(embeddings, latlon),
+            }
+
+    def _views(self, batch: Batch) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The views and positions of a batch, on the device."""
+        device = self.accelerator.device
+        dates = [
+            s2.standardize(s2.to_reflectance(date, "dn"), self.mean, self.std)
+            for date in batch["images"].to(device, non_blocking=True)
+        ]
+        views = self.views(dates, batch["uniform"])
+        if self.recipe.train.channels_last:
+            views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+        return views, batch["latlon"].to(device, non_blocking=True)
+
+    def _log(self) -> None:
+        """Writes the means over the steps since the last time."""
+        names = list(self._logs[-1])
+        columns = [[row[name].float() for row in self._logs if name in row] for name in names]
+        means = torch.stack([torch.stack(column).mean() for column in columns])
+        values = self.accelerator.reduce(means, "mean").tolist()
+        metrics: dict[str, float] = dict(zip(names, values, strict=True))
+        now = time.monotonic()
+        elapsed = now - self._logged_at
+        images = (self.step - self._logged_step) * self.recipe.train.batch_size * self.batches.views
+        metrics |= {"images_per_s": images / elapsed, "lr": self.optimizer.param_groups[0]["lr"]}
+        self.seconds += elapsed
+        self._logs, self._logged_step, self._logged_at = [], self.step, now
+        if not all(value == value and abs(value) != float("inf") for value in values):
+            raise GeorankError(
+                f"The loss is not finite at step {self.step}. Lower `optimizer.lr`, lengthen "
+                "`schedule.warmup_epochs`, or say `train.precision: fp32`."
+            )
+        self._record(metrics)
+        self.reporter.advance(self.step, metrics)
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            epoch = round(self.step / self.length.per_epoch, 4)
+            self.run.log({"step": self.step, "epoch": epoch, **metrics})
+        self.accelerator.log(metrics, step=self.step)
+
+    def _end_epoch(self, *, last: bool, stopped: bool) -> None:
+        """Saves and probes where they are due."""
+        began = time.monotonic()
+        epoch = self.step // self.length.per_epoch
+        section = self.recipe.train
+        due = last or stopped or epoch % section.checkpoint_epochs == 0
+        if due and self.accelerator.is_main_process:
+            checkpoints.save(
+                self.run.checkpoints,
+                self.objective.algorithm,
+                self.optimizer,
+                step=self.step,
+                seconds=self.seconds,
+            )
+            checkpoints.prune(self.run.checkpoints, section.keep_checkpoints)
+        if self.probe and not stopped and (last or epoch % self.recipe.probe.every_epochs == 0):
+            self._probe(self.probe)
+        self.accelerator.wait_for_everyone()
+        self._logged_at += time.monotonic() - began
+
+    def _probe(self, probe: Probe) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        scores = probe(self.objective.algorithm.backbone, self.accelerator.device)
+        self._record(scores)
+        text = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        self.reporter.message(f"Step {self.step}: {text}")
+
+    def _anyone(self, flag: bool) -> bool:
+        """Whether any process says so; several processes ask each other only when they log."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        if self.step % LOG_STEPS:
+            return False
+        mine = torch.tensor(float(flag), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(mine, "sum").item() > 0)
