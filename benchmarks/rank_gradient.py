@@ -26,8 +26,9 @@ import torch.nn.functional as F
 
 from georank_zoo import GeoRankLoss, PatchStore, bands, build, checkpoints
 from georank_zoo.diagnostics import geo_spearman
+from georank_zoo.environment import versions
 from georank_zoo.ranking import soft_rank
-from georank_zoo.run import Run, versions
+from georank_zoo.run import Run
 
 BATCHES = (128, 256, 512)
 STRENGTHS = (1e-4, 1e-3, 4e-3, 0.01, 0.02, 0.04, 0.08, 0.16, 0.5, 2.0)
@@ -76,7 +77,7 @@ def measure(z: torch.Tensor, latlon: torch.Tensor, strength: float) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, help="run of a MoCo recipe")
     parser.add_argument("store", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rank_gradient.csv"))
     arguments = parser.parse_args()

@@ -58,12 +58,13 @@ def prepare(
     """Parses, prepares and shows the report; the help is above."""
     from georank_zoo.data.prepare import prepare as prepare_store
     from georank_zoo.data.readers import check_options, open_reader
-    from georank_zoo.data.writer import require_free
+    from georank_zoo.data.writer import require_apart, require_free
 
     from .progress import Bar
 
     # Before a long listing: what cannot end well need not begin.
     check_options(reader, options)
+    require_apart(out, source)
     require_free(out, overwrite=overwrite)
     with Bar(f"Listing {source}") as bar:
         opened = open_reader(reader, source, on_progress=bar.update, **options)

@@ -55,12 +55,12 @@ def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
     tiffs, store = folder.with_name(f"{folder.name}-geotiffs"), folder
     _say(f"georank data prepare synthetic {tiffs} --out {store} --places {places} "
          f"--seed {seed} --size {SIZE}")  # fmt: skip
-    if store.is_dir():
-        return PatchStore(store)
     with Bar("GeoTIFFs") as bar:
         reader = open_reader(
             "synthetic", tiffs, places=places, seed=seed, size=SIZE, on_progress=bar.update
         )
+    if store.is_dir():
+        return PatchStore(store)
     with Bar("Patches") as bar:
         report = prepare(reader, store, on_progress=lambda done, total, _: bar.update(done, total))
     return report.store
@@ -91,6 +91,7 @@ def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None
     from georank_zoo.eval.run import evaluate
     from georank_zoo.eval.splits import make_split
     from georank_zoo.eval.tasks import class_names, get_task
+    from georank_zoo.features import pick_device
     from georank_zoo.zoo import create_model
 
     from .eval import show
@@ -98,13 +99,13 @@ def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None
 
     task, split = get_task("synthetic"), make_split(store, "loo")
     _say(f"georank eval {' '.join(map(str, runs))} --task synthetic --data {store.path} "
-         f"--split loo --results {out / 'results.csv'}")  # fmt: skip
+         f"--split loo --seed {seed} --results {out / 'results.csv'}")  # fmt: skip
     encoders = [create_model(run) for run in runs]
     for encoder, run in zip(encoders, runs, strict=True):
         encoder.name = run.name
     with Bar("k-NN") as bar:
         rows = evaluate(
-            encoders, store, task, split, seed=seed,
+            encoders, store, task, split, seed=seed, device=pick_device(),
             on_progress=lambda what, done, total: bar.update(done, total, what),
         )  # fmt: skip
     show(rows, task.title, split, class_names(task, store))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 
 if TYPE_CHECKING:
     from georank_zoo.eval.results import Row
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
               help="Labelled store.")  # fmt: skip
 @click.option("--protocol", type=click.Choice(["knn"]), default="knn", show_default=True,
               help="How frozen features are scored.")  # fmt: skip
-@click.option("--size", "sizes", multiple=True, type=click.IntRange(8, 2048), metavar="PIXELS",
+@click.option("--size", "sizes", multiple=True, metavar="PIXELS",
+              type=click.IntRange(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE),
               help="Image size; repeatable [default: each model's own].")  # fmt: skip
 @click.option("--k", multiple=True, type=click.IntRange(min=1), default=(10,), show_default=True,
               help="Neighbours that vote; repeatable.")  # fmt: skip
@@ -78,7 +79,9 @@ def evaluate(
     split = make_split(store, split_name or task.split, seed=seed)
     sizes, k = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(k))
     run.check([], store, task, split, protocol=protocol, k=k, temperature=temperature)
-    encoders = [create_model(source) for source in dict.fromkeys(models)]
+    models = tuple(dict.fromkeys(models))
+    encoders = [create_model(source) for source in models]
+    run.tell_apart(encoders, models)
     run.check(encoders, store, task, split, protocol=protocol, k=k, temperature=temperature)
 
     with Bar(f"Evaluating {task.name}") as bar:
@@ -106,31 +109,37 @@ def evaluate(
 def show(rows: Sequence[Row], title: str, split: Split, names: tuple[str, ...]) -> None:
     """Shows the results as a table, with what one must know to read it."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
+    from rich.table import Column, Table
 
     from georank_zoo.eval.run import SMALL_TEST_SET
 
     first = rows[0]
     metrics = list(dict.fromkeys(row.metric for row in rows))
-    table = Table("model", "px", "k", title=title, title_justify="left")
+    # Folded: a name that is cut off may be that of another model.
+    name = Column("model", overflow="fold")
+    table = Table(name, "px", "k", title=title, title_justify="left")
     for metric in metrics:
         table.add_column(f"{metric.replace('_', ' ')} %", justify="right", no_wrap=True)
     entries: dict[tuple[str, str, int, int], dict[str, Row]] = {}
     for row in rows:
         # Two floors may share a name, never the bands and the place in the table.
         entries.setdefault((row.model, row.model_hash, row.image_size, row.k), {})[row.metric] = row
-    previous = ""
-    for (model, _, size, neighbors), scores in entries.items():
-        if model != previous and previous:
+    previous = None
+    for (model, model_hash, size, neighbors), scores in entries.items():
+        again = (model, model_hash) == previous
+        if previous and not again:
             table.add_section()
-        shown = model if model != previous else ""
+        shown = "" if again else escape(model)
         table.add_row(shown, str(size), str(neighbors), *(_score(scores[m]) for m in metrics))
-        previous = model
+        previous = (model, model_hash)
     Console().print(table)
+    places = len(set(split.place[split.test].tolist()))
     click.echo(
         f"Protocol {first.protocol}, temperature {first.temperature:g}, split {first.split}, task "
         f"{first.task}, store {first.store_hash[:12]}; {first.n_train} training and "
-        f"{first.n_test} test samples; 95 % bootstrap intervals in brackets."
+        f"{first.n_test} test samples of {places} places; 95 % intervals (bootstrap over places) "
+        "in brackets."
     )
     if split.name == "loo":
         click.echo("loo: each sample is predicted from all samples that are not of its place.")

@@ -12,7 +12,7 @@ import click
 @click.option("--out", type=click.Path(path_type=Path),
               help="Folder to write [default: export/ in the run folder].")  # fmt: skip
 @click.option("--checkpoint", default="last", show_default=True, metavar="last|NAME",
-              help="Checkpoint to take, such as step-500.")  # fmt: skip
+              help="Checkpoint to take, such as step-00000500.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export.")
 def export(run: Path, out: Path | None, checkpoint: str, overwrite: bool) -> None:
     """Write the model of a RUN folder as a folder that timm loads.

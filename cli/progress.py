@@ -34,10 +34,10 @@ class Bar:
         self._console = Console(file=sys.stderr)
         self._live = self._console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -68,13 +68,13 @@ class Bar:
         if not self._live and (finished or time.monotonic() - self._said > LOG_SECONDS):
             self._said = time.monotonic()
             of = f"/{self._total}" if self._total is not None else ""
-            click_echo = f"{self._title}: {done}{of} {note}".rstrip()
-            sys.stderr.write(click_echo + "\n")
+            line = f"{self._title}: {done}{of} {note}".rstrip()
+            sys.stderr.write(line + "\n")
             sys.stderr.flush()
 
     def message(self, text: str) -> None:
         """A line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class TrainingProgress:
@@ -85,7 +85,6 @@ class TrainingProgress:
         self._total = 0
 
     def __enter__(self) -> TrainingProgress:
-        self._bar.__enter__()
         return self
 
     def __exit__(
@@ -97,7 +96,8 @@ class TrainingProgress:
         self._bar.__exit__(kind, error, traceback)
 
     def start(self, total: int, done: int) -> None:
-        """The run begins."""
+        """The run begins; only in the process that shows it."""
+        self._bar.__enter__()
         self._total = total
         self._bar.update(done, total)
 

@@ -47,9 +47,9 @@ def train(
 
     from .progress import TrainingProgress
 
-    shortcuts = [("data.store", store), ("probe.store", probe)]
+    paths = {"data.store": store, "probe.store": probe}
     resolved = recipes.load(
-        recipe, [*(f"{key}={value}" for key, value in shortcuts if value), *overrides]
+        recipe, overrides, {key: str(path) for key, path in paths.items() if path is not None}
     )
     folder = out or Path("runs") / resolved.name
     with TrainingProgress(resolved.name) as reporter:

@@ -23,6 +23,15 @@ DN_PER_REFLECTANCE = 10_000.0
 # A uint16 DN is a reflectance of 6.55 at most, so a larger "reflectance" is a DN.
 MAX_REFLECTANCE = 6.5536
 
+# Atmospheric correction gives slightly negative reflectance over dark targets. Level-2A encodes
+# it as DN + 1000 (baseline >= 04.00), so with that offset removed -1000 is the least there is;
+# resampling may overshoot a reflectance of -0.1 a little.
+MIN_DN = -1000.0
+MIN_REFLECTANCE = -0.2
+
+# No standardised image ends further out, in standard deviations.
+_STANDARDISED = (-20.0, 100.0)
+
 
 @dataclass(frozen=True)
 class Band:
@@ -73,12 +82,14 @@ SETS: dict[str, tuple[str, ...]] = {
 def canonical(name: str) -> str:
     """The canonical form of a band name: `b2`, `B2` and `B02` are one band.
 
+    A bare number is none: it is as likely to be a position in a file.
+
     Raises:
         UsageError: If there is no such band.
     """
     text = name.strip().upper()
-    digits = text.removeprefix("B")
-    candidate = f"B{digits.zfill(2)}" if digits.isdigit() else text
+    digits = text[1:]
+    candidate = f"B{digits.zfill(2)}" if text.startswith("B") and digits.isdecimal() else text
     if candidate not in BY_NAME:
         raise unknown_name("band", name, BY_NAME)
     return candidate
@@ -167,16 +178,29 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
         raise unknown_name("unit", unit, UNITS)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UsageError(f"{where} holds NaN or infinite values.")
-    if unit == "reflectance" and high > MAX_REFLECTANCE:
+    if unit == "reflectance":
+        fits = low >= MIN_REFLECTANCE and high <= MAX_REFLECTANCE
+        valid = f"{MIN_REFLECTANCE:g} to {MAX_REFLECTANCE:g}"
+    else:
+        # All zero is no contradiction; that it is empty is for others to say.
+        fits = low >= MIN_DN and not 0 < high <= MAX_REFLECTANCE
+        valid = f"{MIN_DN:g} or more, typically 100 to 10000"
+    if not fits:
         raise UsageError(
-            f"{where} reaches {high:g}, which no reflectance does (valid: up to "
-            f"{MAX_REFLECTANCE:g}). It looks like digital numbers: say unit 'dn'."
+            f"{where} has the range {low:g} to {high:g}, which is no {unit} (valid: {valid}). "
+            f"It looks like {_looks_like(low, high, unit)}."
         )
-    if unit == "dn" and 0 < high <= MAX_REFLECTANCE:
-        raise UsageError(
-            f"{where} reaches only {high:g}, far too little for digital numbers "
-            "(typical: 100-10000). It looks like reflectance: say unit 'reflectance'."
-        )
+
+
+def _looks_like(low: float, high: float, unit: Unit) -> str:
+    """What values that are not in `unit` are instead, and what to do."""
+    small = high <= _STANDARDISED[1]
+    if low < MIN_DN or (small and low < _STANDARDISED[0]):
+        return f"a no-data value, {low:g}: replace it, by 0 for example"
+    if small and low < MIN_REFLECTANCE:
+        return "images that are standardised already: give them as they were before"
+    other = "digital numbers" if unit == "reflectance" else "reflectance"
+    return f"{other}: say unit {'dn' if unit == 'reflectance' else 'reflectance'!r}"
 
 
 def to_reflectance(images: torch.Tensor, unit: Unit) -> torch.Tensor:

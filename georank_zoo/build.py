@@ -31,14 +31,45 @@ def build_backbone(name: str, channels: int) -> nn.Module:
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise RecipeError(f"backbone.name: timm has no model {name!r}.{hint}")
+    if "." in name:
+        raise RecipeError(
+            f"backbone.name: {name!r} names published weights; give the architecture alone "
+            f"({name.split('.')[0]!r}): training starts from random weights."
+        )
     model: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
     return model
+
+
+def check_backbone(recipe: Recipe, backbone: nn.Module) -> None:
+    """Tries the backbone on one empty image of the views' size.
+
+    Raises:
+        RecipeError: If it does not take that size, or does not give one vector an image.
+    """
+    size = build_views(recipe).size
+    images = torch.zeros(1, len(recipe.bands), size, size)
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            features = backbone.eval()(images)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise RecipeError(
+            f"backbone.name: {recipe.backbone.name} does not take images of {size} px: {error}"
+        ) from error
+    finally:
+        backbone.train(training)
+    if features.shape != (1, backbone.num_features):
+        raise RecipeError(
+            f"backbone.name: {recipe.backbone.name} does not give pooled features: an image "
+            f"becomes {tuple(features.shape[1:])}."
+        )
 
 
 def build_algorithm(recipe: Recipe) -> Algorithm:
     """The algorithm around its backbone, initialised from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone.name, len(recipe.bands))
+    check_backbone(recipe, backbone)
     return ALGORITHMS[recipe.algorithm.name](backbone, **recipe.algorithm.options())
 
 

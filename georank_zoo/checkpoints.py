@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from georank_zoo.algorithms import Algorithm
 from georank_zoo.errors import ModelError
-from georank_zoo.files import new_folder
+from georank_zoo.files import new_file, new_folder
 
 ALGORITHM = "algorithm.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -48,8 +48,9 @@ def save(
             else:
                 scalars[f"{index}.{key}"] = value
     with new_folder(path) as beside:
-        save_file(_plain(algorithm.state_dict()), beside / ALGORITHM)
-        save_file(_plain(tensors), beside / OPTIMIZER)
+        for name, content in ((ALGORITHM, algorithm.state_dict()), (OPTIMIZER, tensors)):
+            with new_file(beside / name) as file:
+                save_file(_plain(content), file)
         document = {
             "step": step,
             "seconds": seconds,

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from georank_zoo.geo import great_circle_km
+from georank_zoo.geo import exact_dtype, great_circle_km
 from georank_zoo.ranking import average_rank
 
 
@@ -34,7 +34,7 @@ def geo_spearman(embeddings: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor
     Returns:
         Scalar in [-1, 1]; 1 where each sample's most similar are its nearest, in order.
     """
-    unit = F.normalize(embeddings.double(), dim=1)
+    unit = F.normalize(embeddings.to(exact_dtype(embeddings.device)), dim=1)
     off_diagonal = ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     similarity = (unit @ unit.T)[off_diagonal].view(len(unit), -1)
     nearness = -great_circle_km(latlon, latlon)[off_diagonal].view(len(unit), -1)

@@ -17,14 +17,14 @@ from torch import nn
 from georank_zoo import bands as s2
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.files import new_folder
-from georank_zoo.model_folder import (
+from georank_zoo.model_config import (
     CONFIG,
     WEIGHTS,
     check_architecture,
-    check_finite,
     check_statistics,
     load_config,
 )
+from georank_zoo.model_folder import check_finite
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def _compare_with_timm(
         # timm first fills the network with random numbers, which are not to be the caller's.
         with torch.random.fork_rng(devices=[]):
             loaded: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError) as error:
+    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError, OSError) as error:
         raise ModelError(f"timm {timm.__version__} does not load the export: {error}") from error
     state = loaded.state_dict()
     unequal = sorted(

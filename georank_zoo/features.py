@@ -67,7 +67,8 @@ def extract(
     name; those that the store lacks are fed at their mean.
 
     Args:
-        encoder: The model; it is moved to the device and back into its mode afterwards.
+        encoder: The model; it is moved to the device, and each part of it put back into its own
+            mode (training or evaluation) afterwards.
         store: The patches.
         samples: Positions (N,) of the patches in the store; all of them by default.
         image_size: Side in pixels that patches are resized to; the model's by default.
@@ -92,7 +93,8 @@ def extract(
             store.path, ", ".join(lacking), encoder.name,
         )  # fmt: skip
     features = np.empty((len(samples), encoder.num_features), np.float32)
-    training = encoder.training
+    # Not one mode for all: parts of a network in training may be frozen.
+    modes = [(module, module.training) for module in encoder.modules()]
     encoder.to(device).eval()
     try:
         with torch.inference_mode():
@@ -104,7 +106,8 @@ def extract(
                 if on_progress is not None:
                     on_progress(min(part.stop, len(samples)), len(samples))
     finally:
-        encoder.train(training)
+        for module, training in modes:
+            module.training = training
     broken = int((~np.isfinite(features).all(axis=1)).sum())
     if broken:
         raise ModelError(

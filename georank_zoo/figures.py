@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from georank_zoo.eval.results import Row
+from georank_zoo.files import new_file
 from georank_zoo.geo import great_circle_km
 
 Array = npt.NDArray[Any]
@@ -48,9 +49,8 @@ def draw_comparison(
         _draw_similarity(axes[0, 1], latlon, features)
         _draw_scores(axes[1, 1], rows, list(features))
         figure.suptitle(title)
-        beside = path.with_name(f".{path.name}.tmp")
-        figure.savefig(beside, dpi=130, format="png")
-        beside.replace(path)
+        with new_file(path) as beside:
+            figure.savefig(beside, dpi=130, format="png")
 
 
 def _draw_map(axis: Axes, latlon: Array, features: Array, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, whatever is killed when."""
 
 from __future__ import annotations
 
@@ -9,14 +9,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes beside, then renames."""
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Gives a file to write beside `path`; renames it to `path` when the block succeeds.
+
+    Its mode is what the umask says: safetensors, for one, writes for the owner only.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.touch()
+        mode = beside.stat().st_mode
+        yield beside
+        beside.chmod(mode)
+        _sync(beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes beside, then renames."""
+    with new_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 @contextmanager
@@ -31,8 +45,37 @@ def new_folder(path: Path) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        if path.exists():
-            shutil.rmtree(path)
-        beside.rename(path)
+        for file in beside.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        replace_folder(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Renames a folder to `path`; what stood there is deleted only once it has its place."""
+    aside = path.with_name(f".{path.name}.old.tmp")
+    if path.exists():
+        # Left by a kill after the second rename; without `path` it may be all there is.
+        _delete(aside)
+        path.rename(aside)
+    try:
+        new.rename(path)
+    finally:
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+    _delete(aside)
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def _sync(file: Path) -> None:
+    # A rename can reach the disk before the content does, and then names an empty file.
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())

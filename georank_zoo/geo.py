@@ -9,6 +9,11 @@ from georank_zoo.errors import UsageError
 EARTH_RADIUS_KM = 6371.0088  # mean radius (IUGG), as in the published implementation
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices that have no float64 (Apple's MPS)."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def check_latlon(latlon: torch.Tensor, *, where: str = "latlon") -> None:
     """Refuses positions that are not WGS84 latitude and longitude in degrees.
 
@@ -48,7 +53,7 @@ def great_circle_km(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         Distances (N, M) in km, in float64 where the device has it: float32 confuses places
         that are closer than a few hundred metres.
     """
-    dtype = torch.float32 if a.device.type == "mps" else torch.float64
+    dtype = exact_dtype(a.device)
     a, b = torch.deg2rad(a.to(dtype)), torch.deg2rad(b.to(dtype))
     half = (a[:, None, :] - b[None, :, :]).mul_(0.5).sin_().square_()
     haversine = half[..., 0] + torch.cos(a[:, None, 0]) * torch.cos(b[None, :, 0]) * half[..., 1]

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, UsageError
-from georank_zoo.model_folder import CONFIG, WEIGHTS, load_config
+from georank_zoo.model_config import CONFIG, WEIGHTS, load_config
 
 logger = logging.getLogger(__name__)
 

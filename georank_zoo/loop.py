@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from georank_zoo import bands as s2
 from georank_zoo import checkpoints, diagnostics
 from georank_zoo.data.loader import Batch, PlaceBatches, iterate
 from georank_zoo.errors import GeorankError, Interrupted
+from georank_zoo.geo import exact_dtype
 from georank_zoo.objective import Objective
 from georank_zoo.probe import Probe
 from georank_zoo.random_streams import stream
@@ -45,9 +47,8 @@ class Length:
     warmup: int
 
     @classmethod
-    def of(cls, recipe: Recipe, batches_per_epoch: int) -> Length:
-        """The length of a recipe's run on a store of so many batches."""
-        per_epoch = max(1, batches_per_epoch // recipe.train.accumulate)
+    def of(cls, recipe: Recipe, per_epoch: int) -> Length:
+        """The length of a recipe's run on a store that gives an epoch of so many steps."""
         steps = recipe.train.steps or (recipe.train.epochs or 1) * per_epoch
         return cls(steps, per_epoch, min(steps, round(recipe.schedule.warmup_epochs * per_epoch)))
 
@@ -76,6 +77,7 @@ class Loop:
     step: int
     seconds: float
     _logs: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    _last: tuple[torch.Tensor, torch.Tensor] | None = None
     _logged_step: int = 0
     _logged_at: float = 0.0
 
@@ -106,7 +108,7 @@ class Loop:
                     self._log()
                 stopped = self._anyone(stop.requested) and not last
                 if self.step % self.length.per_epoch == 0 or last or stopped:
-                    self._end_epoch(last=last, stopped=stopped)
+                    self._save_and_probe(last=last, stopped=stopped)
                 if stopped:
                     raise Interrupted(
                         f"Stopped after step {self.step} of {self.length.steps}; the state is "
@@ -140,11 +142,7 @@ class Loop:
         optimizer.zero_grad()
         self.step += 1
         self.objective.algorithm.end_step(self.step / self.length.steps)
-        if self.step % LOG_STEPS == 0 or self.step == self.length.steps:
-            self._logs[-1] |= {
-                "embedding_std": diagnostics.embedding_std(embeddings),
-                "geo_spearman": diagnostics.geo_spearman(embeddings, latlon),
-            }
+        self._last = (embeddings, latlon)
 
     def _views(self, batch: Batch) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The views and positions of a batch, on the device."""
@@ -156,22 +154,28 @@ class Loop:
         views = self.views(dates, batch["uniform"])
         if self.recipe.train.channels_last:
             views = [view.contiguous(memory_format=torch.channels_last) for view in views]
-        return views, batch["latlon"].to(device, non_blocking=True)
+        return views, batch["latlon"].to(device, exact_dtype(device), non_blocking=True)
 
     def _log(self) -> None:
         """Writes the means over the steps since the last time."""
-        names = list(self._logs[-1])
-        columns = [[row[name].float() for row in self._logs if name in row] for name in names]
-        means = torch.stack([torch.stack(column).mean() for column in columns])
-        values = self.accelerator.reduce(means, "mean").tolist()
-        metrics: dict[str, float] = dict(zip(names, values, strict=True))
+        if not self._logs or self._last is None:
+            return
+        means = {
+            name: torch.stack([row[name].float() for row in self._logs]).mean()
+            for name in self._logs[0]
+        }
+        # Of the last batch alone: they cost more than a mean.
+        means["embedding_std"] = diagnostics.embedding_std(self._last[0])
+        means["geo_spearman"] = diagnostics.geo_spearman(*self._last).float()
+        values = self.accelerator.reduce(torch.stack(list(means.values())), "mean").tolist()
+        metrics: dict[str, float] = dict(zip(means, values, strict=True))
         now = time.monotonic()
         elapsed = now - self._logged_at
         images = (self.step - self._logged_step) * self.recipe.train.batch_size * self.batches.views
         metrics |= {"images_per_s": images / elapsed, "lr": self.optimizer.param_groups[0]["lr"]}
         self.seconds += elapsed
         self._logs, self._logged_step, self._logged_at = [], self.step, now
-        if not all(value == value and abs(value) != float("inf") for value in values):
+        if not all(map(math.isfinite, metrics.values())):
             raise GeorankError(
                 f"The loss is not finite at step {self.step}. Lower `optimizer.lr`, lengthen "
                 "`schedule.warmup_epochs`, or say `train.precision: fp32`."
@@ -185,13 +189,15 @@ class Loop:
             self.run.log({"step": self.step, "epoch": epoch, **metrics})
         self.accelerator.log(metrics, step=self.step)
 
-    def _end_epoch(self, *, last: bool, stopped: bool) -> None:
+    def _save_and_probe(self, *, last: bool, stopped: bool) -> None:
         """Saves and probes where they are due."""
+        epoch, rest = divmod(self.step, self.length.per_epoch)
+        saves = stopped or epoch % self.recipe.train.checkpoint_epochs == 0
+        probes = rest == 0 and epoch % self.recipe.probe.every_epochs == 0
+        if saves or last:
+            self._log()  # a loss that is not finite must not be saved over good checkpoints
         began = time.monotonic()
-        epoch = self.step // self.length.per_epoch
-        section = self.recipe.train
-        due = last or stopped or epoch % section.checkpoint_epochs == 0
-        if due and self.accelerator.is_main_process:
+        if (saves or last) and self.accelerator.is_main_process:
             checkpoints.save(
                 self.run.checkpoints,
                 self.objective.algorithm,
@@ -199,8 +205,8 @@ class Loop:
                 step=self.step,
                 seconds=self.seconds,
             )
-            checkpoints.prune(self.run.checkpoints, section.keep_checkpoints)
-        if self.probe and not stopped and (last or epoch % self.recipe.probe.every_epochs == 0):
+            checkpoints.prune(self.run.checkpoints, self.recipe.train.keep_checkpoints)
+        if self.probe and (probes or last):
             self._probe(self.probe)
         self.accelerator.wait_for_everyone()
         self._logged_at += time.monotonic() - began

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import timm
 import torch
 from torch import nn
 
+from georank_zoo import bands as s2
+from georank_zoo.build import build_views
 from georank_zoo.data.store import PatchStore
 from georank_zoo.diagnostics import geo_spearman
+from georank_zoo.errors import RecipeError, StoreError
 from georank_zoo.eval import knn
 from georank_zoo.eval.metrics import accuracy_macro
+from georank_zoo.eval.run import check
 from georank_zoo.eval.splits import Split, make_split
+from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.features import extract
 from georank_zoo.recipe import Recipe
 from georank_zoo.zoo import Encoder
@@ -46,24 +52,36 @@ class Probe:
     ) -> Probe | None:
         """The recipe's probe; none if it names no store.
 
+        As in an evaluation, bands that the store lacks are fed at their mean.
+
         Raises:
-            StoreError: If the store is missing, has no labels or lacks all bands.
+            StoreError: If the store is missing, cannot be evaluated, has no band in common with
+                the recipe, or leaves a sample with fewer than 10 neighbours.
+            RecipeError: If `probe.image_size` is beyond sense, or the backbone takes another
+                size only.
         """
         if recipe.probe.store is None:
             return None
         store = PatchStore(recipe.probe.store)
-        store.require_bands(recipe.bands)
+        if len(s2.missing(store.bands, recipe.bands)) == len(recipe.bands):
+            raise StoreError(
+                f"Probe store {store.path} has {', '.join(store.bands)}, but the recipe trains on "
+                f"{', '.join(recipe.bands)}: no band in common."
+            )
+        split = make_split(store, "loo")
+        _check_neighbors(store, split)
+        check([], store, TASKS["folder"], split)
         return cls(
             store=store,
-            split=make_split(store, "loo"),
+            split=split,
             bands=recipe.bands,
             mean=mean,
             std=std,
-            image_size=recipe.probe.image_size or recipe.views.options()["size"],
+            image_size=_image_size(recipe),
         )
 
     def __call__(self, backbone: nn.Module, device: torch.device) -> dict[str, float]:
-        """Scores the backbone as it is, and leaves it in its mode.
+        """Scores the backbone as it is, and leaves each part of it in its mode.
 
         Returns:
             `probe_accuracy_macro`, and `probe_geo_spearman`: how far the similarity of features
@@ -77,7 +95,6 @@ class Probe:
             image_size=self.image_size,
             name="probe",
         )
-        encoder.train(backbone.training)
         split = self.split
         features = extract(encoder, self.store, samples=split.samples, device=device)
         neighbors = knn.find_neighbors(
@@ -95,3 +112,31 @@ class Probe:
             "probe_accuracy_macro": float(accuracy),
             "probe_geo_spearman": float(spearman),
         }
+
+
+def _check_neighbors(store: PatchStore, split: Split) -> None:
+    _, dates = np.unique(split.place, return_counts=True)
+    fewest = len(split.place) - int(dates.max())
+    if fewest < knn.K:
+        raise StoreError(
+            f"Probe store {store.path} is too small: the k-NN probe compares each labelled patch "
+            f"with {knn.K} of other places, and here are only {fewest} for some."
+        )
+
+
+def _image_size(recipe: Recipe) -> int:
+    views, size = build_views(recipe).size, recipe.probe.image_size
+    if size is None or size == views:
+        return views
+    if not MIN_IMAGE_SIZE <= size <= MAX_IMAGE_SIZE:
+        raise RecipeError(
+            f"probe.image_size must lie between {MIN_IMAGE_SIZE} and {MAX_IMAGE_SIZE} pixels, "
+            f"not {size}."
+        )
+    default = timm.get_pretrained_cfg(recipe.backbone.name)
+    if default and default.fixed_input_size:
+        raise RecipeError(
+            f"probe.image_size {size}: {recipe.backbone.name} takes one size only. Leave it out, "
+            f"or say {views} as in views.size."
+        )
+    return size

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from georank_zoo.geo import exact_dtype
+
 
 def average_rank(values: torch.Tensor) -> torch.Tensor:
     """Ordinal ranks along the last dimension, 1 for the smallest value.
@@ -56,7 +58,7 @@ class _SoftRank(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx, values: torch.Tensor, strength: float
     ) -> torch.Tensor:
         rows, n = values.shape
-        scaled = values.to(_work_dtype(values)) / strength
+        scaled = values.to(exact_dtype(values.device)) / strength
         ordered, order = scaled.sort(dim=1, descending=True)
         # The hard ranks in that order; the projection is `ordered - v`, where v is the
         # non-increasing isotonic regression of `ordered - hard` (Blondel et al., Prop. 3).
@@ -74,13 +76,9 @@ class _SoftRank(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
     ) -> tuple[torch.Tensor, None]:
         order, block = ctx.saved_tensors  # type: ignore[attr-defined]
-        ordered = gradient.to(_work_dtype(gradient)).gather(1, order)
+        ordered = gradient.to(exact_dtype(gradient.device)).gather(1, order)
         ordered = (ordered - _block_mean(ordered, block)) / ctx.strength  # type: ignore[attr-defined]
         return torch.empty_like(ordered).scatter_(1, order, ordered).to(gradient.dtype), None
-
-
-def _work_dtype(values: torch.Tensor) -> torch.dtype:
-    return torch.float32 if values.device.type == "mps" else torch.float64
 
 
 def _non_increasing_blocks(values: torch.Tensor) -> torch.Tensor:

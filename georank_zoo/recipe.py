@@ -84,19 +84,26 @@ def names() -> list[str]:
     )
 
 
-def load(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
+) -> Recipe:
     """Reads and checks a recipe.
 
     Args:
         source: Path of a YAML file, or the name of a recipe that the project ships.
         overrides: `section.key=value`, the value in YAML.
+        values: More overrides, by `section.key`, taken as they are; for paths.
 
     Raises:
         RecipeError: On anything that the schema refuses, with the key and the valid ones.
     """
     raw, where = _read(source, seen=())
+    for key, value in (values or {}).items():
+        _set(raw, key, value)
     for override in overrides:
-        _apply(raw, override)
+        _set(raw, *_parse(override))
     return _validate(raw, where)
 
 
@@ -172,25 +179,28 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def _parse(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set takes section.key=value, not {override!r}.")
     try:
-        value = yaml.safe_load(text)
+        return key.strip(), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: the value is not valid YAML.") from error
-    *parents, last = key.strip().split(".")
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
     section = raw
     for parent in parents:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
-            raise RecipeError(f"--set {override}: {parent!r} is not a section.")
+            raise RecipeError(f"--set {key}: {parent!r} is not a section.")
     if parents and last == "name" and section.get("name", value) != value:
         section.clear()  # the options of another algorithm do not fit this one
     section[last] = value
-    if key.strip() in _EXCLUSIVE and value is not None:
-        section[_EXCLUSIVE[key.strip()]] = None
+    if key in _EXCLUSIVE and value is not None:
+        section[_EXCLUSIVE[key]] = None
 
 
 def _validate(raw: dict[str, Any], where: str) -> Recipe:

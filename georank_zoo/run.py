@@ -13,13 +13,13 @@ import json
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from georank_zoo import checkpoints
 from georank_zoo.build import build_algorithm
 from georank_zoo.data.store import PatchStore
+from georank_zoo.environment import versions
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.export import export_model
 from georank_zoo.files import write_text
@@ -192,8 +192,3 @@ class Run:
             },
             overwrite=overwrite,
         )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers."""
-    return {name: version(name) for name in ("georank-zoo", "torch", "timm", "accelerate", "numpy")}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, create_model, model_validator
 
@@ -31,16 +31,18 @@ class Component(Section):
     """A section that names an entry of a registry and gives its options."""
 
     name: str
+    not_options: ClassVar[frozenset[str]] = frozenset({"name"})
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of the entry's constructor."""
-        own = type(self).model_fields.keys() - RegularizerSection.model_fields.keys()
+        own = type(self).model_fields.keys() - self.not_options
         return {key: getattr(self, key) for key in own}
 
 
 class RegularizerSection(Component):
     """A regularizer and its weight."""
 
+    not_options: ClassVar[frozenset[str]] = frozenset({"name", "alpha"})
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the self-supervised loss.")
 
 
@@ -84,7 +86,7 @@ def choose(kind: str) -> Callable[[Any], Any]:
             return value
         if not isinstance(value, Mapping) or "name" not in value:
             raise ValueError(f"give a name, one of: {', '.join(sorted(sections(kind)))}")
-        if value["name"] not in sections(kind):
+        if not isinstance(value["name"], str) or value["name"] not in sections(kind):
             raise ValueError(str(unknown_name(kind, value["name"], sections(kind))))
         return sections(kind)[value["name"]].model_validate(value)
 
@@ -120,6 +122,14 @@ class OptimizerSection(Section):
     momentum: float = Field(0.9, ge=0, lt=1, description="Of LARS and SGD.")
     weight_decay: float = Field(0.0, ge=0, description="Not applied to biases and norms.")
 
+    @model_validator(mode="after")
+    def _lars_decays(self) -> OptimizerSection:
+        # timm's LARS scales the rate of those weights only that decay; the others take the
+        # full rate, which is far too high for them.
+        if self.name == "lars" and self.weight_decay == 0:
+            raise ValueError("lars needs a weight_decay above 0, such as 1e-6")
+        return self
+
 
 class ScheduleSection(Section):
     """Learning rate over the whole run: linear warm-up, then half a cosine."""
@@ -134,7 +144,11 @@ class TrainSection(Section):
     epochs: PositiveInt | None = Field(None, description="An epoch visits each place once.")
     steps: PositiveInt | None = Field(None, description="Instead of epochs: optimizer steps.")
     batch_size: int = Field(512, ge=2, description="Of an optimizer step, over all processes.")
-    accumulate: PositiveInt = Field(1, description="Parts in which a batch is computed.")
+    accumulate: PositiveInt = Field(
+        1,
+        description="Parts in which a batch is computed. Negatives, ranks and BatchNorm see one "
+        "part at a time.",
+    )
     precision: Literal["bf16", "fp32"] = "bf16"
     channels_last: bool = True
     workers: int = Field(0, ge=0, description="Processes that read ahead; 0 reads in line.")

@@ -19,8 +19,10 @@ from accelerate.tracking import filter_trackers
 from georank_zoo import build, checkpoints
 from georank_zoo.data.loader import PlaceBatches
 from georank_zoo.data.store import PatchStore
+from georank_zoo.environment import device_name
 from georank_zoo.errors import UsageError
 from georank_zoo.loop import Length, Loop
+from georank_zoo.objective import Objective
 from georank_zoo.probe import Probe
 from georank_zoo.recipe import Recipe
 from georank_zoo.reporting import Reporter, Silent
@@ -64,7 +66,8 @@ def train(
     batches = PlaceBatches(
         store,
         bands=recipe.bands,
-        batch_size=recipe.train.batch_size // recipe.train.accumulate,
+        batch_size=recipe.train.batch_size,
+        parts=recipe.train.accumulate,
         seed=recipe.seed,
         temporal=recipe.data.temporal,
         views=objective.algorithm.num_views,
@@ -72,7 +75,10 @@ def train(
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
     )
+    _check_precision(recipe, accelerator)
     run = _open_run(accelerator, folder, recipe, store, resume)
+    for text in _advice(recipe, store, objective, accelerator, run):
+        reporter.message(text)
 
     if recipe.train.channels_last:
         objective = objective.to(memory_format=torch.channels_last)
@@ -87,7 +93,7 @@ def train(
         run.rewind_metrics(step)
         run.update(
             status="running",
-            device=_device_name(accelerator),
+            device=device_name(accelerator.device),
             processes=accelerator.num_processes,
         )
 
@@ -107,18 +113,23 @@ def train(
         step=step,
         seconds=seconds,
     )
-    loop.go()
-    if accelerator.is_main_process:
-        run.export(run.path / EXPORT, overwrite=True)
-        run.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
-        reporter.message(f"Exported to {run.path / EXPORT}.")
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    try:
+        loop.go()
+        if accelerator.is_main_process:
+            run.export(run.path / EXPORT, overwrite=True)
+            run.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
+            reporter.message(f"Exported to {run.path / EXPORT}.")
+        accelerator.wait_for_everyone()
+    finally:
+        accelerator.end_training()
     return run
 
 
 def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accelerator:
-    known = filter_trackers(list(trackers), folder)
+    try:
+        known = filter_trackers(list(trackers), folder)
+    except ValueError:  # a name that Accelerate does not know at all
+        known = []
     if len(known) < len(trackers):
         raise UsageError(
             f"Tracker {', '.join(trackers)} is unknown or not installed; for TensorBoard: "
@@ -130,31 +141,58 @@ def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accel
         project_dir=str(folder) if known else None,
     )
     parts = accelerator.num_processes * recipe.train.accumulate
-    if recipe.train.batch_size % parts:
+    if recipe.train.batch_size % parts or recipe.train.batch_size // parts < 2:
         raise UsageError(
             f"train.batch_size {recipe.train.batch_size} does not divide into "
-            f"{accelerator.num_processes} processes x {recipe.train.accumulate} parts."
+            f"{accelerator.num_processes} process(es) x {recipe.train.accumulate} part(s) of 2 "
+            "samples or more each."
         )
     return accelerator
+
+
+def _check_precision(recipe: Recipe, accelerator: Accelerator) -> None:
+    # The CPU's bf16 kernels (torch 2.15) leave the gradient of a 3 x 3 kernel unwritten where the
+    # feature map is a single pixel: garbage, different in each run. Networks of stride 32 get
+    # there below 32 px.
+    size = recipe.views.options()["size"]
+    if accelerator.device.type == "cpu" and recipe.train.precision == "bf16" and size < 32:
+        raise UsageError(
+            f"Views of {size} px cannot be trained in bf16 on the CPU: torch's kernels give wrong "
+            "gradients on feature maps of one pixel. Say train.precision=fp32, or views.size=32 "
+            "or more."
+        )
 
 
 def _open_run(
     accelerator: Accelerator, folder: Path, recipe: Recipe, store: PatchStore, resume: bool
 ) -> Run:
-    if resume and folder.exists():
-        run = Run.open(folder)
-        run.require_same(recipe, store)
-    elif accelerator.is_main_process:
-        run = Run.create(folder, recipe, store)
-    else:
-        run = Run(folder, recipe)
-    accelerator.wait_for_everyone()
+    # The first process decides and writes; what it leaves is there when the others look.
+    with accelerator.main_process_first():
+        if accelerator.is_main_process and not (resume and folder.exists()):
+            run = Run.create(folder, recipe, store)
+        else:
+            run = Run.open(folder)
+            run.require_same(recipe, store)
     if accelerator.log_with:
         accelerator.init_trackers("trackers", config={"recipe": recipe.name, "hash": recipe.hash})
     return run
 
 
-def _device_name(accelerator: Accelerator) -> str:
-    if accelerator.device.type == "cuda":
-        return torch.cuda.get_device_name(accelerator.device)
-    return f"{accelerator.device.type}, {torch.get_num_threads()} threads"
+def _advice(
+    recipe: Recipe, store: PatchStore, objective: Objective, accelerator: Accelerator, run: Run
+) -> list[str]:
+    """What is allowed, and probably not what the user wants."""
+    texts = [objective.algorithm.advice(store.manifest.places)]
+    size = recipe.views.options()["size"]
+    if store.size > size:
+        texts.append(
+            f"The patches of {store.size} px are larger than the views of {size} px, so that "
+            f"large crops skip pixels. Better: patches or views of one size."
+        )
+    before = run.facts.get("processes", accelerator.num_processes)
+    if before != accelerator.num_processes:
+        texts.append(
+            f"This run was begun with {before} process(es): with {accelerator.num_processes}, "
+            "BatchNorm sees other parts of each batch, and the run will not be quite the same."
+        )
+    return [text for text in texts if text is not None]

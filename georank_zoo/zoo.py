@@ -13,15 +13,8 @@ from georank_zoo.bands import DN_PER_REFLECTANCE, Unit
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, UsageError, unknown_name
 from georank_zoo.hub import download, parse_id
-from georank_zoo.model_folder import (
-    CONFIG,
-    ModelConfig,
-    build_network,
-    check_statistics,
-    load_config,
-    load_weights,
-    weights_path,
-)
+from georank_zoo.model_config import CONFIG, ModelConfig, check_statistics, load_config
+from georank_zoo.model_folder import build_network, load_weights, weights_path
 
 EXPORT_FOLDER = "export"  # of a run folder
 NO_HASH = "none"
@@ -147,7 +140,8 @@ class Encoder(nn.Module):
         reflectance = s2.to_reflectance(images, self.unit)
         if reflectance.numel():
             scale = DN_PER_REFLECTANCE if self.unit == "dn" else 1.0
-            low, high = (float(value) * scale for value in reflectance.aminmax())
+            # Rounded, for in float32 DN -1000 comes back as -1000.00001.
+            low, high = (round(float(value) * scale, 3) for value in reflectance.aminmax())
             s2.check_unit(low, high, self.unit, where="The batch of images")
         return self.embed(self.standardize(reflectance, self.bands, "reflectance"))
 
@@ -180,6 +174,7 @@ def create_model(
         ModelError: If there is no such model, or it is damaged or unsafe.
         UsageError: If a band or the unit is unknown.
     """
+    local = _is_local(source)
     folder = find_model(source, revision=revision, weights=pretrained)
     config = load_config(folder)
     # The caller's random state does not depend on whether it loads a model.
@@ -195,7 +190,8 @@ def create_model(
         image_size=config.image_size,
         bands=bands,
         unit=unit,
-        name=str(source),
+        # A folder may lie anywhere and be called `export`; an id of the Hub says what it is.
+        name=(config.name if local else "") or str(source),
         model_hash=sha256_of(weights_path(folder)) if pretrained else NO_HASH,
         config=config,
     )
@@ -210,7 +206,7 @@ def find_model(source: str | Path, *, revision: str | None = None, weights: bool
     """
     path = Path(source)
     hub_id = parse_id(str(source), revision)
-    if not str(source).startswith(_HUB_PREFIXES) and path.exists():
+    if _is_local(source):
         if revision is not None:
             raise UsageError(f"{path} is a folder here; a revision names a model on the Hub.")
         return _local_folder(path)
@@ -226,6 +222,10 @@ def find_model(source: str | Path, *, revision: str | None = None, weights: bool
             "" if str(source).startswith(_HUB_PREFIXES) else f"There is no folder {source} here. "
         )
         raise ModelError(f"{local}{error}") from error
+
+
+def _is_local(source: str | Path) -> bool:
+    return not str(source).startswith(_HUB_PREFIXES) and Path(source).exists()
 
 
 def _local_folder(path: Path) -> Path:

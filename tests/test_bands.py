@@ -38,6 +38,9 @@ def test_resolve(spec: str | list[str], expected: tuple[str, ...]) -> None:
     [
         ("B13", "Unknown band 'B13'"),
         ("B02,B2", "twice: B02"),
+        # Positions in a file, more likely than names.
+        ("2,3,4", "Unknown band '2'"),
+        (["1"], "Unknown band '1'"),
         ("s2-11", "Unknown band set 's2-11'"),
         ([], "No band given"),
     ],

@@ -116,6 +116,27 @@ def test_existing_store_is_refused_before_anything_is_generated(
     assert run(*arguments, "--out", tmp_path / "s", "--overwrite") == 0
 
 
+def test_a_store_in_place_of_its_source_is_refused_before_it_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("data", "prepare", "synthetic", tmp_path / "w", "--out", tmp_path / "w") == 2
+    assert "replace its own source" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
+def test_one_file_of_a_local_crs_does_not_stop_the_rest(
+    folder_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n, crs in enumerate(trees.ALIEN_CRS):
+        trees.write_tif(
+            folder_tree / f"alien{n}.tif", trees.noise((4, 32, 32)),
+            descriptions=trees.FOLDER_BANDS, crs=crs,
+        )  # fmt: skip
+    arguments = ("data", "prepare", "folder", folder_tree, "--out", tmp_path / "s")
+    assert run(*arguments, "--max-bad", 0.2) == 0
+    assert "2  no CRS" in capsys.readouterr().out
+
+
 def test_info_of_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "info", tmp_path / "none") == 1
     assert "georank data prepare" in capsys.readouterr().err

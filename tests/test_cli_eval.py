@@ -18,8 +18,12 @@ from .helpers import edit_config, make_export, make_network, make_store
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("cli")
-    make_export(root / "georank")
-    make_export(root / "baseline", make_network(seed=1))
+    make_export(root / "georank", georank={"name": "moco_georank"})
+    make_export(
+        root / "runs" / "baseline" / "export", make_network(seed=1), georank={"name": "moco"}
+    )
+    make_export(root / "namesake", make_network(seed=2), georank={"name": "moco"})
+    make_export(root / "[bold]no name", make_network(seed=3), georank={})
     names = TASKS["eurosat"].classes
     make_store(root / "eurosat", [i % 9 for i in range(45)], class_names=names)
     make_store(root / "unlabelled", [NO_LABEL] * 4)
@@ -43,18 +47,18 @@ def georank(capsys, monkeypatch, world):
 def test_table_of_two_models_and_floors(georank, tmp_path):
     results = tmp_path / "results.csv"
     code, out, err = georank(
-        "baseline", "georank", "--task", "eurosat", "--data", "eurosat", "--size", 16, "--size",
+        "runs/baseline", "georank", "--task", "eurosat", "--data", "eurosat", "--size", 16, "--size",
         32, "--k", 1, "--split", "loo", "--results", results, "--device", "cpu",
     )  # fmt: skip
     assert code == 0, err
     order = [
-        out.index(n) for n in ("baseline", "georank", "image statistics", "random test_resnet")
+        out.index(n) for n in ("moco ", "moco_georank", "image statistics", "random test_resnet")
     ]
     assert order == sorted(order)
     assert "100.0 [100.0, 100.0]" in out  # image statistics see the classes of this store
     for fact in (
         "accuracy macro %", "accuracy overall %", "Protocol knn", "temperature 0.9", "split loo",
-        "task eurosat", "45 test samples", "Not in the test set, so not in the macro accuracy: "
+        "task eurosat", "45 test samples of 45 places", "bootstrap over places", "Not in the test set, so not in the macro accuracy: "
         "SeaLake", "no benchmark", "Added 16 rows",
     ):  # fmt: skip
         assert fact in out, fact
@@ -62,6 +66,21 @@ def test_table_of_two_models_and_floors(georank, tmp_path):
     assert len(rows) == 4 * 2 * 2
     assert {row.image_size for row in rows} == {16, 32}
     assert len({row.model_hash for row in rows}) == 3
+    # The folder's place on this disk is nobody's business.
+    assert [row.model for row in rows[:8]] == ["moco"] * 4 + ["moco_georank"] * 4
+    assert "baseline" not in out + results.read_text()
+
+
+def test_models_of_one_name_are_shown_with_their_folders(georank, tmp_path):
+    results = tmp_path / "results.csv"
+    code, out, err = georank(
+        "runs/baseline", "namesake", "georank", "[bold]no name", "--task", "eurosat", "--data",
+        "eurosat", "--k", 1, "--no-floors", "--results", results,
+    )  # fmt: skip
+    assert code == 0, err
+    names = ["moco (runs/baseline)", "moco (namesake)", "moco_georank", "[bold]no name"]
+    assert list(dict.fromkeys(row.model for row in read(results))) == names
+    assert "[bold]" in out, "read as markup"
 
 
 def test_defaults(georank):

@@ -10,10 +10,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from georank_zoo import GeoRankLoss, checkpoints
 from georank_zoo.algorithms.queue import NegativeQueue
+from georank_zoo.losses import nt_xent_queue
 from georank_zoo.run import Run
 from tests.helpers import make_store
 from tests.test_trainer import TINY
@@ -50,6 +52,13 @@ def loss_and_gradient(
     return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
+def contrastive(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    negatives = torch.randn(20, 4, dtype=torch.float64, generator=generator)
+    queries, keys = (F.normalize(z, dim=1) for z in (model(x), model(x + 0.1).detach()))
+    return nt_xent_queue(queries, keys, F.normalize(negatives, dim=1), 0.1)
+
+
 def worker(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -62,6 +71,9 @@ def worker(rank: int, port: int, folder: str) -> None:
         loss, gradient = loss_and_gradient(model, x[own], latlon[own], settings)
         dist.all_reduce(loss)
         results[f"loss{number}"], results[f"gradient{number}"] = loss / 2, gradient
+    model.zero_grad()
+    contrastive(model, x[own]).backward()
+    results["contrastive"] = torch.cat([p.grad.flatten() for p in model.parameters()])
     queue = NegativeQueue(20, 6)
     queue.push(x[own].float())
     results["keys"] = queue.keys[:12]
@@ -83,6 +95,13 @@ def test_georank_equals_one_process(number: int, two_processes: dict[str, torch.
     assert loss > 0 and gradient.abs().max() > 0
     assert two_processes[f"loss{number}"].item() == pytest.approx(loss.item(), abs=1e-12)
     torch.testing.assert_close(two_processes[f"gradient{number}"], gradient, atol=1e-12, rtol=0)
+
+
+def test_nt_xent_equals_one_process(two_processes: dict[str, torch.Tensor]) -> None:
+    model = network()
+    contrastive(model, batch()[0]).backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.testing.assert_close(two_processes["contrastive"], gradient, atol=1e-12, rtol=0)
 
 
 def test_queue_takes_the_keys_of_all_processes(two_processes: dict[str, torch.Tensor]) -> None:

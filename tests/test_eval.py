@@ -11,7 +11,7 @@ from georank_zoo.bands import S2_12
 from georank_zoo.data.store import NO_LABEL
 from georank_zoo.errors import StoreError, UsageError
 from georank_zoo.eval.floors import ImageStatistics, floors, random_initialization
-from georank_zoo.eval.run import evaluate
+from georank_zoo.eval.run import evaluate, tell_apart
 from georank_zoo.eval.splits import make_split
 from georank_zoo.eval.tasks import TASKS, class_names, get_task
 from georank_zoo.zoo import Encoder, create_model
@@ -206,6 +206,8 @@ def test_loo_never_sees_the_own_place(tmp_path, monkeypatch):
     [
         ({"k": (36 + 1,)}, "k must lie between 1 and the 36"),
         ({"k": ()}, "k must lie"),
+        ({"sizes": (32, 7)}, "between 8 and 2048 pixels, not 7"),
+        ({"sizes": (2049,)}, "between 8 and 2048"),
         ({"temperature": 0.0}, "temperature"),
         ({"protocol": "linear"}, "Unknown protocol"),
     ],
@@ -216,6 +218,34 @@ def test_wrong_settings_fail_before_any_feature(model, store, options, reason):
 
     with pytest.raises(UsageError, match=reason):
         evaluate([model], store, FOLDER, make_split(store, "loo"), on_progress=progress, **options)
+
+
+def test_intervals_count_places_not_dates(model, tmp_path):
+    labels = [0, 0, 0, 1, 1, 1, 2, 2, 2, 0]
+    once = make_store(tmp_path / "once", labels, size=8)
+    split = make_split(once, "loo")
+    # Every sample four times, at its place: the same predictions for the same places.
+    places = np.tile(np.arange(10), 4)
+    often = type(split)(
+        **{
+            **vars(split), "samples": places, "label": split.label[places], "place": places,
+            "train": np.arange(40), "test": np.arange(40),
+        }
+    )  # fmt: skip
+    options = {"k": (1,), "floors": False}
+    widths = [
+        [row.ci_high - row.ci_low for row in evaluate([model], once, FOLDER, s, **options)]
+        for s in (split, often)
+    ]
+    assert widths[1] == pytest.approx(widths[0])
+    assert widths[0][0] > 0
+
+
+def test_models_of_one_name_are_told_apart(model):
+    models = [other_encoder(model) for _ in range(3)]
+    models[1].name = "unique"
+    tell_apart(models, ["runs/a", "runs/b", "runs/c"])
+    assert [m.name for m in models] == ["other (runs/a)", "unique", "other (runs/c)"]
 
 
 def test_absent_classes(tmp_path):

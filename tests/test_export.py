@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from georank_cli import main
 from safetensors import safe_open
 
 from georank_zoo.bands import S2_12
@@ -202,6 +204,37 @@ def test_wrong_arguments_are_refused(tmp_path, changes, reason):
     with pytest.raises(UsageError, match=reason):
         make_export(tmp_path / "m", make_network(), **changes)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model", "runs/a b/export of mine", "at@v1/ü 100%"])
+def test_timm_loads_relative_paths_and_paths_with_spaces(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    network = make_network()
+    assert make_export(Path(name), network) == tmp_path / name
+    loaded = timm.create_model(f"local-dir:{name}", pretrained=True)
+    assert torch.equal(loaded.conv1[0].weight, network.conv1[0].weight)
+    assert torch.equal(create_model(name).backbone.conv1[0].weight, network.conv1[0].weight)
+
+
+def test_a_path_that_timm_cannot_read_is_a_sentence(tmp_path, monkeypatch):
+    # timm before 1.0.31 cuts a path at '#'.
+    def cut(*_, **__):
+        raise FileNotFoundError("Config file not found")
+
+    network = make_network()
+    monkeypatch.setattr(timm, "create_model", cut)
+    with pytest.raises(ModelError, match="does not load the export: Config file not found"):
+        make_export(tmp_path / "a#b", network)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_a_checkpoint_as_they_are_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    help_text = capsys.readouterr().out
+    names = re.findall(r"step-\d+", help_text)
+    assert names
+    assert all(name == f"step-{int(name[5:]):08d}" for name in names)
 
 
 def test_overwrite_replaces_exports_only(tmp_path):

@@ -114,6 +114,14 @@ def test_samples_mode_and_progress(store):
     assert model.training, "left in another mode"
 
 
+def test_each_part_is_put_back_into_its_own_mode(store):
+    model = encoder().train()
+    model.backbone = nn.Sequential(Pixels(model.num_features), nn.Identity())
+    model.backbone[1].eval()
+    extract(model, store)
+    assert [module.training for module in model.modules()] == [True, True, True, False]
+
+
 def test_broken_features_are_refused(store):
     class Broken(Pixels):
         def forward(self, x):

@@ -66,6 +66,14 @@ def test_processes_share_the_batch_of_one(store: PatchStore) -> None:
         assert torch.equal(joined.float(), whole[key].float())
 
 
+def test_parts_share_the_batch_of_a_step(store: PatchStore) -> None:
+    whole = batches(store)[4]
+    data = batches(store, parts=2)
+    assert data.per_epoch == batches(store).per_epoch
+    joined = torch.cat([data[number]["uniform"] for number in (8, 9)])
+    assert torch.equal(joined, whole["uniform"])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_late_start_gives_the_same_batches(store: PatchStore, workers: int) -> None:
     data = batches(store)

@@ -101,6 +101,30 @@ def test_overwrite(folder_tree: Path, tmp_path: Path) -> None:
     assert prepare(reader, tmp_path / "s", overwrite=True).store.bands == ("B02",)
 
 
+@pytest.mark.parametrize("name", ["folder", "eurosat", "oscd"])
+def test_a_store_within_its_source_is_not_read(
+    name: str, folder_tree: Path, eurosat_tree: Path, oscd_tree: Path
+) -> None:
+    source = {"folder": folder_tree, "eurosat": eurosat_tree, "oscd": oscd_tree}[name]
+    first = prepare(open_reader(name, source), source / "store").store
+    again = open_reader(name, source)
+    assert prepare(again, source / "store", overwrite=True).store.hash == first.hash
+    assert prepare(again, source / "crop" / "other").store.hash == first.hash
+
+
+@pytest.mark.parametrize("at", [".", "..", "../folder"])
+def test_a_store_in_place_of_its_source_is_refused(folder_tree: Path, at: str) -> None:
+    """Even where it looks like a store to be replaced: files lie in it that are not its own."""
+    reader = open_reader("folder", folder_tree)
+    files = sorted(folder_tree.rglob("*"))
+    for folder in (folder_tree, folder_tree.parent):
+        (folder / MANIFEST).write_text("{}")
+    with pytest.raises(UsageError, match="replace its own source"):
+        prepare(reader, folder_tree / at, overwrite=True)
+    (folder_tree / MANIFEST).unlink()
+    assert sorted(folder_tree.rglob("*")) == files
+
+
 KILLED = """
 import os, signal, sys
 from georank_zoo.data.prepare import prepare

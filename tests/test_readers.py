@@ -16,11 +16,12 @@ import torch
 
 from georank_zoo.data.readers import READERS, open_reader
 from georank_zoo.data.readers.base import BadItem, Reader, Reading
+from georank_zoo.data.readers.labels import read_labels
 from georank_zoo.data.readers.raster import parse_time
 from georank_zoo.data.store import NO_LABEL, NO_TIME
 from georank_zoo.errors import UsageError
 from georank_zoo.geo import great_circle_km
-from tests.trees import FOLDER_BANDS, noise, truncate, write_tif
+from tests.trees import ALIEN_CRS, FOLDER_BANDS, noise, truncate, write_tif
 
 
 def read_all(reader: Reader) -> Reading:
@@ -100,6 +101,7 @@ class TestEuroSat:
             (lambda p: p.write_bytes(b""), "unreadable or truncated"),
             (lambda p: write_tif(p, noise((12, 64, 64))), "wrong band count: 12 instead of 13"),
             (lambda p: write_tif(p, noise((13, 64, 64)), crs=None), "no CRS"),
+            (lambda p: write_tif(p, noise((13, 64, 64)), crs=ALIEN_CRS[1]), "no CRS: .*Moon"),
             (lambda p: write_tif(p, np.zeros((13, 64, 64), np.uint16)), "all zero"),
             (lambda p: write_tif(p, noise((13, 60, 64))), "mixed sizes: 60 x 64"),
             (lambda p: write_tif(p, noise((13, 64, 64)) / np.float32(1e4)), "wrong data type"),
@@ -253,6 +255,31 @@ class TestFolder:
             open_reader("folder", tmp_path, bands="B02,B03")
         assert open_reader("folder", tmp_path, bands="B02").bands == ("B02",)
 
+    @pytest.mark.parametrize("described", [("1", "2", "3"), ("Band 1", "Band 2", "Band 3")])
+    def test_numbered_bands_are_named_in_file_order(
+        self, tmp_path: Path, described: tuple[str, ...]
+    ) -> None:
+        pixels = noise((3, 16, 16))
+        write_tif(tmp_path / "a.tif", pixels, descriptions=described)
+        with pytest.raises(UsageError, match=f"described as '{described[0]}', .*--bands"):
+            open_reader("folder", tmp_path)
+        reader = open_reader("folder", tmp_path, bands="B04,B03,B02")
+        assert reader.bands == ("B02", "B03", "B04")
+        found = reader.read(reader.items()[0]).patches[0].pixels
+        np.testing.assert_array_equal(found, pixels[::-1])
+
+    @pytest.mark.parametrize("described", [(), ("1", "2", "3", "4"), ("SCL", "a", "b", "c")])
+    @pytest.mark.parametrize("bands", [None, "B08,B04,B03,B02"])
+    def test_an_undescribed_file_among_described_ones_is_bad(
+        self, folder_tree: Path, described: tuple[str, ...], bands: str | None
+    ) -> None:
+        """`--bands` are the bands wanted here; nothing says in which order that file has them."""
+        file = folder_tree / "crop" / "p0_20180115.tif"
+        write_tif(file, noise((4, 32, 32)), descriptions=described)
+        reading = read_all(open_reader("folder", folder_tree, bands=bands))
+        assert [s.reason.partition(":")[0] for s in reading.left_out] == ["no band names"]
+        assert len(reading.patches) == 11
+
     def test_large_rasters_are_cut(self, tmp_path: Path) -> None:
         pixels = noise((1, 40, 70))
         write_tif(tmp_path / "a.tif", pixels, descriptions=("B02",))
@@ -321,6 +348,19 @@ class TestFolder:
         assert [p.key for p in reading.patches] == ["a.tif@0,32"]
         assert [s.reason for s in reading.left_out] == ["window without data: 50% of its pixels"]
 
+    @pytest.mark.parametrize("crs", ALIEN_CRS)
+    def test_a_crs_that_does_not_lead_to_earth(self, folder_tree: Path, crs: str) -> None:
+        write_tif(
+            folder_tree / "crop" / "alien.tif", noise((4, 32, 32)), descriptions=FOLDER_BANDS,
+            crs=crs,
+        )  # fmt: skip
+        reading = read_all(open_reader("folder", folder_tree))
+        (left_out,) = reading.left_out
+        assert left_out.item == "crop/alien.tif"
+        assert left_out.reason.startswith("no CRS: ")
+        assert len(left_out.reason) < 120
+        assert len(reading.patches) == 12
+
     def test_a_bad_file_does_not_cost_its_place(self, folder_tree: Path) -> None:
         bad = folder_tree / "crop" / "p0_20180115.tif"
         content = bytearray(bad.read_bytes())
@@ -338,6 +378,13 @@ class TestFolder:
                 day("2021-01-01T10:00"),
             ),
             "d.tif": ({}, NO_TIME),
+            # Numbers, or dates of something else: there was no Sentinel-2 then.
+            "10000101.tif": ({}, NO_TIME),
+            "e_20150622.tif": ({}, NO_TIME),
+            "f_20150623.tif": ({}, day("2015-06-23")),
+            "g_20990101.tif": ({}, NO_TIME),
+            "h_20101231_20180115.tif": ({}, day("2018-01-15")),
+            "2018-01-15T10:20:31.tif": ({}, day("2018-01-15T10:20:31")),
         }
         for n, (name, (tags, _)) in enumerate(cases.items()):
             write_tif(
@@ -400,6 +447,12 @@ class TestLabels:
         with pytest.raises(UsageError, match=message):
             open_reader("folder", folder_tree, labels=self.csv(tmp_path / "l.csv", *rows))
 
+    def test_positions_count_with_a_local_crs(self, tmp_path: Path) -> None:
+        write_tif(tmp_path / "a.tif", noise((1, 16, 16)), crs=ALIEN_CRS[0], descriptions=("B02",))
+        table = self.csv(tmp_path / "l.csv", "filename,label,lat,lon", "a.tif,x,-7,8")
+        (patch,) = read_all(open_reader("folder", tmp_path, labels=table)).patches
+        assert (patch.lat, patch.lon) == (-7, 8)
+
     def test_positions_count_only_without_crs(self, tmp_path: Path) -> None:
         write_tif(tmp_path / "a.tif", noise((1, 16, 16)), crs=None, descriptions=("B02",))
         write_tif(tmp_path / "b.tif", noise((1, 16, 16)), descriptions=("B02",))
@@ -412,6 +465,16 @@ class TestLabels:
         assert patches[1].lat != 45
         (left_out, *_) = read_all(open_reader("folder", tmp_path)).left_out
         assert left_out.reason.startswith("no CRS")
+
+    @pytest.mark.parametrize("crs", ALIEN_CRS)
+    def test_points_and_an_unusable_crs(self, tmp_path: Path, crs: str) -> None:
+        write_tif(tmp_path / "a.tif", noise((1, 16, 16)), descriptions=("B02",), crs=crs)
+        write_tif(tmp_path / "b.tif", noise((1, 16, 16)), descriptions=("B02",))
+        labels = self.geojson(tmp_path / "l.geojson", self.point(3.0, 45.15, "x"))
+        reading = read_all(open_reader("folder", tmp_path, labels=labels))
+        assert [s.reason[:8] for s in reading.left_out] == ["no CRS: "]
+        with rasterio.open(tmp_path / "a.tif") as dataset, pytest.raises(BadItem, match="no CRS: "):
+            read_labels(labels, tmp_path, ["a.tif"])._points_on(dataset)
 
     def test_ambiguous_names(self, tmp_path: Path) -> None:
         for name in ("a/x.tif", "b/x.tif"):

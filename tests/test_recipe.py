@@ -61,6 +61,8 @@ def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
         ("data.store=null", "data.store: Input should be a valid string"),
         ("train.accumulate=3", "batch_size 512 must be a multiple of accumulate 3"),
         ("name=a/b", "name: String should match pattern"),
+        ("algorithm.name=[a]", "Unknown algorithm ['a']"),
+        ("optimizer.weight_decay=0", "lars needs a weight_decay above 0"),
         ("train.batch_size", "--set takes section.key=value"),
         ("train.batch_size=[", "the value is not valid YAML"),
         ("seed.x=1", "'seed' is not a section"),
@@ -113,6 +115,11 @@ def test_overrides() -> None:
     assert loaded.bands == ("B04", "B03")
     # Another component starts from its own defaults, not from the last one's options.
     assert recipe.load("moco_georank", ["regularizer.name=none"]).regularizer.options() == {}
+
+
+def test_a_path_is_taken_as_it_is() -> None:
+    for path in ("/data/my #2 store", "2024", "a: b"):
+        assert recipe.load("moco", values={"data.store": path}).data.store == path
 
 
 def test_extending_a_file_beside(tmp_path) -> None:

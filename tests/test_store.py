@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import pickle
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ from georank_zoo.data.manifest import MANIFEST, Skipped
 from georank_zoo.data.store import NO_LABEL, NO_TIME, PatchStore
 from georank_zoo.data.writer import Patch, StoreWriter
 from georank_zoo.errors import StoreError, UsageError
+from georank_zoo.files import new_folder, replace_folder, write_text
 from tests.trees import noise
 
 BANDS = ("B02", "B8A", "B12")
@@ -165,3 +170,143 @@ def test_partial_of_another_spec_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="other settings"):
         StoreWriter(tmp_path / "s", bands=BANDS, size=8, spec={"seed": 2})
     StoreWriter(tmp_path / "s", bands=BANDS, size=8, spec={"seed": 2}, overwrite=True)
+
+
+FEW_FILES = """
+import resource, sys
+import numpy as np
+from georank_zoo.data.store import PatchStore
+from georank_zoo.data.writer import Patch, StoreWriter
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+def writer():
+    return StoreWriter(sys.argv[1], bands=("B02",), size=8, spec={}, shard_bytes=1)
+
+one = writer()
+for n in range(300):
+    if n == 200:
+        one = writer()
+        assert one.next_item == 200
+    one.add([Patch(np.full((1, 8, 8), n, np.uint16), 0, 0, f"f{n}", "a")])
+store = one.finish(reader="t")
+assert len(store.manifest.shards) == 300
+order = np.random.default_rng(0).permutation(300)
+for opened in (store, PatchStore(sys.argv[1])):
+    assert (opened.read(order)[:, 0, 0, 0] == order).all()
+"""
+
+
+def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FEW_FILES, tmp_path / "s"], check=True)
+
+
+def test_mapped_patches_are_read_only(tmp_path: Path) -> None:
+    store = write(tmp_path / "s")
+    with pytest.raises(ValueError, match="read-only"):
+        store._patches[0][0] = 0
+
+
+def test_files_have_the_mode_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        store = write(tmp_path / "s")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in store.path.iterdir()}
+    assert set(modes.values()) == {0o640}, modes
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing after it runs."""
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_kill_while_a_store_is_replaced_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """One of the two stores lies complete at the name or beside it, whatever was done last."""
+    one, other = write(tmp_path / "s"), write(tmp_path / "other", items=5)
+    done = 0
+
+    def killed_at(function: object) -> object:
+        def call(*arguments: object, **keywords: object) -> object:
+            nonlocal done
+            if done >= step:
+                raise Killed
+            done += 1
+            return function(*arguments, **keywords)  # type: ignore[operator]
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_at(Path.rename))
+        patch.setattr("georank_zoo.files.shutil.rmtree", killed_at(__import__("shutil").rmtree))
+        if step < 3:
+            with pytest.raises(Killed):
+                replace_folder(tmp_path / "other", tmp_path / "s")
+        else:
+            replace_folder(tmp_path / "other", tmp_path / "s")
+    hashes = {PatchStore(folder).hash for folder in tmp_path.iterdir()}
+    assert other.hash in hashes
+    assert (one.hash in hashes) == (step < 3)
+    # The next one replaces and leaves nothing behind.
+    if (tmp_path / "other").exists():
+        replace_folder(tmp_path / "other", tmp_path / "s")
+    else:
+        replace_folder(write(tmp_path / "other", items=5).path, tmp_path / "s")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert PatchStore(tmp_path / "s").hash == other.hash
+
+
+def test_a_folder_that_cannot_come_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "none", tmp_path / "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_content_reaches_the_disk_before_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        assert not (tmp_path / "f").exists()
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr("georank_zoo.files.os.fsync", fsync)
+    with new_folder(tmp_path / "f") as beside:
+        (beside / "in").mkdir()
+        (beside / "in" / "a").write_text("four")
+        (beside / "b").write_text("eleven more")
+    assert sorted(synced) == [4, 11]
+    assert (tmp_path / "f" / "in" / "a").read_text() == "four"
+
+
+def test_a_kill_while_the_spec_is_written_does_not_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_text
+
+    def killed(self: Path, text: str, **keywords: str) -> int:
+        real(self, text[: len(text) // 2], **keywords)
+        os._exit(9)
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    child = os.fork()
+    if child == 0:
+        StoreWriter(tmp_path / "s", bands=BANDS, size=8, spec={"x": 1})
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    monkeypatch.undo()
+    assert len(write(tmp_path / "s")) == 18
+
+
+def test_write_text_replaces_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import timm
@@ -14,10 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 from georank_zoo import checkpoints, recipe, trainer
+from georank_zoo.algorithms import ALGORITHMS, Algorithm, StepOutput
 from georank_zoo.data.store import PatchStore
 from georank_zoo.errors import GeorankError, Interrupted, ModelError, StoreError, UsageError
 from georank_zoo.reporting import Silent
 from georank_zoo.run import Run
+from georank_zoo.sections import sections
 from tests.helpers import make_store
 
 # A step takes a fraction of a second: small patches, few samples.
@@ -57,7 +61,7 @@ class StopAt(Silent):
         self.step = step
 
     def advance(self, step: int, metrics: dict[str, float]) -> None:
-        if step >= self.step:
+        if step == self.step:
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -83,13 +87,13 @@ def test_a_run_folder_is_complete(finished: Run, store: PatchStore) -> None:
 
 def test_metrics(finished: Run) -> None:
     rows = [row for row in finished.metrics() if "loss" in row]
-    assert [row["step"] for row in rows] == [10, 12]
+    assert [row["step"] for row in rows] == [4, 8, 10, 12]  # each tenth, and before a save
     for row in rows:
         expected = 0.5 * row["loss_ssl"] + 0.5 * row["loss_georank"]
         assert row["loss"] == pytest.approx(expected, rel=1e-5)
         assert row["images_per_s"] > 0 and -1 <= row["geo_spearman"] <= 1
         assert 0 < row["embedding_std"] < 1.5
-    assert 0 < rows[1]["lr"] < rows[0]["lr"] < 0.05  # the cosine falls
+    assert 0 < rows[3]["lr"] < rows[2]["lr"] < 0.05  # the cosine falls
     probes = [row for row in finished.metrics() if "probe_accuracy_macro" in row]
     assert [row["step"] for row in probes] == [4, 8, 12]
     # The two classes differ in brightness: any network tells them apart.
@@ -112,24 +116,25 @@ def test_export_is_the_trained_backbone(finished: Run) -> None:
 def test_resume_is_the_same_run(optimizer: str, store: PatchStore, tmp_path: Path) -> None:
     plan = load(store, f"optimizer.name={optimizer}", "optimizer.lr=0.01")
     whole = trainer.train(plan, tmp_path / "whole")
-    with pytest.raises(Interrupted, match="Stopped after step 10 of 12") as stop:
-        trainer.train(plan, tmp_path / "parts", reporter=StopAt(10))
+    with pytest.raises(Interrupted, match="Stopped after step 9 of 12") as stop:
+        trainer.train(plan, tmp_path / "parts", reporter=StopAt(8))
     assert stop.value.exit_code == 130
     resumed = trainer.train(plan, tmp_path / "parts", resume=True)
     assert_equal_runs(whole, resumed)
-    keys = ("step", "loss", "lr")
-    logged = [[{k: row[k] for k in keys} for row in run.metrics()] for run in (whole, resumed)]
-    assert logged[0] == logged[1]
+    # The stop adds a row at step 9; from the next common row on the logs are equal again.
+    assert [row["step"] for row in resumed.metrics()] == [4, 8, 9, 10, 12]
+    last, other = (run.metrics()[-1] for run in (whole, resumed))
+    assert {**last, "images_per_s": 0} == {**other, "images_per_s": 0}
 
 
 @pytest.mark.parametrize("layout", ["true", "false"])
 def test_resume_under_bf16_and_channels_last(
     layout: str, store: PatchStore, tmp_path: Path
 ) -> None:
-    plan = load(store, "train.precision=bf16", f"train.channels_last={layout}")
+    plan = load(store, "train.precision=bf16", f"train.channels_last={layout}", "views.size=32")
     whole = trainer.train(plan, tmp_path / "whole")
     with pytest.raises(Interrupted):
-        trainer.train(plan, tmp_path / "parts", reporter=StopAt(10))
+        trainer.train(plan, tmp_path / "parts", reporter=StopAt(8))
     assert_equal_runs(whole, trainer.train(plan, tmp_path / "parts", resume=True))
 
 
@@ -154,15 +159,78 @@ def test_resume_after_sigkill(store: PatchStore, tmp_path: Path) -> None:
     assert not list(killed.checkpoints.glob(".*"))
 
 
-def test_accumulation_takes_as_many_samples(store: PatchStore, tmp_path: Path) -> None:
-    run = trainer.train(load(store, "train.accumulate=2"), tmp_path / "run")
-    assert run.facts["steps"] == 12
-    assert [path.name for path in checkpoints.existing(run.checkpoints)][-1] == "step-00000012"
+class Mean(Algorithm):
+    """A loss that is a mean over samples, so that parts of a batch add up to the batch."""
+
+    def __init__(self, backbone: torch.nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, views: Sequence[torch.Tensor]) -> StepOutput:
+        features = [self.backbone(view) for view in views]
+        return StepOutput(torch.stack(features).square().mean(), (features[0],))
+
+
+def test_a_batch_in_parts_is_the_batch(
+    store: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, "mean", Mean)
+    sections.cache_clear()
+    changes = [
+        "algorithm={name: mean}", "backbone.name=convnext_atto", "views.size=32",
+        "train.steps=5", "optimizer.name=sgd", "optimizer.lr=0.01",
+    ]  # fmt: skip
+    tiny = [item for item in TINY if not item.startswith("algorithm")]
+    try:
+        plans = [
+            recipe.load(
+                "moco", [f"data.store={store.path}", *tiny, *changes, f"train.accumulate={parts}"]
+            )
+            for parts in (1, 4)
+        ]
+        one, four = (
+            weights(trainer.train(plan, tmp_path / str(number)))
+            for number, plan in enumerate(plans)
+        )
+    finally:
+        sections.cache_clear()
+    for key in one:
+        torch.testing.assert_close(four[key], one[key], rtol=1e-4, atol=1e-6)
+
+
+def test_advice_on_a_long_queue_and_large_patches(store: PatchStore, tmp_path: Path) -> None:
+    class Listener(Silent):
+        said: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.said.append(text)
+
+    plan = load(store, "views.size=12", "train.steps=1")
+    trainer.train(plan, tmp_path / "run", reporter=Listener())
+    said = " ".join(Listener.said)
+    assert "algorithm.queue_size=8" in said and "patches of 16 px are larger" in said
+
+
+def test_sigterm_with_workers_saves_the_state(store: PatchStore, tmp_path: Path) -> None:
+    plan = load(store, "train.steps=100000", "train.workers=1")
+    (tmp_path / "plan.yaml").write_text(plan.to_yaml())
+    command = [sys.executable, "-m", "georank_cli", "train", str(tmp_path / "plan.yaml")]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run")],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.is_file() and metrics.stat().st_size):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Go on with --resume" in error
 
 
 def test_baseline_logs_no_rank_term(store: PatchStore, tmp_path: Path) -> None:
     run = trainer.train(load(store, "train.steps=2", name="moco"), tmp_path / "run")
-    (row,) = run.metrics()
+    row = run.metrics()[-1]
     assert "loss_georank" not in row and row["loss"] == row["loss_ssl"]
 
 
@@ -170,10 +238,14 @@ def test_tensorboard(store: PatchStore, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     trainer.train(load(store, "train.steps=10"), tmp_path / "run", trackers=["tensorboard"])
-    (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
-    accumulator = EventAccumulator(str(events.parent))
-    accumulator.Reload()
-    assert [event.step for event in accumulator.Scalars("loss_georank")] == [10]
+    # The configuration goes to a file of its own.
+    steps = []
+    for events in (tmp_path / "run").rglob("events.out.tfevents.*"):
+        accumulator = EventAccumulator(str(events))
+        accumulator.Reload()
+        if "loss_georank" in accumulator.Tags()["scalars"]:
+            steps += [event.step for event in accumulator.Scalars("loss_georank")]
+    assert steps == [4, 8, 10]
 
 
 def refused(plan: recipe.Recipe, folder: Path, error: type[Exception], message: str, **kw) -> None:
@@ -191,6 +263,13 @@ def test_refusals_before_any_step(store: PatchStore, finished: Run, tmp_path: Pa
     refused(load(store, "probe.store=nowhere"), run, StoreError, "No store at nowhere")
     refused(load(store, "backbone.name=resnet81"), run, UsageError, "timm has no model")
     refused(load(store, "algorithm.temperature=0"), run, UsageError, "temperature")
+    refused(load(store, "train.accumulate=8"), run, UsageError, "2 samples or more")
+    refused(load(store, "views.size=0"), run, UsageError, "views.size")
+    vit = load(store, "backbone.name=vit_tiny_patch16_224")
+    refused(vit, run, UsageError, "does not take images of 16 px")
+    tagged = load(store, "backbone.name=resnet18.a1_in1k")
+    refused(tagged, run, UsageError, "give the architecture alone")
+    refused(load(store, "train.precision=bf16"), run, UsageError, "wrong gradients")
     refused(load(store), run, UsageError, "Tracker wand is unknown", trackers=["wand"])
     refused(load(store), finished.path, UsageError, "is not empty")
     plan = load(store, "optimizer.lr=0.5")
@@ -218,8 +297,8 @@ def test_damaged_checkpoint_is_named(store: PatchStore, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(store: PatchStore, tmp_path: Path) -> None:
-    plan = load(store, "optimizer.name=sgd", "optimizer.lr=1e12", "train.steps=20")
-    with pytest.raises(GeorankError, match="not finite at step 10"):
+    plan = load(store, "optimizer.name=sgd", "optimizer.lr=1e30", "train.steps=20")
+    with pytest.raises(GeorankError, match=r"not finite at step [48]"):
         trainer.train(plan, tmp_path / "run")
 
 

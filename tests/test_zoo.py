@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from georank_zoo.bands import S2_12
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.hub import check_blob, parse_id
-from georank_zoo.model_folder import load_config
+from georank_zoo.model_config import load_config
 from georank_zoo.zoo import create_model
 
 from .helpers import MEAN, STD, edit_config, make_export, make_network
@@ -124,6 +124,46 @@ def test_values_of_another_unit_are_refused(folder, images):
         create_model(folder, unit="DN")
     with pytest.raises(UsageError, match="no band in common"):
         create_model(folder, bands=("B10",))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unit", "reason"),
+    [
+        (-3, 5, "reflectance", "standardised already"),
+        (-3, 12, "reflectance", "standardised already"),
+        (-3, 5, "dn", "standardised already"),
+        (-9999, 0.8, "reflectance", "a no-data value, -9999"),
+        (-9999, 5000, "reflectance", "a no-data value, -9999"),
+        (-99, 0.8, "reflectance", "a no-data value, -99"),
+        (-9999, 5000, "dn", "a no-data value, -9999"),
+        (-1001, 5000, "dn", "a no-data value"),
+        (-3.4e38, 0.8, "reflectance", "a no-data value"),
+        (-500, 5000, "reflectance", "say unit 'dn'"),
+    ],
+)
+def test_low_ends_that_cannot_be(folder, images, low, high, unit, reason):
+    images = low + (high - low) * images
+    images[0, 0, 0, :2] = torch.tensor([low, high])
+    with pytest.raises(UsageError, match=reason):
+        create_model(folder, unit=unit)(images)
+
+
+def test_low_ends_that_can_be(folder, images):
+    # The floor of Level-2A with its offset removed; resampling overshoots it a little.
+    dn = torch.randint(-1000, 6000, (2, 12, 32, 32))
+    dn[0, 0, 0, 0] = -1000
+    create_model(folder, unit="dn")(dn)
+    create_model(folder, unit="dn")(torch.zeros(1, 12, 32, 32))
+    create_model(folder)(images * 1.2 - 0.15)
+
+
+def test_a_local_model_has_the_name_in_its_config(folder, copy, monkeypatch):
+    assert create_model(folder).name == "moco_georank"
+    for name in ("[red]x", "a\x1b[31m", "", 7, None, "a" * 200):
+        edit_config(copy, georank__name=name)
+        assert create_model(copy).name == str(copy)
+    monkeypatch.setattr("georank_zoo.zoo.download", lambda *_, **__: folder)
+    assert create_model("org/model").name == "org/model"
 
 
 # One entry per way in which a folder may be hostile or broken: what is done to it, the reason.

@@ -10,6 +10,12 @@ import rasterio
 from rasterio.transform import from_bounds, from_origin
 
 UTM31 = "EPSG:32631"
+# Systems that no transformation leads from to latitude and longitude on Earth.
+ALIEN_CRS = (
+    'LOCAL_CS["arbitrary",UNIT["metre",1]]',
+    'GEOGCS["Moon 2000",DATUM["Moon_2000",SPHEROID["Moon_2000",1737400,0]],'
+    'PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]',
+)
 
 
 def write_tif(

@@ -44,5 +44,9 @@ class Algorithm(nn.Module, ABC):
     def forward(self, views: Sequence[torch.Tensor]) -> StepOutput:
         """The loss of a batch, from its views (B, C, H, W) each."""
 
+    def advice(self, places: int) -> str | None:
+        """What the user should hear before training on a store of so many places, if anything."""
+        return None
+
     def end_step(self, progress: float) -> None:
         """Called after each optimizer step; `progress` in (0, 1] is its share of the run."""

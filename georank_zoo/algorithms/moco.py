@@ -3,6 +3,9 @@
 queries = student(view 1);  keys = teacher(view 2)              # unit vectors
 loss    = cross_entropy([queries . keys, queries . queue] / T, 0)
 queue   <- keys;  after the step: teacher <- m * teacher + (1 - m) * student
+
+Unlike He et al. (section 3.3) the keys are not shuffled between processes for BatchNorm: each
+process normalises queries and keys over its own samples.
 """
 
 from __future__ import annotations
@@ -69,6 +72,18 @@ class MoCo(Algorithm):
             loss = nt_xent_queue(queries, keys, negatives, self.temperature)
         self.queue.push(keys)
         return StepOutput(loss, embeddings=(projected,))
+
+    def advice(self, places: int) -> str | None:
+        """Warns of a queue in which places meet their own older keys as negatives."""
+        # An epoch is a permutation of the places, so with a queue of a quarter of them 3 % of
+        # the queries find a key of their own place in it; with a queue of half of them, 12 %.
+        size = len(self.queue.keys)
+        if size <= places / 4:
+            return None
+        return (
+            f"The queue of {size} keys is long for {places} places: many places will meet their "
+            f"own older keys among the negatives. Better: algorithm.queue_size={places // 4}."
+        )
 
     def end_step(self, progress: float) -> None:
         """Moves the teacher towards the student."""

@@ -34,19 +34,20 @@ class PlaceBatches(Dataset[Batch]):
     """The batches of a run, by number.
 
     A sample is a place: an epoch visits each place once, in an order of its own, and leaves out
-    what does not fill a batch. What sample i of batch b shows depends on the seed alone, so
-    any number of processes, workers and restarts gives the same run.
+    what does not fill a batch. What sample i of step s shows depends on the seed alone: any
+    number of processes, parts, workers and restarts gives the same batches.
 
     Args:
         store: Where the patches lie.
         bands: Bands wanted, in channel order.
-        batch_size: Places in a batch, over all processes.
+        batch_size: Places in an optimizer step, over all processes and parts.
+        parts: Parts that a step is computed in; part p of step s is number s * parts + p.
         seed: The run's seed.
         temporal: Give two dates of each place, different ones where there are two.
         views: Views that will be made of each sample.
         draws: Uniform numbers per view.
         rank: Number of this process.
-        processes: Number of processes, a divisor of the batch size.
+        processes: Number of processes; parts * processes divides the batch size.
 
     Raises:
         StoreError: If the store has fewer places than a batch, or lacks a band.
@@ -58,6 +59,7 @@ class PlaceBatches(Dataset[Batch]):
         *,
         bands: Sequence[str],
         batch_size: int,
+        parts: int = 1,
         seed: int,
         temporal: bool,
         views: int,
@@ -72,7 +74,10 @@ class PlaceBatches(Dataset[Batch]):
         self.seed = seed
         self.views = views
         self.draws = draws
-        self.rows = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+        self.parts = parts
+        self.rank = rank
+        self.own = batch_size // (parts * processes)
+        self.processes = processes
         # Patches sorted by place: those of place p are `patch[start[p] : start[p] + dates[p]]`.
         self.patch = np.argsort(store.place, kind="stable")
         _, self.start, self.dates = np.unique(
@@ -87,16 +92,22 @@ class PlaceBatches(Dataset[Batch]):
 
     @property
     def per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Optimizer steps in an epoch."""
         return len(self.start) // self.batch_size
 
+    def rows(self, number: int) -> slice:
+        """The samples of a step that a batch of this process holds."""
+        first = (number % self.parts * self.processes + self.rank) * self.own
+        return slice(first, first + self.own)
+
     def patches(self, number: int) -> npt.NDArray[np.int64]:
-        """Positions in the store (dates, B) of this process's part of a batch."""
-        epoch, position = divmod(number, self.per_epoch)
+        """Positions in the store (dates, B) of a batch of this process."""
+        step = number // self.parts
+        epoch, position = divmod(step, self.per_epoch)
         order = stream(self.seed, "order", epoch).permutation(len(self.start))
         place = order[position * self.batch_size :][: self.batch_size]
         count = self.dates[place]
-        first, offset = stream(self.seed, "date", number).random((2, self.batch_size))
+        first, offset = stream(self.seed, "date", step).random((2, self.batch_size))
         date = np.floor(first * count).astype(np.int64)
         rows = [date]
         if self.shown == 2:
@@ -104,14 +115,14 @@ class PlaceBatches(Dataset[Batch]):
             step = 1 + np.floor(offset * (count - 1)).astype(np.int64)
             rows.append((date + np.where(count > 1, step, 0)) % count)
         patches: npt.NDArray[np.int64] = self.patch[self.start[place] + np.stack(rows)]
-        return patches[:, self.rows]
+        return patches[:, self.rows(number)]
 
     def __getitem__(self, number: int) -> Batch:
         patches = self.patches(number)
         images = self.store.read(patches.reshape(-1), self.bands)
-        uniform = stream(self.seed, "views", number).random(
+        uniform = stream(self.seed, "views", number // self.parts).random(
             (self.batch_size, self.views, self.draws), np.float32
-        )[self.rows]
+        )[self.rows(number)]
         return Batch(
             images=torch.from_numpy(images.reshape(*patches.shape, *images.shape[1:])),
             latlon=torch.from_numpy(self.store.latlon[patches[0]]),
@@ -129,11 +140,13 @@ def iterate(
         sampler=range(start, stop),
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_interrupts_to_the_parent,
+        worker_init_fn=_leave_signals_to_the_parent,
     )
     return iter(loader)
 
 
-def _leave_interrupts_to_the_parent(_worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the trainer finishes its step and needs its workers.
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    # Ctrl-C and a scheduler's SIGTERM reach all processes; the trainer finishes its step, for
+    # which it needs its workers, and then ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

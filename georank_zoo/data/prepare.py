@@ -15,7 +15,7 @@ from georank_zoo.data.describe import by_kind
 from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.readers.base import BadItem, Reader
 from georank_zoo.data.store import SHARD_BYTES, PatchStore
-from georank_zoo.data.writer import StoreWriter
+from georank_zoo.data.writer import StoreWriter, require_apart
 from georank_zoo.errors import Interrupted, StoreError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -72,12 +72,13 @@ def prepare(
         shard_bytes: Pixels of a shard, roughly.
 
     Raises:
-        UsageError: If `out` exists, or `max_bad` is no share.
+        UsageError: If `out` exists or holds the source, or `max_bad` is no share.
         StoreError: If too much is bad, nothing is left or the disk is full.
         Interrupted: On Ctrl-C; the partial store is kept.
     """
     if not 0 <= max_bad <= 1:
         raise UsageError(f"max_bad must lie between 0 and 1, not {max_bad:g}.")
+    require_apart(Path(out), reader.root)
     started = time.monotonic()
     writer = StoreWriter(
         out, bands=reader.bands, size=reader.size, spec=reader.spec, overwrite=overwrite,

@@ -46,13 +46,14 @@ def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
     """Memory-maps a safetensors file.
 
     `safetensors.safe_open` copies what it returns to numpy; training must read single patches
-    of a file without touching the rest.
+    of a file without touching the rest. The map is torch's and not numpy's, which holds a file
+    descriptor as long as it lives: large stores have more shards than a process may open files.
 
     Returns:
         Read-only arrays by name, and the header's metadata.
 
     Raises:
-        StoreError: If the file is truncated or is no safetensors file.
+        StoreError: If the file is truncated, is no safetensors file or cannot be mapped.
     """
     dtypes = {"U16": np.uint16, "F64": np.float64, "I64": np.int64}
     try:
@@ -62,6 +63,8 @@ def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
             if length > size - 8:
                 raise ValueError("its header is cut off")
             header = json.loads(file.read(length))
+        mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+        mapped.flags.writeable = False
         metadata = header.pop("__metadata__", {})
         arrays: dict[str, npt.NDArray[Any]] = {}
         for name, entry in header.items():
@@ -69,11 +72,13 @@ def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
             dtype = np.dtype(dtypes[entry["dtype"]])
             if end > size or end - start != dtype.itemsize * int(np.prod(entry["shape"])):
                 raise ValueError(f"tensor {name!r} is cut off")
-            arrays[name] = np.memmap(path, dtype, "r", start, tuple(entry["shape"]))
+            arrays[name] = np.ndarray(tuple(entry["shape"]), dtype, mapped, start)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing. Prepare the store again.") from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise StoreError(f"{path} is damaged: {error}. Prepare the store again.") from error
+    except RuntimeError as error:  # torch's word for the operating system's refusal
+        raise StoreError(f"{path} cannot be mapped into memory: {error}.") from error
     return arrays, metadata
 
 
@@ -129,7 +134,7 @@ class PatchStore:
         return self.manifest.count
 
     def __reduce__(self) -> tuple[type[PatchStore], tuple[Path]]:
-        # A pickled memory map is a copy of its file; a worker process opens the store again.
+        # A pickled array is a copy of what it maps; a worker process opens the store again.
         return PatchStore, (self.path,)
 
     @property

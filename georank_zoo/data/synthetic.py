@@ -8,7 +8,6 @@ place differ by season, light and haze. Numbers made with it say nothing about t
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -25,6 +24,7 @@ from rasterio.warp import transform as transform_points
 from georank_zoo import bands as s2
 from georank_zoo.data.scenes import CLASSES, Array, Climate, draw_ground, render
 from georank_zoo.errors import UsageError
+from georank_zoo.files import new_folder, write_text
 
 WORLD = "world.json"
 _VERSION = 1  # counts up when the same parameters give another world
@@ -98,12 +98,11 @@ def generate_world(
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists() and not (partial / WORLD).is_file():
         raise UsageError(f"{partial} is in the way. Remove it or choose another folder.")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     world = World(places, seasons, size, seed)
-    (partial / WORLD).write_text(json.dumps(asdict(world), indent=2) + "\n")
-    for name in CLASSES:
-        (partial / name).mkdir()
+    with new_folder(partial) as beside:
+        write_text(beside / WORLD, json.dumps(asdict(world), indent=2) + "\n")
+        for name in CLASSES:
+            (beside / name).mkdir()
     positions = _positions(world)
     fields = _Fields()
     for index, (lat, lon) in enumerate(positions):

@@ -34,6 +34,7 @@ from georank_zoo.data.store import (
     sha256_of,
 )
 from georank_zoo.errors import StoreError, UsageError
+from georank_zoo.files import new_file, new_folder, replace_folder, write_text
 
 _SPEC = "spec.json"
 PARTIAL = ".partial"
@@ -76,6 +77,19 @@ def require_free(path: Path, *, overwrite: bool) -> None:
             raise UsageError(f"{folder} is in the way and is no store. Choose another name.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists. Say --overwrite to replace it.")
+
+
+def require_apart(path: Path, source: Path) -> None:
+    """Refuses a store in whose place its own source lies.
+
+    Raises:
+        UsageError: If replacing `path` would delete the source.
+    """
+    if source.resolve().is_relative_to(path.resolve()):
+        raise UsageError(
+            f"The store {path} would replace its own source {source}. Choose another folder "
+            "for it; a new one within the source will do."
+        )
 
 
 class StoreWriter:
@@ -129,15 +143,16 @@ class StoreWriter:
             indent=2, sort_keys=True,
         )  # fmt: skip
         spec = self.partial / _SPEC
-        if self.partial.exists() and (not spec.is_file() or spec.read_text() != text):
-            if spec.is_file() and not self.overwrite:
-                raise UsageError(
-                    f"{self.partial} was begun with other settings or another source. "
-                    "Repeat them to go on with it, or say --overwrite to begin again."
-                )
-            shutil.rmtree(self.partial)
-        self.partial.mkdir(parents=True, exist_ok=True)
-        spec.write_text(text)
+        begun = spec.read_text(encoding="utf-8") if spec.is_file() else None
+        if begun is not None and begun != text and not self.overwrite:
+            raise UsageError(
+                f"{self.partial} was begun with other settings or another source. "
+                "Repeat them to go on with it, or say --overwrite to begin again."
+            )
+        if begun != text:
+            # Folder and spec at once: without its spec a partial store is not known as one.
+            with new_folder(self.partial) as beside:
+                write_text(beside / _SPEC, text)
         for path in self.partial.iterdir():
             # What a kill caught half written; it must not travel into the finished store.
             if path != spec and not path.match("shard-*.safetensors"):
@@ -220,10 +235,10 @@ class StoreWriter:
             **_moments(pixels),
         )
         name = f"shard-{len(self._shards):05d}.safetensors"
-        beside = self.partial / f"{name}.tmp"
         # One metadata key: with more, safetensors' bytes differ from process to process.
-        save_file(arrays, beside, metadata={"georank": json.dumps(dataclasses.asdict(header))})
-        beside.replace(self.partial / name)
+        metadata = {"georank": json.dumps(dataclasses.asdict(header))}
+        with new_file(self.partial / name) as beside:
+            save_file(arrays, beside, metadata=metadata)
         shard = Shard(name, len(pixels), sha256_of(self.partial / name))
         self._shards.append((shard, header))
         self._reset()
@@ -265,11 +280,9 @@ class StoreWriter:
             shards=tuple(shards),
             hash=content,
         )
-        (self.partial / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        write_text(self.partial / MANIFEST, manifest.to_json())
         # The spec goes last: a kill just before leaves a partial store that is still one.
-        self.partial.rename(self.path)
+        replace_folder(self.partial, self.path)
         (self.path / _SPEC).unlink()
         return PatchStore(self.path)
 

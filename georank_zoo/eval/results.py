@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import errno
-import fcntl
 import io
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-from georank_zoo.errors import GeorankError
+import torch
+from filelock import FileLock
 
-_PACKAGES = ("georank-zoo", "torch", "timm", "numpy", "torchmetrics")
+from georank_zoo.environment import device_name, versions
+from georank_zoo.errors import GeorankError
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Row:
 
     Attributes:
         when: UTC, ISO 8601.
-        model: Folder or Hub id, or the floor's name.
+        model: Name in the model's config, with its folder where evaluated models share one; its
+            Hub id; or the floor's name.
         model_hash: SHA-256 of model.safetensors, `none` for floors.
         recipe: Name and hash of the recipe, as far as the model tells.
         task: Task.
@@ -41,7 +42,7 @@ class Row:
         n_test: Samples that are predicted.
         metric: Name of the metric.
         value: The metric as a fraction.
-        ci_low: Lower end of the 95 % interval.
+        ci_low: Lower end of the 95 % interval, from resampled places.
         ci_high: Upper end.
         versions: What made it: packages and device.
     """
@@ -71,6 +72,7 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
 _NUMBERS = {"int": int, "float": float}
+_TAIL = 4096  # bytes that surely hold the end of the last line
 
 
 def now() -> str:
@@ -78,9 +80,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions(device: str) -> str:
+def made_with(device: str | torch.device) -> str:
     """The text for `Row.versions`."""
-    return "; ".join([*(f"{name} {version(name)}" for name in _PACKAGES), f"device {device}"])
+    packages = (f"{name} {version}" for name, version in versions().items())
+    return "; ".join([*packages, f"device {device_name(device)}"])
 
 
 def append(path: str | Path, rows: Sequence[Row]) -> None:
@@ -94,11 +97,11 @@ def append(path: str | Path, rows: Sequence[Row]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND) as file:
-        size = os.fstat(file).st_size
-        _check_content(file, size, path)
+    with _lock(path), path.open("ab", buffering=0) as file:
+        _check_content(path)
+        size = path.stat().st_size
         text = _to_csv(rows) if size else _HEADER + _to_csv(rows)
-        _write_or_restore(file, text.encode(), size, path)
+        _write_or_restore(file.fileno(), text.encode(), size, path)
 
 
 def check(path: str | Path) -> None:
@@ -110,8 +113,8 @@ def check(path: str | Path) -> None:
     """
     path = Path(path)
     if path.exists():
-        with _locked(path, os.O_RDWR | os.O_APPEND) as file:
-            _check_content(file, os.fstat(file).st_size, path)
+        with _lock(path), path.open("r+b"):
+            _check_content(path)
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir():
@@ -128,9 +131,11 @@ def read(path: str | Path) -> list[Row]:
             the wrong type.
     """
     path = Path(path)
-    with _locked(path, os.O_RDONLY) as file:
-        _check_content(file, os.fstat(file).st_size, path)
-        text = os.pread(file, os.fstat(file).st_size, 0).decode()
+    # Where this process cannot make a lock file nobody can append, unless another user does.
+    writable = os.access(path.parent, os.W_OK)
+    with _lock(path) if writable else nullcontext():
+        _check_content(path)
+        text = path.read_text(encoding="utf-8")
     rows = []
     for number, raw in enumerate(csv.DictReader(io.StringIO(text)), start=2):
         try:
@@ -141,29 +146,30 @@ def read(path: str | Path) -> list[Row]:
     return rows
 
 
-@contextmanager
-def _locked(path: Path, flags: int) -> Iterator[int]:
-    file = os.open(path, flags, 0o644)
-    try:
-        # Readers share it; closing the file gives it back, also after a crash.
-        fcntl.flock(file, fcntl.LOCK_SH if flags == os.O_RDONLY else fcntl.LOCK_EX)
-        yield file
-    finally:
-        os.close(file)
+def _lock(path: Path) -> FileLock:
+    """One process at a time, on Windows too; a crash gives the lock back.
+
+    The lock is a file beside, which stays there: to delete it would let two processes in.
+    """
+    path = path.resolve()  # a link and what it names are one file, with one lock
+    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
-def _check_content(file: int, size: int, path: Path) -> None:
+def _check_content(path: Path) -> None:
+    with path.open("rb") as file:
+        header = file.read(len(_HEADER)).decode(errors="replace")
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL))
+        tail = file.read(_TAIL).decode(errors="replace")
     if size == 0:
         return
-    header = os.pread(file, len(_HEADER), 0).decode(errors="replace")
     if header != _HEADER:
         first = header.splitlines()[0] if header.splitlines() else ""
         raise GeorankError(
             f"{path} is no results file of this version: it begins with {first[:60]!r}, not "
             f"{_HEADER[:30]!r}... Choose another file."
         )
-    if os.pread(file, 1, size - 1) != b"\n":
-        tail = os.pread(file, min(size, 4096), max(0, size - 4096)).decode(errors="replace")
+    if not tail.endswith("\n"):
         cut = tail.rpartition("\n")[2]
         raise GeorankError(
             f"{path} ends within a line ({cut[:60]!r}...): a program was stopped while it wrote. "

@@ -16,7 +16,7 @@ from georank_zoo.eval import knn, metrics, results
 from georank_zoo.eval.floors import floors as floors_of
 from georank_zoo.eval.results import Row
 from georank_zoo.eval.splits import Split
-from georank_zoo.eval.tasks import Task, class_names
+from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names
 from georank_zoo.features import extract
 from georank_zoo.zoo import Encoder
 
@@ -67,13 +67,13 @@ def evaluate(
         StoreError: If the store is not the task's.
         UsageError: If a setting is invalid, or model and store have no band in common.
     """
-    check(models, store, task, split, protocol=protocol, k=k, temperature=temperature)
+    check(models, store, task, split, protocol=protocol, sizes=sizes, k=k, temperature=temperature)
     classes = len(class_names(task, store))
     everyone: list[tuple[Encoder, tuple[int, ...]]] = [(m, (m.image_size,)) for m in models]
     if floors:
         everyone += floors_of(models, seed=seed)
     work = [(encoder, size) for encoder, own in everyone for size in sizes or own]
-    target = split.label[split.test]
+    target, place = split.label[split.test], split.place[split.test]
     row = partial(
         Row,
         when=results.now(),
@@ -85,7 +85,7 @@ def evaluate(
         seed=seed,
         n_train=len(split.train),
         n_test=len(split.test),
-        versions=results.versions(_device_name(device)),
+        versions=results.made_with(device),
     )
     rows = []
     for number, (encoder, size) in enumerate(work):
@@ -110,10 +110,23 @@ def evaluate(
         predictions = PROTOCOLS[protocol](features, split, classes, k, temperature, device)
         for neighbors, predicted in predictions.items():
             for metric in task.metrics:
-                score = metrics.score(metric, predicted, target, classes, seed=seed)
+                score = metrics.score(metric, predicted, target, classes, place=place, seed=seed)
                 value = {"value": score.value, "ci_low": score.low, "ci_high": score.high}
                 rows.append(model_row(k=neighbors, metric=metric, **value))
     return rows
+
+
+def tell_apart(models: Sequence[Encoder], sources: Sequence[str]) -> None:
+    """Adds its source to the name of each model that shares its name with another.
+
+    Args:
+        models: The models, renamed in place.
+        sources: Where each was loaded from.
+    """
+    names = [model.name for model in models]
+    for model, source in zip(models, sources, strict=True):
+        if names.count(model.name) > 1:
+            model.name = f"{model.name} ({source})"
 
 
 def check(
@@ -123,6 +136,7 @@ def check(
     split: Split,
     *,
     protocol: str = "knn",
+    sizes: Sequence[int] = (),
     k: Sequence[int] = (knn.K,),
     temperature: float = knn.TEMPERATURE,
 ) -> None:
@@ -135,6 +149,12 @@ def check(
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS)
     class_names(task, store)
+    odd = [size for size in sizes if not MIN_IMAGE_SIZE <= size <= MAX_IMAGE_SIZE]
+    if odd:
+        raise UsageError(
+            f"An image size must lie between {MIN_IMAGE_SIZE} and {MAX_IMAGE_SIZE} pixels, not "
+            f"{odd[0]}."
+        )
     if not k or not all(1 <= value <= len(split.train) for value in k):
         raise UsageError(
             f"k must lie between 1 and the {len(split.train)} training samples, not {list(k)}."
@@ -183,8 +203,3 @@ def _overall(
     if on_progress is None:
         return None
     return lambda done, total: on_progress(what, number * total + done, count * total)
-
-
-def _device_name(device: str | torch.device) -> str:
-    device = torch.device(device)
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

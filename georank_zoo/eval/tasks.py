@@ -10,6 +10,10 @@ from georank_zoo.errors import StoreError, unknown_name
 if TYPE_CHECKING:
     from georank_zoo.data.store import PatchStore
 
+# Sides in pixels that patches may be resized to: below, a network's strides leave nothing of
+# them; above, they are enlarged beyond all sense, or a mistyped number fills the memory.
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 2048
+
 
 @dataclass(frozen=True)
 class Task:

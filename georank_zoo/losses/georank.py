@@ -31,7 +31,7 @@ class GeoRankLoss(nn.Module):
 
     In a distributed run the ranks go over the batches of all processes: each process takes the
     rows of its own samples, and the mean of the processes' losses and gradients (what DDP forms)
-    is that of one process with the joined batch.
+    is that of one process with the joined batch. All processes must bring batches of one size.
 
     Args:
         temperature: Divides the cosine similarities.
@@ -86,7 +86,7 @@ class GeoRankLoss(nn.Module):
 
         Args:
             embeddings: (B, D), any scale; computed in float32 or better, whatever comes in.
-            latlon: Positions (B, 2), latitude and longitude in degrees.
+            latlon: Positions (B, 2), latitude and longitude in degrees, on any device.
 
         Returns:
             Scalar loss; 0 with gradient 0 when no pair is in range.
@@ -94,6 +94,7 @@ class GeoRankLoss(nn.Module):
         Raises:
             UsageError: On fewer than 2 samples, unequal lengths or invalid positions.
         """
+        latlon = latlon.to(embeddings.device)
         _check(embeddings, latlon)
         with torch.autocast(embeddings.device.type, enabled=False):
             return self._loss(embeddings, latlon)

@@ -57,6 +57,10 @@ class Reader(Protocol):
         """Name in the registry."""
 
     @property
+    def root(self) -> Path:
+        """The source folder."""
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """Bands of the patches, in channel order."""
 

@@ -45,8 +45,8 @@ class Folder:
 
     Args:
         root: The source folder.
-        bands: Names of the files' bands in file order, where the files have no band
-            descriptions; otherwise the bands wanted. All by default.
+        bands: Names of the files' bands in file order, where the files' band descriptions
+            name none of Sentinel-2's; otherwise the bands wanted. All by default.
         size: Patch side in pixels; the smaller side of the most frequent shape by default.
         labels: None, `parent`, a CSV or a GeoJSON file (see `labels.py`).
         unit: Unit of the pixels.
@@ -88,7 +88,9 @@ class Folder:
             if on_progress is not None:
                 on_progress(len(headers), len(files))
         self._given = None if bands is None else s2.resolve(bands)
-        self.bands = _store_bands(headers, self._given)
+        descriptions = _usual_descriptions(headers)
+        self.bands = _store_bands(descriptions, self._given)
+        self._file_order = self._given if _band_names(descriptions) is None else None
         self.size = size or _usual_size(headers)
         self.class_names = self._labels.class_names
         _check_positions(headers, names, self._labels)
@@ -178,8 +180,10 @@ class Folder:
         """The file's channels, counted from 1, of the store's bands."""
         described = _band_names(dataset.descriptions)
         if described is None:
-            raster.require_band_count(dataset, len(self._given or self.bands))
-            described = self._given or self.bands
+            if self._file_order is None:
+                raise BadItem("no band names: unlike most files, this one does not name its bands")
+            raster.require_band_count(dataset, len(self._file_order))
+            described = self._file_order
         lacking = s2.missing(described, self.bands)
         if lacking:
             raise BadItem(f"missing band: {', '.join(lacking)}")
@@ -226,7 +230,7 @@ def _header(file: Path) -> _Header:
 
 
 def _band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
-    """The described bands, canonical where they are Sentinel-2's; None without descriptions."""
+    """The described bands, canonical where they are Sentinel-2's; None if none of them is."""
     if not all(descriptions):
         return None
     names = []
@@ -235,20 +239,31 @@ def _band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
             names.append(s2.canonical(str(text)))
         except UsageError:
             names.append(str(text))
-    return tuple(names)
+    # "Band 1" or "1" says no more than no description.
+    return tuple(names) if set(names) & set(s2.BY_NAME) else None
 
 
-def _store_bands(headers: Sequence[_Header], given: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Bands of the store, in canonical order where the user did not choose them."""
+def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
     described = Counter(h.descriptions for h in headers if h.descriptions is not None)
     if not described:
         raise UsageError("No file of the folder can be opened as a raster.")
-    descriptions = described.most_common(1)[0][0]
+    return described.most_common(1)[0][0]
+
+
+def _store_bands(
+    descriptions: Sequence[str | None], given: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """Bands of the store, in canonical order where the user did not choose them."""
     names = _band_names(descriptions)
     if names is None:
         if given is None:
+            what = (
+                f"are described as {', '.join(map(repr, descriptions))}, not by Sentinel-2's names"
+                if any(descriptions)
+                else "have no descriptions"
+            )
             raise UsageError(
-                f"The files' {len(descriptions)} bands have no descriptions. Name them in file "
+                f"The files' {len(descriptions)} bands {what}. Name them in file "
                 "order with --bands, e.g. --bands B02,B03,B04,B08."
             )
         return tuple(name for name in s2.S2_13 if name in given)

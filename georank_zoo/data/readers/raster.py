@@ -6,15 +6,17 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from rasterio._err import CPLE_BaseError  # refusals that rasterio passes on untranslated
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
@@ -33,6 +35,8 @@ _MAX_DN = 65535.0
 
 _WGS84 = "EPSG:4326"
 _DATE = re.compile(r"(?<!\d)(20[1-9]\d)(\d\d)(\d\d)(?!\d)")
+# Sentinel-2A was launched on this day (ESA).
+_FIRST_TIME = int(datetime(2015, 6, 23, tzinfo=UTC).timestamp())
 
 
 @contextmanager
@@ -50,6 +54,22 @@ def opened(path: Path) -> Iterator[Any]:
                 yield dataset
     except RasterioError as error:
         raise BadItem(f"unreadable or truncated: {_first_line(error)}") from error
+    except CRSError as error:
+        raise BadItem(f"no CRS: {_first_line(error)}") from error
+
+
+@contextmanager
+def placing(dataset: Any) -> Iterator[None]:
+    """Positions are computed in here.
+
+    Raises:
+        BadItem: If nothing leads from the raster's CRS to latitude and longitude.
+    """
+    try:
+        yield
+    except (CRSError, CPLE_BaseError) as error:
+        crs = shorten(str(dataset.crs), 60, placeholder="...")
+        raise BadItem(f"no CRS: {crs} does not lead to latitude and longitude") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -59,14 +79,16 @@ def _first_line(error: Exception) -> str:
 
 
 def require_crs(dataset: Any) -> None:
-    """Refuses a raster without a coordinate reference system or a geotransform."""
+    """Refuses a raster without a coordinate reference system of the Earth or a geotransform."""
     if not is_georeferenced(dataset):
         raise BadItem("no CRS: the file does not say where it lies")
 
 
 def is_georeferenced(dataset: Any) -> bool:
-    """Whether a raster has a coordinate reference system and a geotransform."""
-    return dataset.crs is not None and not dataset.transform.is_identity
+    """Whether a raster has a geographic or projected CRS, not a local one, and a geotransform."""
+    crs = dataset.crs
+    located = crs is not None and (crs.is_geographic or crs.is_projected)
+    return located and not dataset.transform.is_identity
 
 
 def require_band_count(dataset: Any, expected: int) -> None:
@@ -164,7 +186,8 @@ def centres(
     rows, cols = np.array(corners, np.float64).reshape(-1, 2).T + np.array(size)[:, None] / 2
     to = dataset.transform
     x, y = to.a * cols + to.b * rows + to.c, to.d * cols + to.e * rows + to.f
-    lon, lat = transform_points(dataset.crs, _WGS84, x.tolist(), y.tolist())
+    with placing(dataset):
+        lon, lat = transform_points(dataset.crs, _WGS84, x.tolist(), y.tolist())
     latlon = np.stack((lat, lon), axis=1)
     # Written so that NaN and infinity are invalid too.
     if not bool((np.abs(latlon) <= (90, 180)).all()):
@@ -176,32 +199,37 @@ def acquisition_time(path: Path, tags: dict[str, str]) -> int:
     """Acquisition time as Unix seconds, UTC; `NO_TIME` where none is known.
 
     A tag whose name begins with ACQUISITION counts first, then the first 8-digit date of the
-    file's name, then TIFFTAG_DATETIME, which by the TIFF standard is the file's own age.
+    file's name, then TIFFTAG_DATETIME, which by the TIFF standard is the file's own age. Digits
+    of a name are a date only between the launch of Sentinel-2A and tomorrow (clocks differ):
+    others number things.
     """
     tagged = [value for name, value in tags.items() if name.upper().startswith("ACQUISITION")]
-    for text in (*tagged, path.stem, tags.get("TIFFTAG_DATETIME", "")):
-        time = parse_time(text)
-        if time != NO_TIME:
-            return time
-    return NO_TIME
+    tomorrow = int((datetime.now(UTC) + timedelta(days=1)).timestamp())
+    times = [parse_time(text) for text in tagged]
+    times += [time for time in _times(path.stem) if _FIRST_TIME <= time <= tomorrow]
+    times.append(parse_time(tags.get("TIFFTAG_DATETIME", "")))
+    return next((time for time in times if time != NO_TIME), NO_TIME)
 
 
 def parse_time(text: str) -> int:
     """Unix seconds of the first date in a text (ISO, TIFF or 8 digits); `NO_TIME` if none."""
+    return next(_times(text), NO_TIME)
+
+
+def _times(text: str) -> Iterator[int]:
     for form in ("%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S"):
         try:
-            return int(datetime.strptime(text.strip(), form).replace(tzinfo=UTC).timestamp())
+            yield int(datetime.strptime(text.strip(), form).replace(tzinfo=UTC).timestamp())
         except ValueError:
             continue
     try:
         moment = datetime.fromisoformat(text.strip())
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        yield int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
     except ValueError:
         pass
     # Sensing times in names read 20180615T102031; the day is what matters.
     for year, month, day in _DATE.findall(text):
         try:
-            return int(datetime(int(year), int(month), int(day), tzinfo=UTC).timestamp())
+            yield int(datetime(int(year), int(month), int(day), tzinfo=UTC).timestamp())
         except ValueError:
             continue
-    return NO_TIME
