@@ -47,8 +47,8 @@ def georank(capsys, monkeypatch, world):
 def test_table_of_two_models_and_floors(georank, tmp_path):
     results = tmp_path / "results.csv"
     code, out, err = georank(
-        "runs/baseline", "georank", "--task", "eurosat", "--data", "eurosat", "--size", 16, "--size",
-        32, "--k", 1, "--split", "loo", "--results", results, "--device", "cpu",
+        "runs/baseline", "georank", "--task", "eurosat", "--data", "eurosat", "--size", 16,
+        "--size", 32, "--k", 1, "--split", "loo", "--results", results, "--device", "cpu",
     )  # fmt: skip
     assert code == 0, err
     order = [
@@ -58,8 +58,9 @@ def test_table_of_two_models_and_floors(georank, tmp_path):
     assert "100.0 [100.0, 100.0]" in out  # image statistics see the classes of this store
     for fact in (
         "accuracy macro %", "accuracy overall %", "Protocol knn", "temperature 0.9", "split loo",
-        "task eurosat", "45 test samples of 45 places", "bootstrap over places", "Not in the test set, so not in the macro accuracy: "
-        "SeaLake", "no benchmark", "Added 16 rows",
+        "task eurosat", "45 test samples of 45 places", "bootstrap over places",
+        "Not in the test set, so not in the macro accuracy: SeaLake", "no benchmark",
+        "Added 16 rows",
     ):  # fmt: skip
         assert fact in out, fact
     rows = read(results)

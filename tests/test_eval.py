@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -221,16 +223,15 @@ def test_wrong_settings_fail_before_any_feature(model, store, options, reason):
 
 
 def test_intervals_count_places_not_dates(model, tmp_path):
-    labels = [0, 0, 0, 1, 1, 1, 2, 2, 2, 0]
-    once = make_store(tmp_path / "once", labels, size=8)
+    once = make_store(tmp_path / "once", [0, 1] * 5)
     split = make_split(once, "loo")
+    # Labels that no image tells, so that some predictions are wrong.
+    split = replace(split, label=np.array([0, 0, 0, 1, 1, 1, 0, 1, 1, 0]))
     # Every sample four times, at its place: the same predictions for the same places.
     places = np.tile(np.arange(10), 4)
-    often = type(split)(
-        **{
-            **vars(split), "samples": places, "label": split.label[places], "place": places,
-            "train": np.arange(40), "test": np.arange(40),
-        }
+    often = replace(
+        split, samples=places, label=split.label[places], place=places,
+        train=np.arange(40), test=np.arange(40),
     )  # fmt: skip
     options = {"k": (1,), "floors": False}
     widths = [

@@ -22,26 +22,26 @@ def alone(target):
     return np.arange(len(target))
 
 
+def value(metric, predicted, target, classes):
+    return score(metric, predicted, target, classes, place=alone(target)).value
+
+
 def test_equal_scikit_learn():
     predicted, target = sample()
-    assert score(
-        "accuracy_macro", predicted, target, 6, place=alone(target)
-    ).value == pytest.approx(balanced_accuracy_score(target, predicted))
-    assert score(
-        "accuracy_overall", predicted, target, 6, place=alone(target)
-    ).value == pytest.approx(accuracy_score(target, predicted))
+    assert value("accuracy_macro", predicted, target, 6) == pytest.approx(
+        balanced_accuracy_score(target, predicted)
+    )
+    assert value("accuracy_overall", predicted, target, 6) == pytest.approx(
+        accuracy_score(target, predicted)
+    )
 
 
 def test_a_class_without_samples_does_not_count_even_if_predicted():
     # torchmetrics' macro average gives class 2 an accuracy of 0 here.
     target = np.array([0, 0, 1, 1])
     predicted = np.array([0, 0, 1, 2])
-    assert score(
-        "accuracy_macro", predicted, target, 4, place=alone(target)
-    ).value == pytest.approx(0.75)
-    assert score(
-        "accuracy_overall", predicted, target, 4, place=alone(target)
-    ).value == pytest.approx(0.75)
+    assert value("accuracy_macro", predicted, target, 4) == pytest.approx(0.75)
+    assert value("accuracy_overall", predicted, target, 4) == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -62,7 +62,7 @@ def test_copies_of_the_samples_of_a_place_change_nothing(metric):
     predicted, target = sample(150)
     once = score(metric, predicted, target, 6, place=alone(target))
     copies = [np.tile(values, 3) for values in (predicted, target)]
-    assert score(metric, *copies, 6, place=np.tile(alone(target), 3)) == pytest.approx(once)
+    assert score(metric, *copies, 6, place=np.tile(alone(target), 3)) == once
     # Taken for independent, they would seem to know more.
     naive = score(metric, *copies, 6, place=np.arange(3 * 150))
     assert naive.high - naive.low < 0.7 * (once.high - once.low)
@@ -110,12 +110,12 @@ def test_seeded():
     assert score("accuracy_macro", predicted, target, 6, place=alone(target), seed=4) != first
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_extremes(value):
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_extremes(share):
     target = np.array([0, 1, 2] * 5)
-    predicted = target if value else (target + 1) % 3
+    predicted = target if share else (target + 1) % 3
     found = score("accuracy_macro", predicted, target, 3, place=alone(target))
-    assert (found.value, found.low, found.high) == (value, value, value)
+    assert (found.value, found.low, found.high) == (share, share, share)
 
 
 def test_unknown_metric():
