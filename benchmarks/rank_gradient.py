@@ -106,6 +106,25 @@ def main() -> None:
         writer = csv.DictWriter(file, [*rows[0], *stamp])
         writer.writeheader()
         writer.writerows({**row, **stamp} for row in rows)
+    arguments.out.with_suffix(".md").write_text(table(rows))
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Share of the pairs reached and gain per step, as a Markdown table."""
+    heads = [f"{network}, B = {batch}" for network in ("trained", "random") for batch in BATCHES]
+    lines = [
+        "Each cell: share of the pairs that get a gradient / Spearman gain of one step.\n",
+        f"| strength | {' | '.join(heads)} |",
+        "|---|" + "---|" * len(heads),
+    ]
+    for strength in STRENGTHS:
+        cells = [
+            f"{row['reached']:.2f} / {row['spearman_gain']:.3f}"
+            for row in rows
+            if row["strength"] == strength
+        ]
+        lines.append(f"| {strength:g} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

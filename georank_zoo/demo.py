@@ -31,7 +31,7 @@ OVERRIDES: tuple[str, ...] = (
     "optimizer.name=adamw",
     "optimizer.lr=1e-3",
     "optimizer.weight_decay=1e-4",
-    "algorithm.queue_size=1024",
+    "algorithm.queue_size=375",
     "algorithm.temperature=0.1",
 )
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import torch
 
-_PACKAGES = ("georank-zoo", "torch", "timm", "accelerate", "numpy")
+_PACKAGES = ("georank-zoo", "torch", "timm", "accelerate", "torchmetrics", "numpy")
 
 
 def versions() -> dict[str, str]:
