@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 
 @contextmanager
@@ -23,6 +26,13 @@ def new_file(path: Path) -> Iterator[Path]:
         beside.chmod(mode)
         _sync(beside)
         beside.replace(path)
+    except SafetensorError as error:
+        # safetensors writes in Rust and passes a full disk's error number on as text only.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -98,6 +98,27 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert done.returncode != 0 and "Traceback" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size by a POSIX call")
+def test_a_disk_that_takes_no_more_is_an_error_in_words(tmp_path: Path) -> None:
+    import resource
+
+    from tests.test_trainer import TINY
+
+    make_store(tmp_path / "store", [0] * 32)
+    command = [sys.executable, "-m", "georank_cli", "train", "moco", "--data", "store"]
+    for override in (*TINY, "train.steps=4", "backbone.name=resnet18"):
+        command += ["--set", override]
+    limit = 8 * 2**20  # far less than a checkpoint
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr
+    left = {path.name for path in (tmp_path / "runs" / "moco-r18").rglob("*")}
+    assert left == {"recipe.yaml", "run.json", "metrics.jsonl", "checkpoints"}
+
+
 def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     import signal
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from georank_cli.main import _run
 
+from georank_cli.main import _run
 from georank_zoo.data.store import PatchStore
 from tests import trees
 

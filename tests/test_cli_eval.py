@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from georank_cli import main
 
+from georank_cli import main
 from georank_zoo.data.store import NO_LABEL
 from georank_zoo.eval.results import read
 from georank_zoo.eval.tasks import TASKS

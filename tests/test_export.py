@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from georank_cli import main
 from safetensors import safe_open
 
+from georank_cli import main
 from georank_zoo.bands import S2_12
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.zoo import create_model

@@ -24,10 +24,10 @@ from georank_zoo.run import Run
 from georank_zoo.sections import sections
 from tests.helpers import make_store
 
-# A step takes a fraction of a second: small patches, few samples.
+# A step takes milliseconds: timm's network for tests, small patches, few samples.
 TINY = [
-    "views.size=16", "train.batch_size=8", "train.steps=12", "train.workers=0",
-    "train.precision=fp32", "algorithm.queue_size=32", "algorithm.hidden_dim=32",
+    "backbone.name=test_resnet", "views.size=16", "train.batch_size=8", "train.steps=12",
+    "train.workers=0", "train.precision=fp32", "algorithm.queue_size=32", "algorithm.hidden_dim=32",
     "algorithm.output_dim=16", "optimizer.lr=0.05", "schedule.warmup_epochs=1",
     "train.checkpoint_epochs=1",
 ]  # fmt: skip

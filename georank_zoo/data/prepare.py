@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from georank_zoo.data.describe import by_kind
 from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.readers.base import BadItem, Reader
@@ -96,8 +94,8 @@ def prepare(
             source=reader.source,
             licence=reader.licence,
         )
-    except (OSError, SafetensorError) as error:
-        if _disk_full(error):
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"The disk is full at {writer.partial}. Free some space and repeat the "
                 "command: it goes on after the last finished shard."
@@ -161,10 +159,3 @@ def _refuse_too_many(writer: StoreWriter, names: set[str], bad: int, max_bad: fl
 def _summary(skipped: list[Skipped]) -> str:
     kinds = by_kind([entry.reason for entry in skipped])
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-
-
-def _disk_full(error: OSError | SafetensorError) -> bool:
-    # safetensors writes in Rust and passes the error number on as text only.
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or (
-        f"os error {errno.ENOSPC}" in str(error)
-    )

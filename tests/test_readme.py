@@ -1,0 +1,56 @@
+"""What the README shows, runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from georank_cli.main import cli
+from tests.helpers import make_export, make_network
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export = tmp_path / "runs" / "georank-moco-r18" / "export"
+    make_export(export, make_network(architecture="resnet18"), architecture="resnet18")
+    monkeypatch.chdir(tmp_path)
+    found = blocks("python")
+    assert len(found) == 3
+    names: dict[str, object] = {}
+    for block in found:
+        exec(block, names)
+    assert names["features"].shape == (8, 512)
+    assert names["embeddings"].grad.abs().sum() > 0
+
+
+def commands() -> list[str]:
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [part for part in parts if part.startswith("georank ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_exist_with_their_options(line: str) -> None:
+    words = shlex.split(line)[1:]
+    command: click.Command = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, line
+        command = found
+    parsed = command.make_context("georank", words, resilient_parsing=True)
+    assert parsed is not None
+    # Resilient parsing lets unknown options pass: they must not be there.
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_commands_were_found() -> None:
+    assert len(commands()) >= 7
