@@ -258,7 +258,8 @@ def _store_bands(
     if names is None:
         if given is None:
             what = (
-                f"are described as {', '.join(map(repr, descriptions))}, not by Sentinel-2's names"
+                f"are described as {', '.join(map(repr, dict.fromkeys(descriptions)))}, not by "
+                "Sentinel-2's names"
                 if any(descriptions)
                 else "have no descriptions"
             )
