@@ -56,7 +56,24 @@ def train(
     accelerator = _accelerator(recipe, trackers, folder)
     if reporter is None or not accelerator.is_main_process:
         reporter = Silent()
+    loop = _build_loop(recipe, folder, accelerator, reporter, resume=resume)
+    run = loop.run
+    try:
+        loop.go()
+        if accelerator.is_main_process:
+            run.export(run.path / EXPORT, overwrite=True)
+            run.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
+            reporter.message(f"Exported to {run.path / EXPORT}.")
+        accelerator.wait_for_everyone()
+    finally:
+        accelerator.end_training()
+    return run
 
+
+def _build_loop(
+    recipe: Recipe, folder: Path, accelerator: Accelerator, reporter: Reporter, *, resume: bool
+) -> Loop:
+    """Checks the input, opens the run folder and brings everything to where the run stands."""
     # Everything that can be wrong with the input shows before anything is written.
     store = PatchStore(recipe.data.store)
     mean, std = store.mean_std(recipe.bands)
@@ -91,13 +108,9 @@ def train(
         reporter.message(f"Resumed from {checkpoint.name}.")
     if accelerator.is_main_process:
         run.rewind_metrics(step)
-        run.update(
-            status="running",
-            device=device_name(accelerator.device),
-            processes=accelerator.num_processes,
-        )
-
-    loop = Loop(
+        device = device_name(accelerator.device)
+        run.update(status="running", device=device, processes=accelerator.num_processes)
+    return Loop(
         recipe=recipe,
         run=run,
         accelerator=accelerator,
@@ -113,16 +126,6 @@ def train(
         step=step,
         seconds=seconds,
     )
-    try:
-        loop.go()
-        if accelerator.is_main_process:
-            run.export(run.path / EXPORT, overwrite=True)
-            run.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
-            reporter.message(f"Exported to {run.path / EXPORT}.")
-        accelerator.wait_for_everyone()
-    finally:
-        accelerator.end_training()
-    return run
 
 
 def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accelerator:
