@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -48,7 +49,7 @@ class Bar:
         self._total = total
         self._said = time.monotonic()
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -77,29 +78,17 @@ class Bar:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-class TrainingProgress:
+class TrainingProgress(Bar):
     """The trainer's reporter: a bar with losses and images per second."""
 
-    def __init__(self, title: str) -> None:
-        self._bar = Bar(title)
-        self._total = 0
-
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> Self:
+        # Not yet: of several processes only the one that reports shows a bar.
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.__exit__(kind, error, traceback)
-
     def start(self, total: int, done: int) -> None:
-        """The run begins; only in the process that shows it."""
-        self._bar.__enter__()
-        self._total = total
-        self._bar.update(done, total)
+        """The run begins."""
+        self._progress.start()
+        self.update(done, total)
 
     def advance(self, step: int, metrics: dict[str, float]) -> None:
         """Shows the losses and the speed."""
@@ -108,8 +97,4 @@ class TrainingProgress:
             for name, value in metrics.items()
             if name.startswith("loss")
         )
-        self._bar.update(step, self._total, f"{losses} {metrics['images_per_s']:.0f} img/s")
-
-    def message(self, text: str) -> None:
-        """A line above the bar."""
-        self._bar.message(text)
+        self.update(step, note=f"{losses} {metrics['images_per_s']:.0f} img/s")

@@ -69,13 +69,17 @@ def build_algorithm(recipe: Recipe) -> Algorithm:
     """The algorithm around its backbone, initialised from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone.name, len(recipe.bands))
-    check_backbone(recipe, backbone)
     return ALGORITHMS[recipe.algorithm.name](backbone, **recipe.algorithm.options())
 
 
 def build_objective(recipe: Recipe) -> Objective:
-    """The algorithm and, unless the recipe is a baseline, its regularizer."""
+    """The algorithm and, unless the recipe is a baseline, its regularizer.
+
+    Raises:
+        RecipeError: If the backbone does not fit the views.
+    """
     algorithm, section = build_algorithm(recipe), recipe.regularizer
+    check_backbone(recipe, algorithm.backbone)
     if not isinstance(section, RegularizerSection):
         return Objective(algorithm)
     regularizer = REGULARIZERS[section.name](**section.options())

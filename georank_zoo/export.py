@@ -16,7 +16,7 @@ from torch import nn
 
 from georank_zoo import bands as s2
 from georank_zoo.errors import ModelError, UsageError
-from georank_zoo.files import new_folder
+from georank_zoo.files import new_file, new_folder
 from georank_zoo.model_config import (
     CONFIG,
     WEIGHTS,
@@ -95,9 +95,8 @@ def export_model(
     with new_folder(folder) as beside:
         (beside / CONFIG).write_text(_to_json(config), encoding="utf-8")
         # With more metadata than this, safetensors' bytes differ from process to process.
-        save_file(tensors, beside / WEIGHTS, metadata={"format": "pt"})
-        # safetensors writes for the owner only, whatever the umask says.
-        (beside / WEIGHTS).chmod((beside / CONFIG).stat().st_mode)
+        with new_file(beside / WEIGHTS) as file:
+            save_file(tensors, file, metadata={"format": "pt"})
         load_config(beside)
         _compare_with_timm(backbone, tensors, beside, (len(bands), image_size, image_size))
     logger.info("Exported %s to %s; timm loads it back bit for bit.", architecture, folder)

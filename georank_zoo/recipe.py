@@ -59,6 +59,11 @@ class Recipe(Section):
         """Input bands in channel order."""
         return s2.resolve(self.data.bands)
 
+    @property
+    def image_size(self) -> int:
+        """Side of a view in pixels, which the model is made for."""
+        return int(self.views.options()["size"])
+
     def to_yaml(self) -> str:
         """The resolved recipe: every key, no `extends`; reading it gives an equal recipe."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)

@@ -181,7 +181,7 @@ class Run:
             bands=facts["bands"],
             mean=facts["mean"],
             std=facts["std"],
-            image_size=self.recipe.views.options()["size"],
+            image_size=self.recipe.image_size,
             tag=self.recipe.name,
             georank={
                 "name": self.recipe.name,

@@ -157,7 +157,7 @@ def _check_precision(recipe: Recipe, accelerator: Accelerator) -> None:
     # The CPU's bf16 kernels (torch 2.15) leave the gradient of a 3 x 3 kernel unwritten where the
     # feature map is a single pixel: garbage, different in each run. Networks of stride 32 get
     # there below 32 px.
-    size = recipe.views.options()["size"]
+    size = recipe.image_size
     if accelerator.device.type == "cpu" and recipe.train.precision == "bf16" and size < 32:
         raise UsageError(
             f"Views of {size} px cannot be trained in bf16 on the CPU: torch's kernels give wrong "
@@ -186,7 +186,7 @@ def _advice(
 ) -> list[str]:
     """What is allowed, and probably not what the user wants."""
     texts = [objective.algorithm.advice(store.manifest.places)]
-    size = recipe.views.options()["size"]
+    size = recipe.image_size
     if store.size > size:
         texts.append(
             f"The patches of {store.size} px are larger than the views of {size} px, so that "

@@ -83,6 +83,7 @@ class PlaceBatches(Dataset[Batch]):
         _, self.start, self.dates = np.unique(
             store.place[self.patch], return_index=True, return_counts=True
         )
+        self._kept: tuple[int, npt.NDArray[np.int64]] | None = None
         self.shown = 2 if temporal and self.dates.max() > 1 else 1
         if len(self.start) < batch_size:
             raise StoreError(
@@ -100,20 +101,26 @@ class PlaceBatches(Dataset[Batch]):
         first = (number % self.parts * self.processes + self.rank) * self.own
         return slice(first, first + self.own)
 
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The order of the places in an epoch; kept until another epoch is asked for."""
+        if self._kept is None or self._kept[0] != epoch:
+            order = stream(self.seed, "order", epoch).permutation(len(self.start))
+            self._kept = (epoch, order)
+        return self._kept[1]
+
     def patches(self, number: int) -> npt.NDArray[np.int64]:
         """Positions in the store (dates, B) of a batch of this process."""
         step = number // self.parts
         epoch, position = divmod(step, self.per_epoch)
-        order = stream(self.seed, "order", epoch).permutation(len(self.start))
-        place = order[position * self.batch_size :][: self.batch_size]
+        place = self._order(epoch)[position * self.batch_size :][: self.batch_size]
         count = self.dates[place]
         first, offset = stream(self.seed, "date", step).random((2, self.batch_size))
         date = np.floor(first * count).astype(np.int64)
         rows = [date]
         if self.shown == 2:
             # Another date than the first, all equally likely; the same where there is but one.
-            step = 1 + np.floor(offset * (count - 1)).astype(np.int64)
-            rows.append((date + np.where(count > 1, step, 0)) % count)
+            later = 1 + np.floor(offset * (count - 1)).astype(np.int64)
+            rows.append((date + np.where(count > 1, later, 0)) % count)
         patches: npt.NDArray[np.int64] = self.patch[self.start[place] + np.stack(rows)]
         return patches[:, self.rows(number)]
 
