@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from georank_zoo.geo import exact_dtype, great_circle_km
+from georank_zoo.geo import chords, exact_dtype, unit_vectors
 from georank_zoo.ranking import average_rank
 
 
@@ -24,6 +24,21 @@ def embedding_std(embeddings: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+def effective_rank(embeddings: torch.Tensor) -> torch.Tensor:
+    """How many directions the unit embeddings (B, D) use, between 1 and min(B, D).
+
+    The exponential of the entropy of the normalised singular values (Roy & Vetterli 2007, "The
+    effective rank"; Garrido et al. 2023, RankMe).
+    """
+    unit = F.normalize(embeddings.to(exact_dtype(embeddings.device)), dim=1)
+    # Through the smaller Gram matrix: much cheaper than a singular value decomposition.
+    gram = unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
+    share = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    entropy: torch.Tensor = torch.special.entr(share / share.sum()).sum()
+    return entropy.exp()
+
+
+@torch.no_grad()
 def geo_spearman(embeddings: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:
     """How far similarity follows nearness: Spearman's correlation, mean over the samples.
 
@@ -35,10 +50,13 @@ def geo_spearman(embeddings: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor
         Scalar in [-1, 1]; 1 where each sample's most similar are its nearest, in order.
     """
     unit = F.normalize(embeddings.to(exact_dtype(embeddings.device)), dim=1)
-    off_diagonal = ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    similarity = (unit @ unit.T)[off_diagonal].view(len(unit), -1)
-    nearness = -great_circle_km(latlon, latlon)[off_diagonal].view(len(unit), -1)
-    a, b = (average_rank(x) for x in (similarity, nearness.to(similarity.dtype)))
-    a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
+    points = unit_vectors(latlon.to(unit.device))
+    a, b = (_ranks_of_others(x) for x in (unit @ unit.T, -chords(points, points)))
     correlation: torch.Tensor = F.cosine_similarity(a, b, dim=1).mean()
     return correlation
+
+
+def _ranks_of_others(values: torch.Tensor) -> torch.Tensor:
+    """Each row's ranks (B, B) without the diagonal, less their mean; 0 on the diagonal."""
+    ranks = average_rank(values.fill_diagonal_(math.inf))
+    return (ranks - len(values) / 2).fill_diagonal_(0)

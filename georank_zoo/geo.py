@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from georank_zoo.errors import UsageError
@@ -42,8 +44,34 @@ def check_latlon(latlon: torch.Tensor, *, where: str = "latlon") -> None:
     )
 
 
+def unit_vectors(latlon: torch.Tensor) -> torch.Tensor:
+    """Points on the unit sphere (N, 3) from positions (N, 2) in degrees, in `exact_dtype`."""
+    lat, lon = torch.deg2rad(latlon.to(exact_dtype(latlon.device))).unbind(1)
+    return torch.stack((lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()), dim=1)
+
+
+def chords(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Straight-line distances (N, M), in Earth radii, between unit vectors (N, 3) and (M, 3).
+
+    They order pairs as great-circle distances do and cost no trigonometry. Made from differences,
+    not from products: those confuse places that are closer than a hundred metres.
+    """
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def chord_of_km(km: float) -> float:
+    """The chord, in Earth radii, of a great-circle distance; infinite beyond half the equator."""
+    angle = km / EARTH_RADIUS_KM
+    return 2 * math.sin(angle / 2) if angle <= math.pi else math.inf
+
+
+def km_of_chord(chord: torch.Tensor) -> torch.Tensor:
+    """Great-circle distances in km of chords in Earth radii."""
+    return 2 * EARTH_RADIUS_KM * torch.asin((chord / 2).clamp_(max=1))
+
+
 def great_circle_km(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Great-circle distances between two sets of positions (haversine).
+    """Great-circle distances between two sets of positions.
 
     Args:
         a: Positions (N, 2) as latitude, longitude in degrees.
@@ -53,14 +81,4 @@ def great_circle_km(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         Distances (N, M) in km, in float64 where the device has it: float32 confuses places
         that are closer than a few hundred metres.
     """
-    dtype = exact_dtype(a.device)
-    a, b = torch.deg2rad(a.to(dtype)), torch.deg2rad(b.to(dtype))
-    half = (a[:, None, :] - b[None, :, :]).mul_(0.5).sin_().square_()
-    haversine = half[..., 0] + torch.cos(a[:, None, 0]) * torch.cos(b[None, :, 0]) * half[..., 1]
-    return 2 * EARTH_RADIUS_KM * torch.asin(haversine.clamp_(0, 1).sqrt_())
-
-
-def unit_vectors(latlon: torch.Tensor) -> torch.Tensor:
-    """Points on the unit sphere (N, 3) in float64 from positions (N, 2) in degrees."""
-    lat, lon = torch.deg2rad(latlon.double()).unbind(1)
-    return torch.stack((lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()), dim=1)
+    return km_of_chord(chords(unit_vectors(a), unit_vectors(b)))

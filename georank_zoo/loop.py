@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from georank_zoo import bands as s2
-from georank_zoo import checkpoints, diagnostics
+from georank_zoo import checkpoints
 from georank_zoo.data.loader import Batch, PlaceBatches, iterate
 from georank_zoo.errors import GeorankError, Interrupted
 from georank_zoo.geo import exact_dtype
@@ -138,6 +138,7 @@ class Loop:
                     loss, logs, embeddings = model(views, latlon)
                 self.accelerator.backward(loss / section.accumulate)
             self._logs.append(logs)
+        self.objective.algorithm.before_step(self.step / self.length.per_epoch)
         optimizer.step()
         optimizer.zero_grad()
         self.step += 1
@@ -165,8 +166,8 @@ class Loop:
             for name in self._logs[0]
         }
         # Of the last batch alone: they cost more than a mean.
-        means["embedding_std"] = diagnostics.embedding_std(self._last[0])
-        means["geo_spearman"] = diagnostics.geo_spearman(*self._last).float()
+        found = self.objective.diagnostics(*self._last)
+        means |= {name: value.float() for name, value in found.items()}
         values = self.accelerator.reduce(torch.stack(list(means.values())), "mean").tolist()
         metrics: dict[str, float] = dict(zip(means, values, strict=True))
         now = time.monotonic()

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from georank_zoo import diagnostics
 from georank_zoo.algorithms import Algorithm
+from georank_zoo.losses import Regularizer
 
 
 class Objective(nn.Module):
@@ -23,7 +25,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         algorithm: Algorithm,
-        regularizer: nn.Module | None = None,
+        regularizer: Regularizer | None = None,
         *,
         alpha: float = 1.0,
         name: str = "regularizer",
@@ -46,10 +48,22 @@ class Objective(nn.Module):
         Returns:
             The scalar loss, its parts for the log, and the first embeddings (B, D), detached.
         """
-        output = self.algorithm(views)
+        output = self.algorithm(views, latlon)
         loss, logs = output.loss, {"loss_ssl": output.loss.detach(), **output.logs}
         if self.regularizer is not None:
             term = torch.stack([self.regularizer(z, latlon) for z in output.embeddings]).mean()
             loss = self.alpha * loss + (1 - self.alpha) * term
             logs[f"loss_{self.name}"] = term.detach()
         return loss, {"loss": loss.detach(), **logs}, output.embeddings[0].detach()
+
+    def diagnostics(
+        self, embeddings: torch.Tensor, latlon: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """What is worth logging now and then of a batch's embeddings (B, D) at (B, 2)."""
+        own = {} if self.regularizer is None else self.regularizer.diagnostics(latlon)
+        return {
+            "embedding_std": diagnostics.embedding_std(embeddings),
+            "effective_rank": diagnostics.effective_rank(embeddings),
+            "geo_spearman": diagnostics.geo_spearman(embeddings, latlon),
+            **own,
+        }

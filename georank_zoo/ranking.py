@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from georank_zoo.geo import exact_dtype
+from georank_zoo.isotonic import non_increasing
 
 
 def average_rank(values: torch.Tensor) -> torch.Tensor:
@@ -20,11 +21,14 @@ def average_rank(values: torch.Tensor) -> torch.Tensor:
     Returns:
         Ranks (..., n) in [1, n], of the same floating type.
     """
-    ordered = values.sort(dim=-1).values.contiguous()
-    values = values.contiguous()
-    below = torch.searchsorted(ordered, values, right=False)
-    not_above = torch.searchsorted(ordered, values, right=True)
-    return (below + not_above + 1).to(values.dtype) / 2
+    ordered, order = values.sort(dim=-1)
+    return torch.empty_like(ordered).scatter_(-1, order, average_rank_of_sorted(ordered))
+
+
+def average_rank_of_sorted(values: torch.Tensor) -> torch.Tensor:
+    """`average_rank` of values (..., n) that already ascend."""
+    ranks = torch.arange(1, values.shape[-1] + 1, dtype=values.dtype, device=values.device)
+    return _Blocks(values).mean(ranks.expand_as(values))
 
 
 def soft_rank(values: torch.Tensor, strength: float) -> torch.Tensor:
@@ -57,17 +61,17 @@ class _SoftRank(torch.autograd.Function):
     def forward(
         ctx: torch.autograd.function.FunctionCtx, values: torch.Tensor, strength: float
     ) -> torch.Tensor:
-        rows, n = values.shape
-        scaled = values.to(exact_dtype(values.device)) / strength
+        scaled = values.to(exact_dtype(values.device)) * (1 / strength)
         ordered, order = scaled.sort(dim=1, descending=True)
         # The hard ranks in that order; the projection is `ordered - v`, where v is the
         # non-increasing isotonic regression of `ordered - hard` (Blondel et al., Prop. 3).
-        hard = torch.arange(n, 0, -1, dtype=ordered.dtype, device=ordered.device).expand(rows, n)
-        block = _non_increasing_blocks(ordered - hard)
+        n = ordered.shape[1]
+        hard = torch.arange(n, 0, -1, dtype=ordered.dtype, device=ordered.device).expand_as(ordered)
+        blocks = _Blocks(non_increasing(ordered - hard))
         # In a block v is the mean, so the rank is the mean hard rank plus the deviation from the
         # block's mean value. Written like this nothing large is subtracted from something large.
-        ranks = _block_mean(hard, block) + (ordered - _block_mean(ordered, block))
-        ctx.save_for_backward(order, block)
+        ranks = blocks.mean(hard) + (ordered - blocks.mean(ordered))
+        ctx.save_for_backward(order, blocks.number, blocks.size)
         ctx.strength = strength  # type: ignore[attr-defined]
         return torch.empty_like(ranks).scatter_(1, order, ranks).to(values.dtype)
 
@@ -75,48 +79,32 @@ class _SoftRank(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
     ) -> tuple[torch.Tensor, None]:
-        order, block = ctx.saved_tensors  # type: ignore[attr-defined]
+        order, number, size = ctx.saved_tensors  # type: ignore[attr-defined]
         ordered = gradient.to(exact_dtype(gradient.device)).gather(1, order)
-        ordered = (ordered - _block_mean(ordered, block)) / ctx.strength  # type: ignore[attr-defined]
+        ordered = (ordered - _block_mean(ordered, number, size)) * (1 / ctx.strength)  # type: ignore[attr-defined]
         return torch.empty_like(ordered).scatter_(1, order, ordered).to(gradient.dtype), None
 
 
-def _non_increasing_blocks(values: torch.Tensor) -> torch.Tensor:
-    """Blocks of the isotonic regression of each row, as a block number per entry.
+class _Blocks:
+    """The runs of equal values along the last dimension.
 
-    Pool adjacent violators, all rows and all violators at once: neighbouring blocks whose means
-    increase belong together in the solution whatever else is pooled, so each round joins every
-    run of such blocks, until there is none.
-
-    Args:
-        values: (rows, n), float.
-
-    Returns:
-        Block numbers (rows, n), non-decreasing over the flattened matrix; no block crosses rows.
+    Attributes:
+        number: Of each entry's block in its row (..., n), from 0.
+        size: Number of entries of block b at [..., b]; 1 where a row has fewer blocks.
     """
-    rows, n = values.shape
-    device = values.device
-    # Sums over any span by two look-ups; centred, so that they stay small.
-    centred = values - values.mean(dim=1, keepdim=True)
-    prefix = torch.cat((centred.new_zeros(1), centred.flatten().cumsum(0)))
-    end = torch.tensor([rows * n], device=device)
-    starts = torch.arange(rows * n, device=device)
-    while True:
-        bounds = torch.cat((starts, end))
-        mean = prefix[bounds].diff() / bounds.diff()
-        opens_row = starts[1:] % n == 0
-        kept = opens_row | (mean[1:] < mean[:-1])
-        if bool(kept.all()):
-            break
-        starts = torch.cat((starts[:1], starts[1:][kept]))
-    lengths = torch.cat((starts, end)).diff()
-    numbers = torch.arange(len(starts), device=device)
-    return numbers.repeat_interleave(lengths, output_size=rows * n).view(rows, n)
+
+    def __init__(self, values: torch.Tensor) -> None:
+        opens = torch.zeros_like(values, dtype=torch.long)
+        torch.ne(values[..., 1:], values[..., :-1], out=opens[..., 1:])
+        self.number = opens.cumsum(dim=-1)
+        ones = torch.ones_like(values)
+        self.size = torch.zeros_like(values).scatter_add_(-1, self.number, ones).clamp_(min=1)
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Each entry (..., n) replaced by the mean over its block."""
+        return _block_mean(values, self.number, self.size)
 
 
-def _block_mean(values: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
-    """Each entry (rows, n) replaced by the mean over its block."""
-    flat, numbers = values.reshape(-1), block.reshape(-1)
-    sums = torch.zeros_like(flat).index_add_(0, numbers, flat)
-    counts = torch.zeros_like(flat).index_add_(0, numbers, torch.ones_like(flat))
-    return (sums / counts.clamp_(min=1))[numbers].view_as(values)
+def _block_mean(values: torch.Tensor, number: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    sums = torch.zeros_like(size).scatter_add_(-1, number, values)
+    return sums.div_(size).gather(-1, number)

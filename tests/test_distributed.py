@@ -13,14 +13,20 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from georank_zoo import GeoRankLoss, checkpoints
+from georank_zoo import checkpoints
 from georank_zoo.algorithms.queue import NegativeQueue
-from georank_zoo.losses import nt_xent_queue
+from georank_zoo.losses import GeoMSELoss, GeoRankLoss, Regularizer, nt_xent_queue
 from georank_zoo.run import Run
 from tests.helpers import make_store
 from tests.test_trainer import TINY
 
-SETTINGS = [{"strength": 0.1}, {"strength": 0.5, "max_km": 1500.0}, {"distance": "l1"}]
+LOSSES = [
+    GeoRankLoss(strength=0.1),
+    GeoRankLoss(strength=0.5, max_km=1500.0),
+    GeoRankLoss(distance="l1"),
+    GeoMSELoss(),
+    GeoMSELoss(max_km=1500.0),
+]
 
 
 def free_port() -> int:
@@ -44,10 +50,10 @@ def network() -> torch.nn.Module:
 
 
 def loss_and_gradient(
-    model: torch.nn.Module, x: torch.Tensor, latlon: torch.Tensor, settings: dict[str, float]
+    model: torch.nn.Module, x: torch.Tensor, latlon: torch.Tensor, loss_of: Regularizer
 ) -> tuple[torch.Tensor, torch.Tensor]:
     model.zero_grad()
-    loss = GeoRankLoss(**settings)(model(x), latlon)
+    loss = loss_of(model(x), latlon)
     loss.backward()
     return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
@@ -67,8 +73,8 @@ def worker(rank: int, port: int, folder: str) -> None:
     own = slice(6 * rank, 6 * rank + 6)
     model = DistributedDataParallel(network())
     results = {}
-    for number, settings in enumerate(SETTINGS):
-        loss, gradient = loss_and_gradient(model, x[own], latlon[own], settings)
+    for number, loss_of in enumerate(LOSSES):
+        loss, gradient = loss_and_gradient(model, x[own], latlon[own], loss_of)
         dist.all_reduce(loss)
         results[f"loss{number}"], results[f"gradient{number}"] = loss / 2, gradient
     model.zero_grad()
@@ -89,9 +95,11 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.T
     return torch.load(folder / "results.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("number", range(len(SETTINGS)))
-def test_georank_equals_one_process(number: int, two_processes: dict[str, torch.Tensor]) -> None:
-    loss, gradient = loss_and_gradient(network(), *batch(), SETTINGS[number])
+@pytest.mark.parametrize("number", range(len(LOSSES)))
+def test_regularizer_equals_one_process(
+    number: int, two_processes: dict[str, torch.Tensor]
+) -> None:
+    loss, gradient = loss_and_gradient(network(), *batch(), LOSSES[number])
     assert loss > 0 and gradient.abs().max() > 0
     assert two_processes[f"loss{number}"].item() == pytest.approx(loss.item(), abs=1e-12)
     torch.testing.assert_close(two_processes[f"gradient{number}"], gradient, atol=1e-12, rtol=0)

@@ -166,7 +166,7 @@ class Mean(Algorithm):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, views: Sequence[torch.Tensor]) -> StepOutput:
+    def forward(self, views: Sequence[torch.Tensor], latlon: torch.Tensor) -> StepOutput:
         features = [self.backbone(view) for view in views]
         return StepOutput(torch.stack(features).square().mean(), (features[0],))
 

@@ -34,19 +34,31 @@ class Algorithm(nn.Module, ABC):
 
     Attributes:
         backbone: A timm model that gives pooled features (B, num_features); what is exported.
-        num_views: Views of each sample that `forward` takes.
+        embedding_dim: Dimension D of the embeddings that `forward` gives to regularizers.
+        num_views: Full-size views of each sample that `forward` takes.
+        takes_local_views: Whether it also takes small crops, after the full-size views.
     """
 
     backbone: nn.Module
+    embedding_dim: int
     num_views: int = 2
+    takes_local_views: bool = False
 
     @abstractmethod
-    def forward(self, views: Sequence[torch.Tensor]) -> StepOutput:
-        """The loss of a batch, from its views (B, C, H, W) each."""
+    def forward(self, views: Sequence[torch.Tensor], latlon: torch.Tensor) -> StepOutput:
+        """The loss of a batch.
+
+        Args:
+            views: One batch (B, C, H, W) per view.
+            latlon: Positions (B, 2) in degrees; for algorithms that choose their pairs by place.
+        """
 
     def advice(self, places: int) -> str | None:
         """What the user should hear before training on a store of so many places, if anything."""
         return None
+
+    def before_step(self, epoch: float) -> None:
+        """Called before each optimizer step, with its gradients there; `epoch` counts from 0."""
 
     def end_step(self, progress: float) -> None:
         """Called after each optimizer step; `progress` in (0, 1] is its share of the run."""

@@ -58,10 +58,11 @@ class MoCo(Algorithm):
         self.projector = ProjectionHead(int(backbone.num_features), hidden_dim, output_dim)  # type: ignore[arg-type]
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
         self.queue = NegativeQueue(queue_size, output_dim)
+        self.embedding_dim = output_dim
         self.temperature = temperature
         self.momentum = momentum
 
-    def forward(self, views: Sequence[torch.Tensor]) -> StepOutput:
+    def forward(self, views: Sequence[torch.Tensor], latlon: torch.Tensor) -> StepOutput:
         """The loss of a batch, from its two views (B, C, H, W) each."""
         projected = self.projector(self.backbone(views[0])).float()
         queries = F.normalize(projected, dim=1)

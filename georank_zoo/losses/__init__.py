@@ -1,18 +1,15 @@
-"""Losses, and the registry of regularizers that a recipe chooses from.
-
-A regularizer is a module called as `loss(embeddings, latlon)`, embeddings (B, D), positions
-(B, 2) in degrees. Its keyword-only arguments are its keys in a recipe.
-"""
+"""Losses, and the registry of regularizers that a recipe chooses from."""
 
 from __future__ import annotations
 
-from torch import nn
-
+from georank_zoo.losses.base import Regularizer
+from georank_zoo.losses.geo_mse import GeoMSELoss
 from georank_zoo.losses.georank import GeoRankLoss
 from georank_zoo.losses.nt_xent import nt_xent_queue
 
-REGULARIZERS: dict[str, type[nn.Module]] = {
+REGULARIZERS: dict[str, type[Regularizer]] = {
     "georank": GeoRankLoss,
+    "geobasic": GeoMSELoss,
 }
 
-__all__ = ["REGULARIZERS", "GeoRankLoss", "nt_xent_queue"]
+__all__ = ["REGULARIZERS", "GeoMSELoss", "GeoRankLoss", "Regularizer", "nt_xent_queue"]

@@ -7,20 +7,22 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from georank_zoo import distributed
 from georank_zoo.errors import UsageError
-from georank_zoo.geo import check_latlon, great_circle_km
-from georank_zoo.ranking import average_rank, soft_rank
+from georank_zoo.losses.pairs import PairLoss
+from georank_zoo.ranking import average_rank_of_sorted, soft_rank
 
 # The more samples, the closer their similarities lie, and the smaller the strength at which most
 # pairs get a gradient while the ranks are still near the exact ones. Measured on embeddings of
 # real patches at batches of 128, 256 and 512: see benchmarks/README.md, "Strength".
 STRENGTH_TIMES_BATCH = 10.0
 
+# Distances are compared in steps of this many Earth radii (6 micrometres), so that rounding does
+# not order places that are equally far.
+DISTANCE_STEP = 2.0**-40
 
-class GeoRankLoss(nn.Module):
+
+class GeoRankLoss(PairLoss):
     """The rank regulariser L_RankReg of GeoRank (Burgert et al., WACV 2026, arXiv 2601.02289).
 
     For each sample the others are ranked twice, by similarity (soft ranks, 1 for the most
@@ -29,9 +31,8 @@ class GeoRankLoss(nn.Module):
 
         loss = GeoRankLoss()(embeddings, latlon)
 
-    In a distributed run the ranks go over the batches of all processes: each process takes the
-    rows of its own samples, and the mean of the processes' losses and gradients (what DDP forms)
-    is that of one process with the joined batch. All processes must bring batches of one size.
+    Equal distances (two dates of one place) share their average rank because any other order
+    would be one that the data does not have: the loss does not depend on the order of the batch.
 
     Args:
         temperature: Divides the cosine similarities.
@@ -58,19 +59,15 @@ class GeoRankLoss(nn.Module):
         margin: float = 1.0,
         distance: Literal["mse", "l1"] = "mse",
     ) -> None:
-        super().__init__()
+        super().__init__(min_km, max_km)
         if not (temperature > 0 and (strength is None or strength > 0)):
-            raise UsageError("GeoRank: temperature and strength must be above 0.")
-        if not 0 <= min_km < max_km:
-            raise UsageError(f"GeoRank: need 0 <= min_km < max_km, not {min_km:g} and {max_km:g}.")
+            raise UsageError("GeoRankLoss: temperature and strength must be above 0.")
         if margin < 0:
-            raise UsageError(f"GeoRank: margin must not be negative, not {margin:g}.")
+            raise UsageError(f"GeoRankLoss: margin must not be negative, not {margin:g}.")
         if distance not in ("mse", "l1"):
-            raise UsageError(f"GeoRank: unknown distance {distance!r}. Choose from: l1, mse.")
+            raise UsageError(f"GeoRankLoss: unknown distance {distance!r}. Choose from: l1, mse.")
         self.temperature = temperature
         self.strength = strength
-        self.min_km = min_km
-        self.max_km = max_km
         self.margin = margin
         self.distance = distance
 
@@ -81,39 +78,22 @@ class GeoRankLoss(nn.Module):
             f"max_km={self.max_km}, margin={self.margin}, distance={self.distance!r}"
         )
 
-    def forward(self, embeddings: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:
-        """The loss of a batch.
+    def rows_sum(
+        self, own: torch.Tensor, everyone: torch.Tensor, chord: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of kappa * element over the pairs in range; see PairLoss."""
+        # All columns from the nearest to the farthest. First comes the sample itself, at -1.
+        steps, column = (chord * (1 / DISTANCE_STEP)).round_().sort(dim=1)
+        steps, column = steps[:, 1:], column[:, 1:]
+        in_range = self.in_range(steps * DISTANCE_STEP)
+        geo_rank = average_rank_of_sorted(steps)
 
-        Args:
-            embeddings: (B, D), any scale; computed in float32 or better, whatever comes in.
-            latlon: Positions (B, 2), latitude and longitude in degrees, on any device.
-
-        Returns:
-            Scalar loss; 0 with gradient 0 when no pair is in range.
-
-        Raises:
-            UsageError: On fewer than 2 samples, unequal lengths or invalid positions.
-        """
-        latlon = latlon.to(embeddings.device)
-        _check(embeddings, latlon)
-        with torch.autocast(embeddings.device.type, enabled=False):
-            return self._loss(embeddings, latlon)
-
-    def _loss(self, embeddings: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:
-        if embeddings.dtype != torch.float64:
-            embeddings = embeddings.float()
-        own = F.normalize(embeddings, dim=1)
-        everyone, positions = distributed.gather(own), distributed.gather(latlon)
-        others = _others(len(own), len(everyone), own.device)
-
-        similarity = (own @ everyone.T / self.temperature).gather(1, others)
-        km = great_circle_km(latlon, positions).gather(1, others)
-
-        n = similarity.shape[1]
+        n = column.shape[1]
+        similarity = ((own / self.temperature) @ everyone.T).gather(1, column)
         # Ranks by similarity ascend with it, so n + 1 - rank is 1 for the most similar.
-        strength = self.strength or STRENGTH_TIMES_BATCH / (n + 1)
-        feature_rank = n + 1 - soft_rank(similarity, strength)
-        geo_rank = average_rank(km).to(feature_rank.dtype)
+        feature_rank = (
+            n + 1 - soft_rank(similarity, self.strength or STRENGTH_TIMES_BATCH / (n + 1))
+        )
         deviation = F.normalize(feature_rank, dim=1) - F.normalize(geo_rank, dim=1)
 
         # kappa = ||(1, ..., n)||, the norm of an untied row of ranks.
@@ -123,29 +103,4 @@ class GeoRankLoss(nn.Module):
             element, free = deviation.square(), free**2
         else:
             element = deviation.abs()
-        in_range = (km >= self.min_km) & (km <= self.max_km)
-        kept = element * (in_range & (element > free))
-
-        # Over all processes; DDP's mean of the gradients makes up for the factor.
-        processes = distributed.world()[0]
-        pairs = distributed.all_sum(in_range.sum()).clamp(min=1)
-        return kappa * kept.sum() * processes / pairs
-
-
-def _check(embeddings: torch.Tensor, latlon: torch.Tensor) -> None:
-    if embeddings.ndim != 2 or len(embeddings) != len(latlon):
-        raise UsageError(
-            f"GeoRank needs embeddings (B, D) and latlon (B, 2), not "
-            f"{tuple(embeddings.shape)} and {tuple(latlon.shape)}."
-        )
-    if len(embeddings) * distributed.world()[0] < 2:
-        raise UsageError("GeoRank compares samples with each other: it needs a batch of 2 or more.")
-    check_latlon(latlon)
-
-
-def _others(own: int, total: int, device: torch.device) -> torch.Tensor:
-    """For each of this process's rows the columns of all samples but itself (own, total - 1)."""
-    first = distributed.world()[1] * own
-    column = torch.arange(total - 1, device=device)
-    row = torch.arange(first, first + own, device=device)[:, None]
-    return column + (column >= row)
+        return kappa * (element * (in_range & (element > free))).sum(), in_range.sum()

@@ -1,0 +1,81 @@
+"""Isotonic regression of the rows of a matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import isotonic_regression
+
+
+def non_increasing(values: torch.Tensor) -> torch.Tensor:
+    """The non-increasing rows nearest to the given ones (least squares).
+
+    Each row of the result is a sequence of blocks; within a block all entries are equal, to the
+    bit, to the mean of the block's values.
+
+    On the CPU scipy's pool-adjacent-violators does it row by row: linear and in C++, it beats
+    everything that works on all rows at once there. On other devices `merged` does it.
+
+    Args:
+        values: (rows, n), float64 or float32.
+
+    Returns:
+        (rows, n), of the same type.
+    """
+    if values.device.type != "cpu":
+        return merged(values)
+    fitted = np.empty(values.shape, dtype=values.numpy().dtype)
+    for row, out in zip(values.numpy(), fitted, strict=True):
+        out[:] = isotonic_regression(row, increasing=False).x
+    return torch.from_numpy(fitted)
+
+
+def merged(values: torch.Tensor) -> torch.Tensor:
+    """`non_increasing` in torch alone, for any device; nothing waits for the device.
+
+    Solved halves are merged, from single entries up, all rows and all pairs of halves at once.
+    Two neighbouring solutions differ from the solution of their union in one block at most: the
+    upper end of the one and the lower end of the other, pooled as far as they contradict the
+    order. Its mean m is the root of a decreasing function of m, so an entry v lies in the block
+    if the function has changed its sign before v: a binary search in the other half decides it.
+    """
+    rows, n = values.shape
+    width = 1 << (n - 1).bit_length()
+    # Worked on with the signs turned, so that rows ascend, as `searchsorted` wants them. Filled
+    # up to a power of two with values above all others, which are never pooled with them.
+    fit = -values
+    filling = fit.amax(dim=1, keepdim=True) + 1
+    fit = torch.cat((fit, filling.expand(rows, width - n)), dim=1)
+    half = 1
+    while half < width:
+        fit = _merge(fit.view(-1, 2 * half), half)
+        half *= 2
+    return -fit.view(rows, width)[:, :n]
+
+
+def _merge(pairs: torch.Tensor, half: int) -> torch.Tensor:
+    """Merges the two ascending halves of each row (m, 2 * half)."""
+    left, right = pairs[:, :half].contiguous(), pairs[:, half:].contiguous()
+    place = torch.arange(2 * half, device=pairs.device)
+    prefix = F.pad(pairs, (1, 0)).cumsum(dim=1)
+
+    # Every entry speaks for its whole block: it takes the place of the block's first, so that
+    # rounding cannot part what has been pooled.
+    first = torch.searchsorted(left, left)
+    # A left block at v is pooled if all from there on and the right entries below v have a mean
+    # below v.
+    end = half + torch.searchsorted(right, left)
+    tail = prefix.gather(1, end) - prefix.gather(1, first) - (end - first) * left
+    pooled = (tail < 0) & (end > half)
+    start = torch.where(pooled, first, half).amin(dim=1, keepdim=True)
+
+    # A right block is pooled if it lies below the mean of all that comes before it.
+    first = half + torch.searchsorted(right, right)
+    before = prefix.gather(1, start)
+    mean = (prefix.gather(1, first) - before) / (first - start)
+    pooled = (right < mean) & (start < half)
+    stop = torch.where(pooled, 2 * half, first).amin(dim=1, keepdim=True)
+
+    mean = (prefix.gather(1, stop) - before) / (stop - start)
+    return torch.where((place >= start) & (place < stop), mean, pairs)
