@@ -1,13 +1,16 @@
-"""How much of a gradient the rank loss gives, by regularisation strength and batch size.
+"""How hard the ranks are, and how large and how well aligned the rank loss's gradient is.
 
 For embeddings of real patches (a trained run's projection head, and the same network before
-training) and for each batch size and strength:
+training), by regularisation strength, temperature, batch size and spread of the similarities:
 
-- `reached`: share of the pairs whose soft rank depends on more than its own block of one, that
-  is, that get a gradient at all;
-- `gradient_norm`: norm of the loss's gradient with respect to the unit embeddings;
-- `spearman_gain`: change of Spearman's correlation between similarity and nearness after one
-  step against the gradient, all steps of equal length: how well the gradient points.
+- `block`: mean size of the block that a pair shares its soft rank with; 1 are hard ranks;
+- `reached`: share of the pairs that get a gradient, those in blocks of more than one;
+- `gradient_norm`: of the loss with respect to the unit embeddings;
+- `cosine`: of the step against that gradient with the gradient of Spearman's correlation between
+  similarity and nearness. Exact ranks are steps, so this is that of the correlation expected
+  under noise of a tenth of a row's standard deviation, in closed form;
+- `spearman_gain`: change of the exact correlation after one step of fixed length against the
+  gradient.
 
     python benchmarks/rank_gradient.py RUN STORE --out benchmarks/results/rank_gradient.csv
 """
@@ -17,6 +20,8 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -27,13 +32,40 @@ import torch.nn.functional as F
 from georank_zoo import GeoRankLoss, PatchStore, bands, build, checkpoints
 from georank_zoo.diagnostics import geo_spearman
 from georank_zoo.environment import versions
-from georank_zoo.ranking import soft_rank
+from georank_zoo.geo import great_circle_km
+from georank_zoo.ranking import average_rank, soft_rank
 from georank_zoo.run import Run
 
-BATCHES = (128, 256, 512)
-STRENGTHS = (1e-4, 1e-3, 4e-3, 0.01, 0.02, 0.04, 0.08, 0.16, 0.5, 2.0)
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+NOISE = 0.1  # standard deviation of the noise on a row's similarities, in its own
 STEP = 0.02  # length of the step per sample, on the unit sphere
 DRAWS = 5  # batches that each row is the mean over
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the study: what the strengths are tried on.
+
+    Attributes:
+        network: `trained` or `random`.
+        batch: Samples that are ranked.
+        temperature: Of the rank loss.
+        shrink: Factor by which embeddings are drawn to their mean, which narrows the spread.
+    """
+
+    network: str = "trained"
+    batch: int = 256
+    temperature: float = 0.04
+    shrink: float = 1.0
+
+
+# One axis at a time, from the paper's temperature and a middling batch.
+SETTINGS = [
+    *(Setting(batch=batch) for batch in (64, 128, 256, 512, 1024)),
+    *(Setting(temperature=temperature) for temperature in (0.01, 0.1, 0.4)),
+    *(Setting(shrink=shrink) for shrink in (0.3, 0.1)),
+    *(Setting(network="random", batch=batch) for batch in (128, 256, 512)),
+]
 
 
 @torch.inference_mode()
@@ -48,31 +80,158 @@ def embed(run: Run, store: PatchStore, samples: np.ndarray, *, trained: bool) ->
         dn = torch.from_numpy(store.read(part, run.recipe.bands))
         z = bands.standardize(bands.to_reflectance(dn, "dn"), run.facts["mean"], run.facts["std"])
         parts.append(F.normalize(algorithm.projector(algorithm.backbone(z)), dim=1))
-    return torch.cat(parts).clone()
+    return torch.cat(parts).double().clone()
 
 
-def measure(z: torch.Tensor, latlon: torch.Tensor, strength: float) -> dict[str, float]:
-    """One row's figures for one batch of unit embeddings."""
+def without_diagonal(matrix: torch.Tensor) -> torch.Tensor:
+    """Rows (B, B - 1) of a matrix (B, B) without the entry of the sample itself."""
+    off_diagonal = ~torch.eye(len(matrix), dtype=torch.bool)
+    return matrix[off_diagonal].view(len(matrix), -1)
+
+
+def spearman_gradient(z: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:
+    """Gradient (B, D) of the expected Spearman correlation under noise on the similarities.
+
+    With noise of standard deviation s, entry j's expected rank is 1/2 + sum_k Phi((x_j - x_k) /
+    (s sqrt 2)); the correlation is linear in the ranks where these have no ties.
+    """
     z = z.clone().requires_grad_()
-    loss_of = GeoRankLoss(strength=strength)
-    loss = loss_of(z, latlon)
-    (gradient,) = torch.autograd.grad(loss, z)
-    off_diagonal = ~torch.eye(len(z), dtype=torch.bool)
+    similarity = without_diagonal(z @ z.T)
+    nearness = average_rank(-without_diagonal(great_circle_km(latlon, latlon)))
+    nearness = F.normalize(nearness - nearness.mean(dim=1, keepdim=True), dim=1)
     with torch.no_grad():
-        similarity = (z @ z.T)[off_diagonal].view(len(z), -1).double() / loss_of.temperature
+        by_similarity = torch.empty_like(similarity)
+        for row, (x, weight) in enumerate(zip(similarity, nearness, strict=True)):
+            scale = NOISE * x.std() * math.sqrt(2)
+            density = torch.exp(-(((x[:, None] - x) / scale) ** 2))
+            by_similarity[row] = (density * (weight[:, None] - weight)).sum(dim=1) / scale
+    (gradient,) = torch.autograd.grad((similarity * by_similarity).sum(), z)
+    return gradient
+
+
+def measure(
+    z: torch.Tensor, latlon: torch.Tensor, better: torch.Tensor, setting: Setting, strength: float
+) -> dict[str, float]:
+    """One row's figures for one batch of unit embeddings and its Spearman gradient."""
+    z = z.clone().requires_grad_()
+    loss = GeoRankLoss(strength=strength, temperature=setting.temperature)(z, latlon)
+    (gradient,) = torch.autograd.grad(loss, z)
+    with torch.no_grad():
+        similarity = without_diagonal(z @ z.T) / setting.temperature
+        step = -gradient / gradient.norm().clamp(min=1e-30) * STEP * math.sqrt(len(z))
+        gain = geo_spearman(z + step, latlon) - geo_spearman(z, latlon)
+    spread = float(similarity.std(dim=1).mean()) * setting.temperature
     similarity.requires_grad_()
     ranks = soft_rank(similarity, strength)
-    (jacobian,) = torch.autograd.grad(ranks, similarity, torch.randn_like(ranks))
-    with torch.no_grad():
-        step = -gradient / gradient.norm().clamp(min=1e-12) * STEP * math.sqrt(len(z))
-        gain = geo_spearman(z + step, latlon) - geo_spearman(z, latlon)
+    probe = torch.zeros_like(ranks).bernoulli_(0.5) - 0.5
+    (jacobian,) = torch.autograd.grad(ranks, similarity, probe)
+    # The ranks' derivative is (1 - 1 / block) / strength on the diagonal.
+    sizes = block_sizes(ranks.detach(), similarity.detach(), strength)
     return {
-        "spread": float((similarity.detach() * loss_of.temperature).std()),
+        "spread": spread,
+        "relative_strength": strength * setting.temperature * len(z) / spread,
         "loss": float(loss.detach()),
+        "block": float(sizes.mean()),
         "reached": float((jacobian != 0).double().mean()),
         "gradient_norm": float(gradient.norm()),
+        "cosine": float(F.cosine_similarity(-gradient.flatten(), better.flatten(), dim=0)),
         "spearman_gain": float(gain),
     }
+
+
+def block_sizes(ranks: torch.Tensor, values: torch.Tensor, strength: float) -> torch.Tensor:
+    """Size of each entry's block: within one, rank - value / strength is constant."""
+    offset = (ranks - values / strength).sort(dim=1).values
+    opens = F.pad(offset.diff(dim=1) > 1e-6, (1, 0)).flatten()
+    opens.view(offset.shape)[:, 0] = True
+    counts = torch.bincount(opens.cumsum(0) - 1)
+    return counts.repeat_interleave(counts).double()
+
+
+def study(
+    embeddings: dict[str, torch.Tensor], latlon: torch.Tensor
+) -> list[dict[str, float | str]]:
+    """All rows of the study."""
+    rows: list[dict[str, float | str]] = []
+    for setting in SETTINGS:
+        batches = []
+        for draw in range(DRAWS):
+            chosen = np.random.default_rng(draw).permutation(len(latlon))[: setting.batch]
+            z = embeddings[setting.network][chosen]
+            z = F.normalize(z.mean(dim=0) + setting.shrink * (z - z.mean(dim=0)), dim=1)
+            batches.append((z, latlon[chosen], spearman_gradient(z, latlon[chosen])))
+        for strength in STRENGTHS:
+            found = [measure(*batch, setting, strength) for batch in batches]
+            means = {key: float(np.mean([row[key] for row in found])) for key in found[0]}
+            rounded = {key: float(f"{value:.4g}") for key, value in means.items()}
+            rows.append({**asdict(setting), "strength": strength, **rounded})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def table(rows: Sequence[dict[str, float | str]]) -> str:
+    """Share of the pairs reached and alignment, as a Markdown table."""
+    lines = [
+        "Mean block size / share of the pairs that get a gradient / cosine with the gradient of "
+        "Spearman's correlation / Spearman gain of one step.\n",
+        "| network | batch | temperature | shrink | "
+        + " | ".join(f"strength {strength:g}" for strength in STRENGTHS)
+        + " |",
+        "|---|---|---|---|" + "---|" * len(STRENGTHS),
+    ]
+    for setting in SETTINGS:
+        own = asdict(setting)
+        cells = [
+            f"{row['block']:.3g} / {row['reached']:.2f} / {row['cosine']:.2f} / "
+            f"{row['spearman_gain']:.3f}"
+            for row in rows
+            if all(row[key] == value for key, value in own.items())
+        ]
+        lines.append(f"| {' | '.join(map(str, own.values()))} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: Sequence[dict[str, float | str]], path: Path) -> None:
+    """Reach, block size, alignment and gain against strength and against strength in gaps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = {
+        "block": "mean block size, pairs",
+        "reached": "share of pairs with a gradient",
+        "cosine": "cosine with Spearman's gradient",
+        "spearman_gain": "Spearman gain of one step",
+    }
+    figure, axes = plt.subplots(2, len(panels), figsize=(15, 7), layout="constrained")
+    colors = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    for setting, color in zip(SETTINGS, colors, strict=False):
+        own = [r for r in rows if all(r[k] == v for k, v in asdict(setting).items())]
+        label = f"B {setting.batch}, T {setting.temperature:g}"
+        label += f", spread x {setting.shrink:g}" if setting.shrink != 1 else ""
+        label += ", untrained" if setting.network == "random" else ""
+        for line, x in zip(axes, ("strength", "relative_strength"), strict=True):
+            for axis, (name, title) in zip(line, panels.items(), strict=True):
+                axis.plot(
+                    [r[x] for r in own],
+                    [r[name] for r in own],
+                    color=color,
+                    marker=".",
+                    linestyle="--" if setting.network == "random" else "-",
+                    label=label,
+                )
+                axis.set(xscale="log", title=title)
+                axis.grid(alpha=0.3)
+                if name == "block":
+                    axis.set_yscale("log")
+    for axis in axes[0]:
+        axis.set_xlabel("strength")
+    for axis in axes[1]:
+        axis.set_xlabel("strength x temperature x batch / spread")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -85,46 +244,23 @@ def main() -> None:
     run, store = Run.open(arguments.run), PatchStore(arguments.store)
     first = np.unique(store.place, return_index=True)[1]
     latlon = torch.from_numpy(store.latlon[first])
+    embeddings = {
+        "trained": embed(run, store, first, trained=True),
+        "random": embed(run, store, first, trained=False),
+    }
+    rows = study(embeddings, latlon)
     stamp = {
         "date": date.today().isoformat(),
         "store": store.hash[:12],
         "torch": versions()["torch"],
     }
-    rows = []
-    for name, trained in (("trained", True), ("random", False)):
-        everything = embed(run, store, first, trained=trained)
-        for batch in BATCHES:
-            draws = [np.random.default_rng(i).permutation(len(first))[:batch] for i in range(DRAWS)]
-            for strength in STRENGTHS:
-                found = [measure(everything[d], latlon[d], strength) for d in draws]
-                means = {key: np.mean([row[key] for row in found]) for key in found[0]}
-                rounded = {key: float(f"{value:.4g}") for key, value in means.items()}
-                rows.append({"network": name, "batch": batch, "strength": strength, **rounded})
-                print(rows[-1])
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0], *stamp])
         writer.writeheader()
         writer.writerows({**row, **stamp} for row in rows)
     arguments.out.with_suffix(".md").write_text(table(rows))
-
-
-def table(rows: list[dict[str, object]]) -> str:
-    """Share of the pairs reached and gain per step, as a Markdown table."""
-    heads = [f"{network}, B = {batch}" for network in ("trained", "random") for batch in BATCHES]
-    lines = [
-        "Each cell: share of the pairs that get a gradient / Spearman gain of one step.\n",
-        f"| strength | {' | '.join(heads)} |",
-        "|---|" + "---|" * len(heads),
-    ]
-    for strength in STRENGTHS:
-        cells = [
-            f"{row['reached']:.2f} / {row['spearman_gain']:.3f}"
-            for row in rows
-            if row["strength"] == strength
-        ]
-        lines.append(f"| {strength:g} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    plot(rows, arguments.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

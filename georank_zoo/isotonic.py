@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from scipy.optimize import isotonic_regression
 
 
-def non_increasing(values: torch.Tensor) -> torch.Tensor:
-    """The non-increasing rows nearest to the given ones (least squares).
+def non_decreasing(values: torch.Tensor) -> torch.Tensor:
+    """The non-decreasing rows nearest to the given ones (least squares).
 
-    Each row of the result is a sequence of blocks; within a block all entries are equal, to the
-    bit, to the mean of the block's values.
+    Each row of the result is a sequence of blocks; within a block all entries are the mean of the
+    block's values, and equal to the bit.
 
     On the CPU scipy's pool-adjacent-violators does it row by row: linear and in C++, it beats
     everything that works on all rows at once there. On other devices `merged` does it.
@@ -27,12 +27,12 @@ def non_increasing(values: torch.Tensor) -> torch.Tensor:
         return merged(values)
     fitted = np.empty(values.shape, dtype=values.numpy().dtype)
     for row, out in zip(values.numpy(), fitted, strict=True):
-        out[:] = isotonic_regression(row, increasing=False).x
+        out[:] = isotonic_regression(row).x
     return torch.from_numpy(fitted)
 
 
 def merged(values: torch.Tensor) -> torch.Tensor:
-    """`non_increasing` in torch alone, for any device; nothing waits for the device.
+    """`non_decreasing` in torch alone, for any device; nothing waits for the device.
 
     Solved halves are merged, from single entries up, all rows and all pairs of halves at once.
     Two neighbouring solutions differ from the solution of their union in one block at most: the
@@ -42,16 +42,14 @@ def merged(values: torch.Tensor) -> torch.Tensor:
     """
     rows, n = values.shape
     width = 1 << (n - 1).bit_length()
-    # Worked on with the signs turned, so that rows ascend, as `searchsorted` wants them. Filled
-    # up to a power of two with values above all others, which are never pooled with them.
-    fit = -values
-    filling = fit.amax(dim=1, keepdim=True) + 1
-    fit = torch.cat((fit, filling.expand(rows, width - n)), dim=1)
+    # Filled up to a power of two with values above all others, which are never pooled with them.
+    filling = values.amax(dim=1, keepdim=True) + 1
+    fit = torch.cat((values, filling.expand(rows, width - n)), dim=1)
     half = 1
     while half < width:
         fit = _merge(fit.view(-1, 2 * half), half)
         half *= 2
-    return -fit.view(rows, width)[:, :n]
+    return fit.view(rows, width)[:, :n]
 
 
 def _merge(pairs: torch.Tensor, half: int) -> torch.Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from georank_zoo.geo import exact_dtype
-from georank_zoo.isotonic import non_increasing
+from georank_zoo.isotonic import non_decreasing
+from georank_zoo.sorting import sort_rows
 
 
 def average_rank(values: torch.Tensor) -> torch.Tensor:
@@ -21,8 +22,9 @@ def average_rank(values: torch.Tensor) -> torch.Tensor:
     Returns:
         Ranks (..., n) in [1, n], of the same floating type.
     """
-    ordered, order = values.sort(dim=-1)
-    return torch.empty_like(ordered).scatter_(-1, order, average_rank_of_sorted(ordered))
+    ordered, order = sort_rows(values.reshape(-1, values.shape[-1]))
+    ranks = torch.empty_like(ordered).scatter_(1, order, average_rank_of_sorted(ordered))
+    return ranks.view_as(values)
 
 
 def average_rank_of_sorted(values: torch.Tensor) -> torch.Tensor:
@@ -61,16 +63,14 @@ class _SoftRank(torch.autograd.Function):
     def forward(
         ctx: torch.autograd.function.FunctionCtx, values: torch.Tensor, strength: float
     ) -> torch.Tensor:
-        scaled = values.to(exact_dtype(values.device)) * (1 / strength)
-        ordered, order = scaled.sort(dim=1, descending=True)
-        # The hard ranks in that order; the projection is `ordered - v`, where v is the
-        # non-increasing isotonic regression of `ordered - hard` (Blondel et al., Prop. 3).
+        # Ascending, so that the projection is `v - ordered`, where v is the non-decreasing isotonic
+        # regression of `ordered + hard` (Blondel et al., Prop. 3, with the signs turned).
+        ordered, order = sort_rows(values.to(exact_dtype(values.device)) * (-1 / strength))
         n = ordered.shape[1]
-        hard = torch.arange(n, 0, -1, dtype=ordered.dtype, device=ordered.device).expand_as(ordered)
-        blocks = _Blocks(non_increasing(ordered - hard))
-        # In a block v is the mean, so the rank is the mean hard rank plus the deviation from the
-        # block's mean value. Written like this nothing large is subtracted from something large.
-        ranks = blocks.mean(hard) + (ordered - blocks.mean(ordered))
+        hard = torch.arange(n, 0, -1, dtype=ordered.dtype, device=ordered.device)
+        shifted = ordered + hard
+        blocks = _Blocks(non_decreasing(shifted))
+        ranks = blocks.mean(shifted).sub_(ordered)
         ctx.save_for_backward(order, blocks.number, blocks.size)
         ctx.strength = strength  # type: ignore[attr-defined]
         return torch.empty_like(ranks).scatter_(1, order, ranks).to(values.dtype)

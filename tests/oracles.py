@@ -45,7 +45,8 @@ def _gradient(z: np.ndarray, unit: np.ndarray, by_cosine: np.ndarray) -> np.ndar
 def georank(z: np.ndarray, latlon: np.ndarray, **settings: Any) -> tuple[float, np.ndarray]:
     """The rank loss and its gradient, from the steps in which the paper gives it."""
     count, n = len(z), len(z) - 1
-    tau, strength = settings.get("temperature", 0.04), settings.get("strength") or 10 / count
+    tau = settings.get("temperature", 0.04)
+    strength = settings.get("strength") or 0.4 / (tau * count)
     low, high = settings.get("min_km", 0.0), settings.get("max_km", 3000.0)
     square = settings.get("distance", "mse") == "mse"
     kappa = np.linalg.norm(np.arange(1, n + 1))

@@ -65,4 +65,4 @@ class GeoMSELoss(PairLoss):
         # Equal embeddings of one place lie on the edge where `spacing` is the margin, as it is by
         # default: rounding must not decide there.
         free = (self.margin / self.temperature) ** 2 * (1 + 1e-9)
-        return (element * (in_range & (element > free))).sum(), in_range.sum()
+        return torch.where(in_range & ~(element <= free), element, 0.0).sum(), in_range.sum()

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from georank_zoo.errors import UsageError
 from georank_zoo.losses.pairs import PairLoss
 from georank_zoo.ranking import average_rank_of_sorted, soft_rank
+from georank_zoo.sorting import sort_rows
 
-# The more samples, the closer their similarities lie, and the smaller the strength at which most
-# pairs get a gradient while the ranks are still near the exact ones. Measured on embeddings of
-# real patches at batches of 128, 256 and 512: see benchmarks/README.md, "Strength".
-STRENGTH_TIMES_BATCH = 10.0
+# What counts is the strength in gaps between neighbouring similarities: strength * temperature *
+# batch / spread of the cosines. Between 1 and 10 of them most pairs get a gradient and it points
+# best; with the spread of real embeddings, 0.1 to 0.25, this constant gives 2 to 4. Measured:
+# benchmarks/README.md, "Strength of the rank loss".
+STRENGTH_TEMPERATURE_BATCH = 0.4
 
 # Distances are compared in steps of this many Earth radii (6 micrometres), so that rounding does
 # not order places that are equally far.
@@ -38,8 +40,8 @@ class GeoRankLoss(PairLoss):
         temperature: Divides the cosine similarities.
         strength: Regularisation strength of the soft ranks, in the unit of similarity /
             temperature. Small is hard: gradients reach only nearly tied pairs. None, the default,
-            takes `STRENGTH_TIMES_BATCH` over the number of samples that are ranked. The
-            published value is 0.001, for batches of 512.
+            takes 0.4 / (temperature * samples that are ranked), 0.02 for a batch of 512. The
+            published value is 0.001.
         min_km: Pairs nearer than this are left out.
         max_km: Pairs farther than this are left out.
         margin: Deviations of up to this many ranks cost nothing.
@@ -83,7 +85,7 @@ class GeoRankLoss(PairLoss):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum of kappa * element over the pairs in range; see PairLoss."""
         # All columns from the nearest to the farthest. First comes the sample itself, at -1.
-        steps, column = (chord * (1 / DISTANCE_STEP)).round_().sort(dim=1)
+        steps, column = sort_rows((chord * (1 / DISTANCE_STEP)).round_())
         steps, column = steps[:, 1:], column[:, 1:]
         in_range = self.in_range(steps * DISTANCE_STEP)
         geo_rank = average_rank_of_sorted(steps)
@@ -91,9 +93,8 @@ class GeoRankLoss(PairLoss):
         n = column.shape[1]
         similarity = ((own / self.temperature) @ everyone.T).gather(1, column)
         # Ranks by similarity ascend with it, so n + 1 - rank is 1 for the most similar.
-        feature_rank = (
-            n + 1 - soft_rank(similarity, self.strength or STRENGTH_TIMES_BATCH / (n + 1))
-        )
+        strength = self.strength or STRENGTH_TEMPERATURE_BATCH / (self.temperature * (n + 1))
+        feature_rank = n + 1 - soft_rank(similarity, strength)
         deviation = F.normalize(feature_rank, dim=1) - F.normalize(geo_rank, dim=1)
 
         # kappa = ||(1, ..., n)||, the norm of an untied row of ranks.
@@ -103,4 +104,6 @@ class GeoRankLoss(PairLoss):
             element, free = deviation.square(), free**2
         else:
             element = deviation.abs()
-        return kappa * (element * (in_range & (element > free))).sum(), in_range.sum()
+        # Not `element > free`, which would hide a NaN.
+        kept = torch.where(in_range & ~(element <= free), element, 0.0)
+        return kappa * kept.sum(), in_range.sum()
