@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
 
 
 def world() -> tuple[int, int]:
@@ -22,8 +21,8 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
     """
     if world()[0] == 1:
         return tensor
-    parts = _all_gather_with_gradient(tensor.contiguous())  # type: ignore[no-untyped-call]
-    return torch.cat(tuple(parts))
+    joined: torch.Tensor = _Gather.apply(tensor)
+    return joined
 
 
 def all_sum(tensor: torch.Tensor) -> torch.Tensor:
@@ -32,3 +31,26 @@ def all_sum(tensor: torch.Tensor) -> torch.Tensor:
     if world()[0] > 1:
         dist.all_reduce(total)
     return total
+
+
+class _Gather(torch.autograd.Function):
+    """Unlike torch.distributed.nn's all_gather, right for gradients of any memory layout on gloo.
+
+    There the backward pass receives into tensors with the strides of the gradient what it sends
+    contiguous, so the gradient of `x @ gather(y).T` comes back scrambled, without an error.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.contiguous()
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor)
+        return torch.cat(parts)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, by_joined: torch.Tensor) -> torch.Tensor:
+        processes, process = world()
+        total = by_joined.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(processes)[process]
