@@ -1,9 +1,38 @@
-"""NT-Xent against a queue of negatives (InfoNCE)."""
+"""NT-Xent (InfoNCE): in the batch as in SimCLR, and against a queue as in MoCo."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+
+from georank_zoo import distributed
+
+
+def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Each of the 2N views must find the other view of its sample among all other views.
+
+    N counts the samples of all processes. Each process takes the mean over its own views; the mean
+    over the processes, which DDP takes of their gradients, is the loss of the joined batch.
+
+    Source: Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual
+    Representations", equation 1 and algorithm 1.
+
+    Args:
+        first: Unit vectors (B, D) of the first views, with gradient.
+        second: Unit vectors (B, D) of the second views of the same samples, with gradient.
+        temperature: Divides the similarities.
+
+    Returns:
+        Scalar: the mean cross-entropy over this process's 2B views.
+    """
+    batch = len(first)
+    pairs = distributed.gather(torch.stack((first, second), dim=1))  # (N, 2, D)
+    candidates = pairs.transpose(0, 1).flatten(0, 1)  # (2N, D): all first views, then all second
+    own = torch.arange(batch, device=first.device) + distributed.world()[1] * batch
+    itself = torch.cat((own, own + len(pairs)))
+    positive = torch.cat((own + len(pairs), own))
+    logits = torch.cat((first, second)) @ candidates.T / temperature
+    return F.cross_entropy(logits.scatter(1, itself[:, None], -torch.inf), positive)
 
 
 def nt_xent_queue(
