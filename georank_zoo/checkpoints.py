@@ -14,15 +14,17 @@ from safetensors.torch import load_file, save_file
 from georank_zoo.algorithms import Algorithm
 from georank_zoo.errors import ModelError
 from georank_zoo.files import new_file, new_folder
+from georank_zoo.objective import Objective
 
 ALGORITHM = "algorithm.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+REGULARIZER = "regularizer.safetensors"
 STATE = "state.json"
 
 
 def save(
     folder: Path,
-    algorithm: Algorithm,
+    objective: Objective,
     optimizer: torch.optim.Optimizer,
     *,
     step: int,
@@ -32,7 +34,8 @@ def save(
 
     Args:
         folder: Holds the checkpoints of a run.
-        algorithm: With queue, teacher and all other persistent buffers.
+        objective: The algorithm, with queue, teacher and all other persistent buffers, and the
+            regularizer, if it has a state.
         optimizer: Its state and groups.
         step: Optimizer steps taken.
         seconds: Wall time of the run so far.
@@ -48,7 +51,10 @@ def save(
             else:
                 scalars[f"{index}.{key}"] = value
     with new_folder(path) as beside:
-        for name, content in ((ALGORITHM, algorithm.state_dict()), (OPTIMIZER, tensors)):
+        files = {ALGORITHM: objective.algorithm.state_dict(), OPTIMIZER: tensors}
+        if state := _regularizer_state(objective):
+            files[REGULARIZER] = state
+        for name, content in files.items():
             with new_file(beside / name) as file:
                 save_file(_plain(content), file)
         document = {
@@ -60,8 +66,8 @@ def save(
     return path
 
 
-def load(path: Path, algorithm: Algorithm, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Puts a checkpoint's state into the algorithm and the optimizer.
+def load(path: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Puts a checkpoint's state into algorithm, regularizer and optimizer.
 
     Returns:
         Optimizer steps taken and wall time in seconds.
@@ -69,8 +75,10 @@ def load(path: Path, algorithm: Algorithm, optimizer: torch.optim.Optimizer) -> 
     Raises:
         ModelError: If it is damaged or is of another recipe.
     """
-    load_algorithm(path, algorithm)
+    load_algorithm(path, objective.algorithm)
     try:
+        if objective.regularizer is not None and _regularizer_state(objective):
+            objective.regularizer.load_state_dict(load_file(path / REGULARIZER))
         document = json.loads((path / STATE).read_text(encoding="utf-8"))
         tensors: dict[str, Any] = load_file(path / OPTIMIZER)
         saved = document["optimizer"]
@@ -79,7 +87,7 @@ def load(path: Path, algorithm: Algorithm, optimizer: torch.optim.Optimizer) -> 
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _damaged(path, error) from error
     # Sums over a tensor depend on its layout, so channels_last weights get such state again.
     for parameter, values in optimizer.state.items():
@@ -110,6 +118,10 @@ def prune(folder: Path, keep: int) -> None:
     """Deletes all but the latest `keep` checkpoints, and what killed runs left half-written."""
     for path in [*existing(folder)[:-keep], *folder.glob(".step-*.tmp")]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _regularizer_state(objective: Objective) -> dict[str, torch.Tensor]:
+    return {} if objective.regularizer is None else objective.regularizer.state_dict()
 
 
 def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

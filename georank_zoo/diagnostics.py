@@ -33,6 +33,7 @@ def effective_rank(embeddings: torch.Tensor) -> torch.Tensor:
     unit = F.normalize(embeddings.to(exact_dtype(embeddings.device)), dim=1)
     # Through the smaller Gram matrix: much cheaper than a singular value decomposition.
     gram = unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
+    gram = gram.nan_to_num()  # it would fail on NaN, which the loss shows
     share = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     entropy: torch.Tensor = torch.special.entr(share / share.sum()).sum()
     return entropy.exp()

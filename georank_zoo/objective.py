@@ -36,6 +36,11 @@ class Objective(nn.Module):
         self.alpha = alpha
         self.name = name
 
+    def fit(self, places: torch.Tensor) -> None:
+        """Readies the regularizer for the places (P, 2) that will be trained on."""
+        if self.regularizer is not None:
+            self.regularizer.fit(places, self.algorithm.embedding_dim)
+
     def forward(
         self, views: Sequence[torch.Tensor], latlon: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from georank_zoo.losses.base import Regularizer
+from georank_zoo.losses.geo_classes import GeoClassesLoss
 from georank_zoo.losses.geo_mse import GeoMSELoss
 from georank_zoo.losses.georank import GeoRankLoss
 from georank_zoo.losses.nt_xent import nt_xent_queue
@@ -10,6 +11,14 @@ from georank_zoo.losses.nt_xent import nt_xent_queue
 REGULARIZERS: dict[str, type[Regularizer]] = {
     "georank": GeoRankLoss,
     "geobasic": GeoMSELoss,
+    "geo_classes": GeoClassesLoss,
 }
 
-__all__ = ["REGULARIZERS", "GeoMSELoss", "GeoRankLoss", "Regularizer", "nt_xent_queue"]
+__all__ = [
+    "REGULARIZERS",
+    "GeoClassesLoss",
+    "GeoMSELoss",
+    "GeoRankLoss",
+    "Regularizer",
+    "nt_xent_queue",
+]
