@@ -7,23 +7,29 @@ import json
 import click
 
 
-@click.group()
-def recipes() -> None:
-    """List, show and check recipes."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def recipes(ctx: click.Context) -> None:
+    """List, show and check recipes; alone it lists them."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_)
 
 
 @recipes.command("list")
 def list_() -> None:
-    """List the shipped recipes."""
+    """List the shipped recipes: their models, what they are and the published result beside."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from georank_zoo import recipe
 
-    table = Table("recipe", "model", "algorithm", "regularizer", "stands beside")
-    for name in recipe.names():
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("recipe, model", no_wrap=True)
+    table.add_column("what it is, what it stands beside")
+    for name in sorted(recipe.names(), key=lambda name: name.startswith("study_")):
         entry = recipe.load(name)
-        table.add_row(name, entry.name, entry.algorithm.name, entry.regularizer.name, entry.mirrors)
+        table.add_row(f"{name}\n[dim]{entry.name}", f"{entry.summary}\n[dim]{entry.mirrors}")
     Console().print(table)
 
 

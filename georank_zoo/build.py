@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -12,20 +14,27 @@ from torch import nn
 from georank_zoo.algorithms import ALGORITHMS, Algorithm
 from georank_zoo.errors import RecipeError
 from georank_zoo.losses import REGULARIZERS
+from georank_zoo.model_config import has_fixed_size
 from georank_zoo.objective import Objective
 from georank_zoo.recipe import Recipe
 from georank_zoo.sections import RegularizerSection
-from georank_zoo.views import VIEWS, GeometricViews
+from georank_zoo.views import VIEWS, Views
 
 # timm calls SGD with Nesterov momentum `sgd` and the plain one `momentum`.
 _TIMM_OPTIMIZERS = {"lars": "lars", "sgd": "momentum", "adam": "adam", "adamw": "adamw"}
 
 
-def build_backbone(name: str, channels: int) -> nn.Module:
+def build_backbone(name: str, channels: int, sizes: Sequence[int] = ()) -> nn.Module:
     """A randomly initialised timm model that gives pooled features.
 
+    Args:
+        name: timm's architecture.
+        channels: Of an image.
+        sizes: Sides in pixels of the images to come, the model's own first; architectures that
+            are built for one size are built for that one, and to interpolate for others.
+
     Raises:
-        RecipeError: If timm has no such model.
+        RecipeError: If timm has no such model, or not for these sizes.
     """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -36,17 +45,46 @@ def build_backbone(name: str, channels: int) -> nn.Module:
             f"backbone.name: {name!r} names published weights; give the architecture alone "
             f"({name.split('.')[0]!r}): training starts from random weights."
         )
-    model: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
+    options: dict[str, Any] = {"in_chans": channels, "num_classes": 0}
+    if sizes and has_fixed_size(name):
+        options["img_size"] = sizes[0]
+        if len(sizes) > 1:
+            options["dynamic_img_size"] = True
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, **options)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise RecipeError(
+            f"backbone.name: timm does not build {name} for images of "
+            f"{' and '.join(map(str, sizes))} px: {error}"
+        ) from error
     return model
 
 
 def check_backbone(recipe: Recipe, backbone: nn.Module) -> None:
-    """Tries the backbone on one empty image of the views' size.
+    """Tries the backbone on an empty image of each size that the views have.
 
     Raises:
         RecipeError: If it does not take that size, or does not give one vector an image.
     """
-    size = build_views(recipe).size
+    for size in build_views(recipe).sizes:
+        _check_patches(recipe, backbone, size)
+        _try(recipe, backbone, size)
+
+
+def _check_patches(recipe: Recipe, backbone: nn.Module, size: int) -> None:
+    patch_size = getattr(getattr(backbone, "patch_embed", None), "patch_size", None)
+    side = patch_size[0] if isinstance(patch_size, tuple) else 1
+    if size % side:
+        key = "size" if size == recipe.image_size else "local_size"
+        below = size // side * side
+        fitting = f"{below} or {below + side}" if below else str(side)
+        raise RecipeError(
+            f"views.{key}: {recipe.backbone.name} cuts images into patches of {side} px and would "
+            f"not see the last {size % side} px of {size}. Say {fitting}."
+        )
+
+
+def _try(recipe: Recipe, backbone: nn.Module, size: int) -> None:
     images = torch.zeros(1, len(recipe.bands), size, size)
     training = backbone.training
     try:
@@ -68,7 +106,7 @@ def check_backbone(recipe: Recipe, backbone: nn.Module) -> None:
 def build_algorithm(recipe: Recipe) -> Algorithm:
     """The algorithm around its backbone, initialised from the recipe's seed."""
     torch.manual_seed(recipe.seed)
-    backbone = build_backbone(recipe.backbone.name, len(recipe.bands))
+    backbone = build_backbone(recipe.backbone.name, len(recipe.bands), build_views(recipe).sizes)
     return ALGORITHMS[recipe.algorithm.name](backbone, **recipe.algorithm.options())
 
 
@@ -86,7 +124,7 @@ def build_objective(recipe: Recipe) -> Objective:
     return Objective(algorithm, regularizer, alpha=section.alpha, name=section.name)
 
 
-def build_views(recipe: Recipe) -> GeometricViews:
+def build_views(recipe: Recipe) -> Views:
     """The augmentation."""
     return VIEWS[recipe.views.name](**recipe.views.options())
 

@@ -22,6 +22,7 @@ from georank_zoo.model_config import (
     WEIGHTS,
     check_architecture,
     check_statistics,
+    has_fixed_size,
     load_config,
 )
 from georank_zoo.model_folder import check_finite
@@ -119,12 +120,14 @@ def _config(
         raise UsageError(f"georank must not hold {', '.join(taken)}: the export writes them.")
     default = timm.get_pretrained_cfg(architecture)
     pool = _global_pool(backbone)
-    fixed = bool(default.fixed_input_size) if default else False
     model_args: dict[str, Any] = {"in_chans": len(bands), "num_classes": 0}
     if pool:
         model_args["global_pool"] = pool
-    if fixed:
+    if has_fixed_size(architecture):
         model_args["img_size"] = image_size
+    # A transformer that was trained on crops of several sizes interpolates its positions.
+    if getattr(backbone, "dynamic_img_size", False) is True:
+        model_args["dynamic_img_size"] = True
     return {
         "architecture": architecture,
         "num_classes": 0,
@@ -135,7 +138,7 @@ def _config(
             "tag": tag,
             "custom_load": False,
             "input_size": [len(bands), image_size, image_size],
-            "fixed_input_size": fixed,
+            "fixed_input_size": has_fixed_size(architecture),
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",

@@ -26,7 +26,7 @@ from georank_zoo.reporting import Reporter
 from georank_zoo.run import Run
 from georank_zoo.schedules import warmup_cosine
 from georank_zoo.stopping import StopSignal
-from georank_zoo.views import GeometricViews
+from georank_zoo.views import Views
 
 # Reading a loss from the device waits for it, so steps are logged in groups of this many.
 LOG_STEPS = 10
@@ -68,7 +68,7 @@ class Loop:
     objective: Objective
     optimizer: torch.optim.Optimizer
     batches: PlaceBatches
-    views: GeometricViews
+    views: Views
     mean: list[float]
     std: list[float]
     probe: Probe | None
@@ -201,7 +201,7 @@ class Loop:
         if (saves or last) and self.accelerator.is_main_process:
             checkpoints.save(
                 self.run.checkpoints,
-                self.objective.algorithm,
+                self.objective,
                 self.optimizer,
                 step=self.step,
                 seconds=self.seconds,

@@ -32,7 +32,7 @@ _REDIRECTS = (
     "checkpoint_path", "pretrained_cfg_overlay",
 )  # fmt: skip
 # timm.create_model would take any keyword from here, `checkpoint_path` too.
-_MODEL_ARGS = ("in_chans", "num_classes", "global_pool", "img_size")
+_MODEL_ARGS = ("in_chans", "num_classes", "global_pool", "img_size", "dynamic_img_size")
 
 # As a recipe's name: nothing that a terminal or a table would take for more than text.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -85,6 +85,12 @@ def check_architecture(name: object) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"\w+", name) or not timm.is_model(name):
         raise unknown_name("timm architecture", name, _near(name))
     return name
+
+
+def has_fixed_size(architecture: str) -> bool:
+    """Whether timm builds this architecture for images of one size, as most transformers."""
+    default = timm.get_pretrained_cfg(architecture)
+    return bool(default.fixed_input_size) if default else False
 
 
 def _near(name: object) -> list[str]:

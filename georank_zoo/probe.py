@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import timm
 import torch
 from torch import nn
 
@@ -21,6 +20,7 @@ from georank_zoo.eval.run import check
 from georank_zoo.eval.splits import Split, make_split
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.features import extract
+from georank_zoo.model_config import has_fixed_size
 from georank_zoo.recipe import Recipe
 from georank_zoo.zoo import Encoder
 
@@ -133,8 +133,7 @@ def _image_size(recipe: Recipe) -> int:
             f"probe.image_size must lie between {MIN_IMAGE_SIZE} and {MAX_IMAGE_SIZE} pixels, "
             f"not {size}."
         )
-    default = timm.get_pretrained_cfg(recipe.backbone.name)
-    if default and default.fixed_input_size:
+    if has_fixed_size(recipe.backbone.name):
         raise RecipeError(
             f"probe.image_size {size}: {recipe.backbone.name} takes one size only. Leave it out, "
             f"or say {views} as in views.size."

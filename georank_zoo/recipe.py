@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from georank_zoo import bands as s2
+from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.errors import RecipeError, unknown_name
 from georank_zoo.sections import (
     BackboneSection,
@@ -54,6 +56,17 @@ class Recipe(Section):
     train: TrainSection
     probe: ProbeSection = ProbeSection()
 
+    @model_validator(mode="after")
+    def _local_views_are_taken(self) -> Recipe:
+        local = self.views.options()["local_views"]
+        if local and not ALGORITHMS[self.algorithm.name].takes_local_views:
+            able = sorted(name for name, entry in ALGORITHMS.items() if entry.takes_local_views)
+            raise ValueError(
+                f"views.local_views: {self.algorithm.name} does not take small crops; say 0 "
+                f"instead of {local}, or choose {' or '.join(able)}"
+            )
+        return self
+
     @property
     def bands(self) -> tuple[str, ...]:
         """Input bands in channel order."""
@@ -61,7 +74,7 @@ class Recipe(Section):
 
     @property
     def image_size(self) -> int:
-        """Side of a view in pixels, which the model is made for."""
+        """Side of a full-size view in pixels, which the model is made for."""
         return int(self.views.options()["size"])
 
     def to_yaml(self) -> str:
@@ -82,11 +95,10 @@ class Recipe(Section):
 
 
 def names() -> list[str]:
-    """The recipes that the project ships."""
-    folder = resources.files(PACKAGE)
-    return sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
-    )
+    """The recipes that the project ships, numbers in them in their order."""
+    files = (file.name for file in resources.files(PACKAGE).iterdir())
+    found = (name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+    return sorted(found, key=lambda name: re.sub(r"\d+", lambda n: n[0].zfill(9), name))
 
 
 def load(
@@ -225,6 +237,8 @@ def _explain(problem: Mapping[str, Any], raw: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing."
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if not key:  # of several sections together: the message names them
+        return message
     given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
     return f"{key}: {message}{given}"
 

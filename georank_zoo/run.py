@@ -60,6 +60,7 @@ class Run:
             store={
                 "path": str(store.path.resolve()), "hash": store.hash, "patches": len(store),
                 "places": store.manifest.places, "level": store.manifest.level,
+                "places_used": recipe.data.places or store.manifest.places,
                 "source": store.manifest.source, "licence": store.manifest.licence,
             },
             bands=list(recipe.bands),
@@ -127,7 +128,9 @@ class Run:
             UsageError: Says what differs.
         """
         facts = self.facts
-        if recipe.hash != facts["recipe_hash"]:
+        # Not the hash that was noted: later versions know more keys, with defaults that leave
+        # a run as it was.
+        if recipe.hash != self.recipe.hash:
             raise UsageError(
                 f"{self.path} was trained with another recipe (see {RECIPE} there). Resume with "
                 "the same one, or train into another folder."

@@ -101,6 +101,17 @@ class DataSection(Section):
     temporal: bool = Field(
         True, description="Cut the views from different dates of a place, where there are any."
     )
+    places: PositiveInt | None = Field(
+        None,
+        description="Train on so many places of the store, drawn by the seed: those of a smaller "
+        "number are among those of a larger one. Null: on all.",
+    )
+    neighbors_km: float | None = Field(
+        None,
+        gt=0,
+        description="Put places that lie within this distance into one batch, two by two. Null: "
+        "batches of any places.",
+    )
 
     @model_validator(mode="after")
     def _bands_exist(self) -> DataSection:

@@ -78,8 +78,8 @@ def _build_loop(
     store = PatchStore(recipe.data.store)
     mean, std = store.mean_std(recipe.bands)
     probe = Probe.from_recipe(recipe, mean=mean, std=std)
-    objective = build.build_objective(recipe)
     views = build.build_views(recipe)
+    objective = build.build_objective(recipe)
     batches = PlaceBatches(
         store,
         bands=recipe.bands,
@@ -87,14 +87,17 @@ def _build_loop(
         parts=recipe.train.accumulate,
         seed=recipe.seed,
         temporal=recipe.data.temporal,
-        views=objective.algorithm.num_views,
+        views=objective.algorithm.num_views + views.local_views,
         draws=views.draws,
+        subset=recipe.data.places,
+        neighbors_km=recipe.data.neighbors_km,
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
     )
-    _check_precision(recipe, accelerator)
+    objective.fit(torch.from_numpy(batches.latlon))
+    _check_precision(recipe, views.sizes, accelerator)
     run = _open_run(accelerator, folder, recipe, store, resume)
-    for text in _advice(recipe, store, objective, accelerator, run):
+    for text in _advice(recipe, batches, objective, accelerator, run):
         reporter.message(text)
 
     if recipe.train.channels_last:
@@ -104,7 +107,7 @@ def _build_loop(
     step, seconds = 0, 0.0
     if checkpoints.existing(run.checkpoints):
         checkpoint = run.checkpoint()
-        step, seconds = checkpoints.load(checkpoint, objective.algorithm, optimizer)
+        step, seconds = checkpoints.load(checkpoint, objective, optimizer)
         reporter.message(f"Resumed from {checkpoint.name}.")
     if accelerator.is_main_process:
         run.rewind_metrics(step)
@@ -153,16 +156,17 @@ def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accel
     return accelerator
 
 
-def _check_precision(recipe: Recipe, accelerator: Accelerator) -> None:
+def _check_precision(recipe: Recipe, sizes: Sequence[int], accelerator: Accelerator) -> None:
     # The CPU's bf16 kernels (torch 2.15) leave the gradient of a 3 x 3 kernel unwritten where the
     # feature map is a single pixel: garbage, different in each run. Networks of stride 32 get
     # there below 32 px.
-    size = recipe.image_size
+    size = min(sizes)
     if accelerator.device.type == "cpu" and recipe.train.precision == "bf16" and size < 32:
+        key = "views.size" if size == recipe.image_size else "views.local_size"
         raise UsageError(
             f"Views of {size} px cannot be trained in bf16 on the CPU: torch's kernels give wrong "
-            "gradients on feature maps of one pixel. Say train.precision=fp32, or views.size=32 "
-            "or more."
+            f"gradients on feature maps of one pixel. Say train.precision=fp32, or {key}=32 or "
+            "more."
         )
 
 
@@ -182,11 +186,15 @@ def _open_run(
 
 
 def _advice(
-    recipe: Recipe, store: PatchStore, objective: Objective, accelerator: Accelerator, run: Run
+    recipe: Recipe,
+    batches: PlaceBatches,
+    objective: Objective,
+    accelerator: Accelerator,
+    run: Run,
 ) -> list[str]:
     """What is allowed, and probably not what the user wants."""
-    texts = [objective.algorithm.advice(store.manifest.places)]
-    size = recipe.image_size
+    texts = [objective.algorithm.advice(batches.places), batches.advice()]
+    store, size = batches.store, recipe.image_size
     if store.size > size:
         texts.append(
             f"The patches of {store.size} px are larger than the views of {size} px, so that "

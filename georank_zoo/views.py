@@ -8,7 +8,9 @@ another number of processes see the same views.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,124 @@ import torch.nn.functional as F
 from georank_zoo.errors import UsageError
 
 
-class GeometricViews:
+class Views(ABC):
+    """What the augmentations share: full-size crops, then small ones, each from one date.
+
+    The keyword-only constructor arguments of a subclass are its keys in a recipe. The small
+    crops are DINO's multi-crop (Caron et al. 2021, section 3.1); they are augmented as the
+    full-size ones.
+
+    Args:
+        size: Side of a view in pixels.
+        scale: Range of a crop's share of the area.
+        ratio: Range of a crop's aspect ratio.
+        local_views: Number of small crops, after the full-size views.
+        local_size: Side of a small crop in pixels.
+        local_scale: Range of a small crop's share of the area.
+
+    Attributes:
+        draws: Uniform numbers per image and view.
+
+    Raises:
+        UsageError: If a setting is out of range.
+    """
+
+    draws: ClassVar[int]
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        scale: tuple[float, float],
+        ratio: tuple[float, float],
+        local_views: int,
+        local_size: int,
+        local_scale: tuple[float, float],
+    ) -> None:
+        for key, side in (("size", size), ("local_size", local_size)):
+            if side < 1:
+                raise UsageError(f"views.{key} must be 1 or more, not {side}.")
+        for key, share in (("scale", scale), ("local_scale", local_scale)):
+            if not 0 < share[0] <= share[1] <= 1:
+                raise UsageError(f"views.{key} needs 0 < low <= high <= 1, not {tuple(share)}.")
+        if not 0 < ratio[0] <= ratio[1]:
+            raise UsageError(f"views.ratio needs 0 < low <= high, not {tuple(ratio)}.")
+        if local_views < 0:
+            raise UsageError(f"views.local_views must be 0 or more, not {local_views}.")
+        self.size = size
+        self.scale = scale
+        self.ratio = ratio
+        self.local_views = local_views
+        self.local_size = local_size
+        self.local_scale = local_scale
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of the views in pixels, each once, the full size first."""
+        local = self.local_views > 0 and self.local_size != self.size
+        return (self.size, self.local_size) if local else (self.size,)
+
+    def __call__(
+        self, acquisitions: Sequence[torch.Tensor], uniform: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Makes the views of a batch.
+
+        Args:
+            acquisitions: Standardised images (B, C, H, W), one batch per date of the places;
+                view v, small ones too, is cut from date v modulo their number.
+            uniform: Numbers in [0, 1), (B, full-size views + local_views, draws), on any device.
+
+        Returns:
+            One batch (B, C, size, size) per full-size view, then one (B, C, local_size,
+            local_size) per small one.
+        """
+        uniform = uniform.to(acquisitions[0].device, torch.float32)
+        full = uniform.shape[1] - self.local_views
+        views = []
+        for view, numbers in enumerate(uniform.unbind(1)):
+            images = acquisitions[view % len(acquisitions)]
+            size, scale = (
+                (self.size, self.scale) if view < full else (self.local_size, self.local_scale)
+            )
+            crops = resample(images, self.affine(numbers, scale), size)
+            views.append(self.recolor(crops, numbers))
+        return views
+
+    @abstractmethod
+    def affine(
+        self, uniform: torch.Tensor, scale: tuple[float, float] | None = None
+    ) -> torch.Tensor:
+        """Maps (B, 2, 3) from view to image coordinates, both in [-1, 1]; x before y.
+
+        Args:
+            uniform: Numbers (B, draws).
+            scale: Range of a crop's share of the area; `self.scale` by default.
+        """
+
+    def recolor(self, crops: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """What is done to the values of the crops (B, C, S, S) with the numbers (B, draws)."""
+        return crops
+
+    def box(
+        self, uniform: torch.Tensor, scale: tuple[float, float] | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Random boxes within an image, from the first four numbers of (B, draws).
+
+        Returns:
+            Width (B,) and height (B,) as shares of the image's, and centre (B, 2) in [-1, 1].
+        """
+        share = self.scale if scale is None else scale
+        area, ratio, left, top = uniform[:, :4].unbind(1)
+        area = share[0] + area * (share[1] - share[0])
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        ratio = torch.exp(low + ratio * (high - low))
+        width = (area * ratio).sqrt().clamp(max=1)
+        height = (area / ratio).sqrt().clamp(max=1)
+        centre = torch.stack(((1 - width) * (2 * left - 1), (1 - height) * (2 * top - 1)), dim=1)
+        return width, height, centre
+
+
+class GeometricViews(Views):
     """Random resized crop, flip and quarter turns: the paper's "geometric" augmentation.
 
     An overhead image has no up, so all eight orientations of a crop are natural; colour is
@@ -28,12 +147,15 @@ class GeometricViews:
         ratio: Range of a crop's aspect ratio.
         flip: Probability of a flip, left-right or up-down.
         rotate: Probability of a turn by 90, 180 or 270 degrees.
+        local_views: Number of small crops, after the full-size views.
+        local_size: Side of a small crop in pixels.
+        local_scale: Range of a small crop's share of the area.
 
     Raises:
         UsageError: If a setting is out of range.
     """
 
-    # Uniform numbers per image and view: area, ratio, left, top, flip?, axis, turn?, angle.
+    # Area, ratio, left, top, flip?, axis, turn?, angle.
     draws = 8
 
     def __init__(
@@ -44,51 +166,28 @@ class GeometricViews:
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         flip: float = 0.75,
         rotate: float = 0.75,
+        local_views: int = 0,
+        local_size: int = 60,
+        local_scale: tuple[float, float] = (0.08, 0.25),
     ) -> None:
-        if size < 1:
-            raise UsageError(f"views.size must be 1 or more, not {size}.")
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise UsageError(f"views.scale needs 0 < low <= high <= 1, not {tuple(scale)}.")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise UsageError(f"views.ratio needs 0 < low <= high, not {tuple(ratio)}.")
-        if not (0 <= flip <= 1 and 0 <= rotate <= 1):
-            raise UsageError("views.flip and views.rotate are probabilities in [0, 1].")
-        self.size = size
-        self.scale = scale
-        self.ratio = ratio
+        super().__init__(
+            size=size,
+            scale=scale,
+            ratio=ratio,
+            local_views=local_views,
+            local_size=local_size,
+            local_scale=local_scale,
+        )
+        _check_probabilities(flip=flip, rotate=rotate)
         self.flip = flip
         self.rotate = rotate
 
-    def __call__(
-        self, acquisitions: Sequence[torch.Tensor], uniform: torch.Tensor
-    ) -> list[torch.Tensor]:
-        """Makes the views of a batch.
-
-        Args:
-            acquisitions: Standardised images (B, C, H, W), one batch per date of the places;
-                view v is cut from date v modulo their number.
-            uniform: Numbers in [0, 1), (B, views, draws), on any device.
-
-        Returns:
-            One batch (B, C, size, size) per view.
-        """
-        uniform = uniform.to(acquisitions[0].device, torch.float32)
-        return [
-            resample(
-                acquisitions[view % len(acquisitions)], self.affine(uniform[:, view]), self.size
-            )
-            for view in range(uniform.shape[1])
-        ]
-
-    def affine(self, uniform: torch.Tensor) -> torch.Tensor:
-        """Maps (B, 2, 3) from view to image coordinates, both in [-1, 1]; x before y."""
-        area, ratio, left, top, flips, axis, turns, angle = uniform.unbind(1)
-        area = self.scale[0] + area * (self.scale[1] - self.scale[0])
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        ratio = torch.exp(low + ratio * (high - low))
-        width = (area * ratio).sqrt().clamp(max=1)
-        height = (area / ratio).sqrt().clamp(max=1)
-
+    def affine(
+        self, uniform: torch.Tensor, scale: tuple[float, float] | None = None
+    ) -> torch.Tensor:
+        """Maps (B, 2, 3) of crop, flip and turn; see Views."""
+        width, height, centre = self.box(uniform, scale)
+        flips, axis, turns, angle = uniform[:, 4:].unbind(1)
         flipped = flips < self.flip
         x_sign = torch.where(flipped & (axis < 0.5), -1.0, 1.0)
         y_sign = torch.where(flipped & (axis >= 0.5), -1.0, 1.0)
@@ -99,8 +198,112 @@ class GeometricViews:
 
         row_x = torch.stack((width * x_sign * cos, -width * x_sign * sin), dim=1)
         row_y = torch.stack((height * y_sign * sin, height * y_sign * cos), dim=1)
-        centre = torch.stack(((1 - width) * (2 * left - 1), (1 - height) * (2 * top - 1)), dim=1)
         return torch.cat((torch.stack((row_x, row_y), dim=1), centre[:, :, None]), dim=2)
+
+
+class StandardViews(Views):
+    """The natural-image set of SimCLR and MoCo v2, as far as twelve bands have one.
+
+    Random resized crop, left-right flip, brightness and contrast, grayscale, Gaussian blur. Hue
+    and saturation are left out: they are defined on red, green and blue. The strengths and
+    probabilities are those of MoCo v2 (Chen et al. 2020, appendix), the values are standardised,
+    z = (reflectance - mean) / std by band, and so:
+
+    * Brightness adds one number to all bands, in standard deviations: a factor on z, as on an
+      RGB image, would leave an image of average brightness as it is.
+    * Contrast stretches each band about its own mean over the view. It changes no mean, so its
+      order with brightness does not matter; they are drawn together, as in color jitter.
+    * Grayscale replaces every band by the mean of the bands.
+    * Blur weighs the pixels of the view with a Gaussian, normalised over those inside it. Its
+      sigma is in pixels of the view, so it smooths a small view more than the same view of
+      224 px that the strengths were chosen for.
+
+    Args:
+        size: Side of a view in pixels.
+        scale: Range of a crop's share of the area.
+        ratio: Range of a crop's aspect ratio.
+        flip: Probability of a left-right flip.
+        jitter: Probability of a change of brightness and contrast.
+        brightness: Largest shift, in standard deviations.
+        contrast: Largest change of the factor 1, below 1.
+        grayscale: Probability of grayscale.
+        blur: Probability of blur.
+        sigma: Range of the blur's standard deviation in pixels.
+        local_views: Number of small crops, after the full-size views.
+        local_size: Side of a small crop in pixels.
+        local_scale: Range of a small crop's share of the area.
+
+    Raises:
+        UsageError: If a setting is out of range.
+    """
+
+    # Area, ratio, left, top, flip?, jitter?, brightness, contrast, gray?, blur?, sigma.
+    draws = 11
+
+    def __init__(
+        self,
+        *,
+        size: int = 120,
+        scale: tuple[float, float] = (0.2, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        flip: float = 0.5,
+        jitter: float = 0.8,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        grayscale: float = 0.2,
+        blur: float = 0.5,
+        sigma: tuple[float, float] = (0.1, 2.0),
+        local_views: int = 0,
+        local_size: int = 60,
+        local_scale: tuple[float, float] = (0.08, 0.25),
+    ) -> None:
+        super().__init__(
+            size=size,
+            scale=scale,
+            ratio=ratio,
+            local_views=local_views,
+            local_size=local_size,
+            local_scale=local_scale,
+        )
+        _check_probabilities(flip=flip, jitter=jitter, grayscale=grayscale, blur=blur)
+        if not brightness >= 0:
+            raise UsageError(f"views.brightness must be 0 or more, not {brightness:g}.")
+        if not 0 <= contrast < 1:
+            raise UsageError(f"views.contrast must lie in [0, 1), not {contrast:g}.")
+        if not 0 < sigma[0] <= sigma[1]:
+            raise UsageError(f"views.sigma needs 0 < low <= high, not {tuple(sigma)}.")
+        self.flip = flip
+        self.jitter = jitter
+        self.brightness = brightness
+        self.contrast = contrast
+        self.grayscale = grayscale
+        self.blur = blur
+        self.sigma = sigma
+
+    def affine(
+        self, uniform: torch.Tensor, scale: tuple[float, float] | None = None
+    ) -> torch.Tensor:
+        """Maps (B, 2, 3) of crop and flip; see Views."""
+        width, height, centre = self.box(uniform, scale)
+        zero = torch.zeros_like(width)
+        x_sign = torch.where(uniform[:, 4] < self.flip, -1.0, 1.0)
+        row_x = torch.stack((width * x_sign, zero, centre[:, 0]), dim=1)
+        row_y = torch.stack((zero, height, centre[:, 1]), dim=1)
+        return torch.stack((row_x, row_y), dim=1)
+
+    def recolor(self, crops: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """Brightness, contrast, grayscale and blur of crops (B, C, S, S)."""
+        jitters, bright, stretch, grays, blurs, sigma = (
+            column[:, None, None, None] for column in uniform[:, 5:].unbind(1)
+        )
+        jittered = jitters < self.jitter
+        shift = torch.where(jittered, self.brightness * (2 * bright - 1), 0.0)
+        factor = torch.where(jittered, 1 + self.contrast * (2 * stretch - 1), 1.0)
+        mean = crops.mean(dim=(2, 3), keepdim=True)
+        crops = torch.addcmul(shift + (1 - factor) * mean, crops, factor)
+        crops = torch.where(grays < self.grayscale, crops.mean(dim=1, keepdim=True), crops)
+        sigma = self.sigma[0] + sigma * (self.sigma[1] - self.sigma[0])
+        return torch.where(blurs < self.blur, gaussian_blur(crops, sigma.flatten()), crops)
 
 
 def resample(images: torch.Tensor, affine: torch.Tensor, size: int) -> torch.Tensor:
@@ -110,6 +313,30 @@ def resample(images: torch.Tensor, affine: torch.Tensor, size: int) -> torch.Ten
     return F.grid_sample(images, grid, "bilinear", "border", align_corners=False)
 
 
-VIEWS: dict[str, type[GeometricViews]] = {
+def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Blurs each image with its own Gaussian; at the border the weights inside count alone.
+
+    Args:
+        images: (B, C, S, S).
+        sigma: Standard deviations (B,) in pixels, above 0.
+    """
+    # A product with two full matrices costs a tenth of what a network of this image does, and
+    # takes a kernel per image, which a convolution takes only as thousands of groups.
+    pixel = torch.arange(images.shape[-1], device=images.device, dtype=torch.float32)
+    steps = (pixel[:, None] - pixel) / sigma[:, None, None]
+    weights = torch.softmax(-0.5 * steps.square(), dim=2).to(images.dtype)
+    for _ in range(2):  # along x, and turned, along y
+        images = (images.flatten(1, 2) @ weights.mT).view(images.shape).mT
+    return images
+
+
+def _check_probabilities(**values: float) -> None:
+    for key, value in values.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"views.{key} is a probability in [0, 1], not {value:g}.")
+
+
+VIEWS: dict[str, type[Views]] = {
     "geometric": GeometricViews,
+    "standard": StandardViews,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from georank_zoo import recipe
 from tests.helpers import make_store
 
 
@@ -38,6 +39,12 @@ def test_help_of_each_command_is_quick(command: str) -> None:
 def test_recipes() -> None:
     listed = georank("recipes", "list")
     assert listed.returncode == 0 and "georank-moco-r18" in listed.stdout
+    assert georank("recipes").stdout == listed.stdout
+    # Each name stands whole on a line of its own, whatever the terminal's width.
+    first = [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
+    names = recipe.names()
+    assert {*names, *(recipe.load(name).name for name in names)} <= set(first)
+    assert max(map(len, listed.stdout.splitlines())) <= 100
     shown = georank("recipes", "show", "moco_georank", "--set", "seed=3")
     assert "seed: 3" in shown.stdout and "# hash " in shown.stdout
     assert georank("recipes", "schema").stdout.startswith("{")

@@ -21,8 +21,28 @@ def test_shipped_recipes_build(name: str) -> None:
     assert build.build_optimizer(loaded, algorithm).param_groups
     build.build_objective(loaded)
     build.build_views(loaded)
-    expected = name.removesuffix("_georank")
-    assert loaded.name == ("georank-" if name.endswith("_georank") else "") + f"{expected}-r18"
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_models_are_named_after_their_recipes(name: str) -> None:
+    loaded = recipe.load(name)
+    algorithm, _, regularizer = name.partition("_")
+    if algorithm == "study":
+        georank = loaded.regularizer.name == "georank"
+        assert loaded.name.startswith(("georank-" if georank else "") + "moco-r18-")
+    else:
+        assert loaded.algorithm.name == algorithm
+        assert loaded.name == (f"{regularizer}-" if regularizer else "") + f"{algorithm}-r18"
+    names = [recipe.load(other).name for other in recipe.names()]
+    assert names.count(loaded.name) == 1
+
+
+def test_recipes_are_listed_with_numbers_in_their_order() -> None:
+    studies = [name for name in recipe.names() if name.startswith("study_places")]
+    assert studies == [f"study_places_{n}k" for n in (10, 25, 50, 100, 250)]
+    assert [recipe.load(name).data.places for name in studies] == [
+        10_000, 25_000, 50_000, 100_000, 250_000,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", recipe.names())
@@ -32,11 +52,48 @@ def test_resolved_recipe_reads_back_equal(name: str) -> None:
     assert again == loaded and again.hash == loaded.hash
 
 
-def test_georank_differs_from_its_baseline_by_the_regularizer_alone() -> None:
-    base, georank = recipe.load("moco").model_dump(), recipe.load("moco_georank").model_dump()
+@pytest.mark.parametrize("name", [name for name in recipe.names() if name.endswith("_georank")])
+def test_georank_differs_from_its_baseline_by_the_regularizer_alone(name: str) -> None:
+    loaded = recipe.load(name)
+    base, georank = recipe.load(name.removesuffix("_georank")).model_dump(), loaded.model_dump()
     differing = {key for key in base if base[key] != georank[key]}
-    assert differing == {"name", "summary", "mirrors", "regularizer"}
-    assert isinstance(build.build_objective(recipe.load("moco_georank")).regularizer, GeoRankLoss)
+    assert differing <= {"name", "summary", "mirrors", "regularizer"}
+    # One regularizer for all, as in the published comparison.
+    assert loaded.regularizer == recipe.load("moco_georank").regularizer
+    assert isinstance(build.build_objective(loaded).regularizer, GeoRankLoss)
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "key", "value"),
+    [
+        ("study_places_25k", "moco_georank", ("data", "places"), 25_000),
+        ("study_px_60", "moco_georank", ("views", "size"), 60),
+        ("study_px_264", "moco_georank", ("views", "size"), 264),
+        ("study_temporal_off", "moco_georank", ("data", "temporal"), False),
+        ("study_standard", "moco", ("views", "name"), "standard"),
+    ],
+)
+def test_a_study_differs_from_its_base_by_one_thing(
+    name: str, base: str, key: tuple[str, str], value: object
+) -> None:
+    study, basis = recipe.load(name).model_dump(), recipe.load(base).model_dump()
+    section, option = key
+    assert study[section][option] == value != basis[section].get(option)
+    differing = {key for key in basis if basis[key] != study[key]}
+    assert differing <= {"name", "summary", "cost", "mirrors", section}
+    if section != "views" or option == "size":
+        assert {**basis[section], option: value} == study[section]
+
+
+def test_small_crops_are_for_algorithms_that_take_them() -> None:
+    message = (
+        r"views\.local_views: moco does not take small crops; say 0 instead of 4, or choose dino"
+    )
+    with pytest.raises(RecipeError, match=message):
+        recipe.load("moco", ["views.local_views=4"])
+    with pytest.raises(RecipeError, match=message):
+        recipe.load("dino_georank", ["algorithm.name=moco"])
+    assert recipe.load("dino", ["views.local_views=0"]).views.options()["local_views"] == 0
 
 
 def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
@@ -54,11 +111,14 @@ def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
         ("foo=1", "foo: Unknown key 'foo'"),
         ("algorithm.name=mocov2", "Unknown algorithm 'mocov2'. Did you mean 'moco'?"),
         ("regularizer.name=geomse", "Unknown regularizer 'geomse'"),
-        ("regularizer=none", "give a name, one of: georank, none"),
+        ("regularizer=none", "give a name, one of: geo_classes, geobasic, georank, none"),
         ("optimizer.lr=fast", "optimizer.lr: Input should be a valid number"),
         ("optimizer.lr=-1", "optimizer.lr: Input should be greater than 0"),
         ("data.bands=B02,B99", "Unknown band 'B99'"),
         ("data.store=null", "data.store: Input should be a valid string"),
+        ("data.places=0", "data.places: Input should be greater than 0"),
+        ("data.neighbors_km=0", "data.neighbors_km: Input should be greater than 0"),
+        ("views.local_sizes=3", "Did you mean 'local_size'?"),
         ("train.accumulate=3", "batch_size 512 must be a multiple of accumulate 3"),
         ("name=a/b", "name: String should match pattern"),
         ("algorithm.name=[a]", "Unknown algorithm ['a']"),

@@ -265,7 +265,7 @@ def test_refusals_before_any_step(store: PatchStore, finished: Run, tmp_path: Pa
     refused(load(store, "algorithm.temperature=0"), run, UsageError, "temperature")
     refused(load(store, "train.accumulate=8"), run, UsageError, "2 samples or more")
     refused(load(store, "views.size=0"), run, UsageError, "views.size")
-    vit = load(store, "backbone.name=vit_tiny_patch16_224")
+    vit = load(store, "backbone.name=convnext_atto")
     refused(vit, run, UsageError, "does not take images of 16 px")
     tagged = load(store, "backbone.name=resnet18.a1_in1k")
     refused(tagged, run, UsageError, "give the architecture alone")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from georank_zoo.data.neighbors import order_in_pairs
 from georank_zoo.data.store import PatchStore
 from georank_zoo.errors import StoreError
 from georank_zoo.random_streams import stream
@@ -37,6 +38,9 @@ class PlaceBatches(Dataset[Batch]):
     what does not fill a batch. What sample i of step s shows depends on the seed alone: any
     number of processes, parts, workers and restarts gives the same batches.
 
+    A subset of the places is the beginning of one random order of them all, so subsets of one
+    seed are nested. The store's means and standard deviations stay those of all its patches.
+
     Args:
         store: Where the patches lie.
         bands: Bands wanted, in channel order.
@@ -46,11 +50,15 @@ class PlaceBatches(Dataset[Batch]):
         temporal: Give two dates of each place, different ones where there are two.
         views: Views that will be made of each sample.
         draws: Uniform numbers per view.
+        subset: Number of the store's places to take; all of them by default.
+        neighbors_km: Order the places so that as many as possible have one within this distance
+            in their part of a batch; in any order by default.
         rank: Number of this process.
         processes: Number of processes; parts * processes divides the batch size.
 
     Raises:
-        StoreError: If the store has fewer places than a batch, or lacks a band.
+        StoreError: If the store has fewer places than a batch or than the subset, or lacks a
+            band.
     """
 
     def __init__(
@@ -64,6 +72,8 @@ class PlaceBatches(Dataset[Batch]):
         temporal: bool,
         views: int,
         draws: int,
+        subset: int | None = None,
+        neighbors_km: float | None = None,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
@@ -83,18 +93,58 @@ class PlaceBatches(Dataset[Batch]):
         _, self.start, self.dates = np.unique(
             store.place[self.patch], return_index=True, return_counts=True
         )
+        if subset is not None:
+            self._take(subset)
+        self.neighbors_km = neighbors_km
         self._kept: tuple[int, npt.NDArray[np.int64]] | None = None
-        self.shown = 2 if temporal and self.dates.max() > 1 else 1
-        if len(self.start) < batch_size:
+        self.shown = 2 if temporal and views > 1 and self.dates.max() > 1 else 1
+        if self.places < batch_size:
+            whole = "" if subset is None else f", of which `data.places` takes {subset}"
             raise StoreError(
-                f"Store {store.path} has {len(self.start)} places, fewer than a batch of "
-                f"{batch_size}. Lower `train.batch_size` or prepare more data."
+                f"Store {store.path} has {len(np.unique(store.place))} places{whole}, fewer than "
+                f"a batch of {batch_size}. Lower `train.batch_size` or prepare more data."
             )
+
+    def _take(self, subset: int) -> None:
+        """Keeps the first places of an order that is the same for each number of them."""
+        if subset > self.places:
+            raise StoreError(
+                f"Store {self.store.path} has {self.places} places, fewer than the {subset} of "
+                "`data.places`. Lower it or prepare more data."
+            )
+        chosen = stream(self.seed, "places").permutation(self.places)[:subset]
+        chosen.sort()
+        self.start, self.dates = self.start[chosen], self.dates[chosen]
+
+    @property
+    def places(self) -> int:
+        """Number of places that are trained on."""
+        return len(self.start)
+
+    @property
+    def latlon(self) -> npt.NDArray[np.float64]:
+        """Positions (places, 2) in degrees of the places that are trained on."""
+        latlon: npt.NDArray[np.float64] = self.store.latlon[self.patch[self.start]]
+        return latlon
 
     @property
     def per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        return len(self.start) // self.batch_size
+        return self.places // self.batch_size
+
+    def advice(self) -> str | None:
+        """What the user should hear before training in this order, if anything."""
+        if self.neighbors_km is None:
+            return None
+        _, pairs = order_in_pairs(self.latlon, self.neighbors_km, stream(self.seed, "order", 0))
+        share = 2 * pairs / self.places
+        if share >= 0.5:
+            return None
+        return (
+            f"Only {share:.0%} of the places have another within {self.neighbors_km:g} km in their "
+            "batch: the store's places lie too far apart for more. Better: a store that cuts "
+            "several patches from each scene, or a larger data.neighbors_km."
+        )
 
     def rows(self, number: int) -> slice:
         """The samples of a step that a batch of this process holds."""
@@ -104,7 +154,11 @@ class PlaceBatches(Dataset[Batch]):
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The order of the places in an epoch; kept until another epoch is asked for."""
         if self._kept is None or self._kept[0] != epoch:
-            order = stream(self.seed, "order", epoch).permutation(len(self.start))
+            rng = stream(self.seed, "order", epoch)
+            if self.neighbors_km is None:
+                order = rng.permutation(self.places)
+            else:
+                order, _ = order_in_pairs(self.latlon, self.neighbors_km, rng)
             self._kept = (epoch, order)
         return self._kept[1]
 
