@@ -38,6 +38,7 @@ from timm.optim import create_optimizer_v2
 from georank_zoo import GeoRankLoss
 from georank_zoo.algorithms.moco import MoCo
 from georank_zoo.build import build_backbone
+from georank_zoo.diagnostics import geo_spearman
 from georank_zoo.figures import BASELINE, FLOOR, GEORANK
 from georank_zoo.files import new_file
 
@@ -45,6 +46,7 @@ DIM = 128
 OURS = "georank-zoo"
 CHECKED_BATCH = 256
 STEP_BATCH = 512
+DIAGNOSTICS = "Spearman and pairs in range"
 COLORS = {"per-row": FLOOR, "torchsort": BASELINE, OURS: GEORANK}
 
 Loss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
@@ -85,6 +87,18 @@ def forward_backward(
     def run() -> None:
         embeddings.grad = None
         CONTENDERS[name](embeddings, latlon, strength).backward()
+
+    return run
+
+
+def diagnose(batch: int, device: torch.device) -> Callable[[], None]:
+    """What the trainer logs of geography beside the losses, every tenth step."""
+    embeddings, latlon = sample_batch(batch, device)
+    loss = GeoRankLoss()
+
+    def run() -> None:
+        geo_spearman(embeddings.detach(), latlon)
+        loss.diagnostics(latlon)
 
     return run
 
@@ -235,7 +249,8 @@ def measure(
     }
     if arguments.step and batch == STEP_BATCH:
         label, step = training_step(batch, device)
-        times |= time_alternating({label: step}, device, arguments.repeats)
+        logged = {DIAGNOSTICS: diagnose(batch, device), label: step}
+        times |= time_alternating(logged, device, arguments.repeats)
     medians = {name: statistics.median(ms for ms, _ in found) for name, found in times.items()}
     return [
         {
@@ -268,8 +283,8 @@ def show(rows: list[Row]) -> None:
             f"{row['ratio_to_ours']:>8} x  ({row['repeats']} runs)"
         )
     time_of = {row["contender"]: float(row["median_ms"]) for row in rows}
-    for step in time_of.keys() - CONTENDERS.keys():
-        for name in time_of.keys() & CONTENDERS.keys():
+    for step in time_of.keys() - CONTENDERS.keys() - {DIAGNOSTICS}:
+        for name in sorted(time_of.keys() - {step}):
             share = time_of[name] / (time_of[name] + time_of[step])
             print(f"{'':8}{name} would be {share:.1%} of a {step} that includes it")
 
@@ -311,6 +326,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sizes = [64, 128, 256, 512, 1024, 2048, 4096]
     parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="batch sizes")
+    rivals = [name for name in CONTENDERS if name != OURS]
+    parser.add_argument("--rivals", nargs="*", default=rivals, choices=rivals)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     help = "of the soft ranks; 0 for our default; the published one, 0.001, by default"
@@ -333,7 +350,7 @@ def main() -> None:
         print(peak_of_this_process(arguments.peak_of, arguments.sizes[0], arguments.strength))
         return
     device = torch.device(arguments.device)
-    names = available(device)
+    names = [name for name in available(device) if name in (*arguments.rivals, OURS)]
     check_agreement(names, device, arguments.strength or 0.4 / (TEMPERATURE * CHECKED_BATCH))
     tag = "cuda" if device.type == "cuda" else f"cpu{arguments.threads}"
     stem = arguments.out.with_name(f"{arguments.out.name}_{tag}")
