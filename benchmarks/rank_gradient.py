@@ -103,7 +103,7 @@ def spearman_gradient(z: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:
         by_similarity = torch.empty_like(similarity)
         for row, (x, weight) in enumerate(zip(similarity, nearness, strict=True)):
             scale = NOISE * x.std() * math.sqrt(2)
-            density = torch.exp(-(((x[:, None] - x) / scale) ** 2))
+            density = torch.exp(-(((x[:, None] - x) / scale) ** 2) / 2)
             by_similarity[row] = (density * (weight[:, None] - weight)).sum(dim=1) / scale
     (gradient,) = torch.autograd.grad((similarity * by_similarity).sum(), z)
     return gradient

@@ -38,15 +38,16 @@ from timm.optim import create_optimizer_v2
 from georank_zoo import GeoRankLoss
 from georank_zoo.algorithms.moco import MoCo
 from georank_zoo.build import build_backbone
-from georank_zoo.diagnostics import geo_spearman
 from georank_zoo.figures import BASELINE, FLOOR, GEORANK
 from georank_zoo.files import new_file
+from georank_zoo.losses.georank import STRENGTH_TEMPERATURE_BATCH
+from georank_zoo.objective import Objective
 
 DIM = 128
 OURS = "georank-zoo"
 CHECKED_BATCH = 256
 STEP_BATCH = 512
-DIAGNOSTICS = "Spearman and pairs in range"
+DIAGNOSTICS = "diagnostics"
 COLORS = {"per-row": FLOOR, "torchsort": BASELINE, OURS: GEORANK}
 
 Loss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
@@ -92,13 +93,13 @@ def forward_backward(
 
 
 def diagnose(batch: int, device: torch.device) -> Callable[[], None]:
-    """What the trainer logs of geography beside the losses, every tenth step."""
+    """What the trainer logs beside the losses, every tenth step: Spearman, effective rank, ..."""
     embeddings, latlon = sample_batch(batch, device)
-    loss = GeoRankLoss()
+    algorithm = MoCo(build_backbone("resnet18", 12))
+    objective = Objective(algorithm, GeoRankLoss())
 
     def run() -> None:
-        geo_spearman(embeddings.detach(), latlon)
-        loss.diagnostics(latlon)
+        objective.diagnostics(embeddings.detach(), latlon)
 
     return run
 
@@ -236,7 +237,7 @@ def measure(
     batch: int, names: list[str], device: torch.device, arguments: argparse.Namespace
 ) -> list[Row]:
     """One row per contender, and one of the training step when it is of this batch size."""
-    strength = arguments.strength or 0.4 / (TEMPERATURE * batch)
+    strength = arguments.strength or STRENGTH_TEMPERATURE_BATCH / (TEMPERATURE * batch)
     fits = [name for name in names if name != "per-row" or batch <= arguments.max_per_row_size]
     runs = {name: forward_backward(name, batch, device, strength) for name in fits}
     times = time_alternating(runs, device, arguments.repeats)
@@ -351,7 +352,11 @@ def main() -> None:
         return
     device = torch.device(arguments.device)
     names = [name for name in available(device) if name in (*arguments.rivals, OURS)]
-    check_agreement(names, device, arguments.strength or 0.4 / (TEMPERATURE * CHECKED_BATCH))
+    check_agreement(
+        names,
+        device,
+        arguments.strength or STRENGTH_TEMPERATURE_BATCH / (TEMPERATURE * CHECKED_BATCH),
+    )
     tag = "cuda" if device.type == "cuda" else f"cpu{arguments.threads}"
     stem = arguments.out.with_name(f"{arguments.out.name}_{tag}")
     rows: list[Row] = []

@@ -6,7 +6,9 @@ from importlib.metadata import version
 
 import torch
 
-_PACKAGES = ("georank-zoo", "torch", "timm", "accelerate", "torchmetrics", "numpy")
+_PACKAGES = (
+    "georank-zoo", "torch", "timm", "accelerate", "torchmetrics", "numpy", "scipy", "scikit-learn",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

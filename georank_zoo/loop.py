@@ -69,8 +69,8 @@ class Loop:
     optimizer: torch.optim.Optimizer
     batches: PlaceBatches
     views: Views
-    mean: list[float]
-    std: list[float]
+    mean: torch.Tensor
+    std: torch.Tensor
     probe: Probe | None
     reporter: Reporter
     length: Length

@@ -119,8 +119,9 @@ def load(
     raw, where = _read(source, seen=())
     for key, value in (values or {}).items():
         _set(raw, key, value)
-    for override in overrides:
-        _set(raw, *_parse(override))
+    # Names first: another component takes over what fits it, and what is set comes on top.
+    for key, value in sorted(map(_parse, overrides), key=lambda pair: not _names(pair[0])):
+        _set(raw, key, value)
     return _validate(raw, where)
 
 
@@ -138,9 +139,18 @@ def schema() -> dict[str, Any]:
             part = section.model_json_schema()
             document["$defs"].update(part.pop("$defs", {}))
             part["properties"]["name"] = {"const": name}
-            part["required"] = sorted({*part.get("required", []), "name"})
+            part.pop("required", None)
             options.append(part)
-        document["properties"][kind] = {"oneOf": options}
+        document["properties"][kind] = {"anyOf": [*options, {"enum": list(sections(kind))}]}
+    required = document.pop("required")
+    document["properties"]["extends"] = {
+        "type": "string",
+        "description": "A shipped recipe's name, or that of one beside this file.",
+    }
+    # What is missing, the extended recipe says; sections of it may be given in part.
+    document["anyOf"] = [{"required": ["extends"]}, {"required": required}]
+    for definition in document["$defs"].values():
+        definition.pop("required", None)
     document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return document
 
@@ -213,11 +223,28 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise RecipeError(f"--set {key}: {parent!r} is not a section.")
-    if parents and last == "name" and section.get("name", value) != value:
-        section.clear()  # the options of another algorithm do not fit this one
+    if _names(key) and section.get("name", value) != value:
+        _keep_what_fits(section, parents[0], value)
     section[last] = value
     if key in _EXCLUSIVE and value is not None:
         section[_EXCLUSIVE[key]] = None
+
+
+def _names(key: str) -> bool:
+    """Whether a key chooses a component."""
+    return key in ("views.name", "algorithm.name", "regularizer.name")
+
+
+def _keep_what_fits(section: dict[str, Any], kind: str, name: Any) -> None:
+    """Drops the options of the component before that the one of this name does not share."""
+    kept: set[str] = set()
+    if isinstance(name, str) and name in sections(kind):
+        # Algorithms share names of options, but not what is a good value of them.
+        kept = {"alpha"} if kind == "regularizer" else set()
+        kept = set(sections(kind)[name].model_fields) if kind == "views" else kept
+        kept &= set(sections(kind)[name].model_fields)
+    for key in section.keys() - kept:
+        del section[key]
 
 
 def _validate(raw: dict[str, Any], where: str) -> Recipe:

@@ -131,9 +131,10 @@ class Run:
         # Not the hash that was noted: later versions know more keys, with defaults that leave
         # a run as it was.
         if recipe.hash != self.recipe.hash:
+            different = _differences(self.recipe, recipe)
             raise UsageError(
-                f"{self.path} was trained with another recipe (see {RECIPE} there). Resume with "
-                "the same one, or train into another folder."
+                f"{self.path} was trained with another recipe: {different}. "
+                "Resume with the same one, or train into another folder."
             )
         if store.hash != facts["store"]["hash"]:
             raise UsageError(
@@ -195,3 +196,24 @@ class Run:
             },
             overwrite=overwrite,
         )
+
+
+def _differences(there: Recipe, here: Recipe) -> str:
+    """The keys that differ between a run's recipe and a given one, and their values."""
+    a, b = (_flat(entry.model_dump(mode="json")) for entry in (there, here))
+    texts = [
+        f"{key} is {a.get(key)!r} there, {b.get(key)!r} here"
+        for key in {**a, **b}
+        if a.get(key) != b.get(key) and key.split(".")[0] not in ("name", "summary", "probe")
+    ]
+    return "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
+
+
+def _flat(section: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found

@@ -84,6 +84,8 @@ def choose(kind: str) -> Callable[[Any], Any]:
     def pick(value: Any) -> Any:
         if isinstance(value, Component):
             return value
+        if isinstance(value, str):
+            value = {"name": value}
         if not isinstance(value, Mapping) or "name" not in value:
             raise ValueError(f"give a name, one of: {', '.join(sorted(sections(kind)))}")
         if not isinstance(value["name"], str) or value["name"] not in sections(kind):
@@ -158,7 +160,7 @@ class TrainSection(Section):
     accumulate: PositiveInt = Field(
         1,
         description="Parts in which a batch is computed. Negatives, ranks and BatchNorm see one "
-        "part at a time.",
+        "part at a time; queue and centre move once a part.",
     )
     precision: Literal["bf16", "fp32"] = "bf16"
     channels_last: bool = True

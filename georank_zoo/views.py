@@ -30,7 +30,7 @@ class Views(ABC):
         scale: Range of a crop's share of the area.
         ratio: Range of a crop's aspect ratio.
         local_views: Number of small crops, after the full-size views.
-        local_size: Side of a small crop in pixels.
+        local_size: Side of a small crop in pixels; half of `size` by default.
         local_scale: Range of a small crop's share of the area.
 
     Attributes:
@@ -49,12 +49,16 @@ class Views(ABC):
         scale: tuple[float, float],
         ratio: tuple[float, float],
         local_views: int,
-        local_size: int,
+        local_size: int | None,
         local_scale: tuple[float, float],
     ) -> None:
-        for key, side in (("size", size), ("local_size", local_size)):
-            if side < 1:
-                raise UsageError(f"views.{key} must be 1 or more, not {side}.")
+        if size < 1:
+            raise UsageError(f"views.size must be 1 or more, not {size}.")
+        local_size = max(1, size // 2) if local_size is None else local_size
+        if not 1 <= local_size <= size:
+            raise UsageError(
+                f"views.local_size must lie between 1 and views.size, {size}, not {local_size}."
+            )
         for key, share in (("scale", scale), ("local_scale", local_scale)):
             if not 0 < share[0] <= share[1] <= 1:
                 raise UsageError(f"views.{key} needs 0 < low <= high <= 1, not {tuple(share)}.")
@@ -89,7 +93,7 @@ class Views(ABC):
             One batch (B, C, size, size) per full-size view, then one (B, C, local_size,
             local_size) per small one.
         """
-        uniform = uniform.to(acquisitions[0].device, torch.float32)
+        uniform = uniform.to(acquisitions[0].device, torch.float32, non_blocking=True)
         full = uniform.shape[1] - self.local_views
         views = []
         for view, numbers in enumerate(uniform.unbind(1)):
@@ -148,7 +152,7 @@ class GeometricViews(Views):
         flip: Probability of a flip, left-right or up-down.
         rotate: Probability of a turn by 90, 180 or 270 degrees.
         local_views: Number of small crops, after the full-size views.
-        local_size: Side of a small crop in pixels.
+        local_size: Side of a small crop in pixels; half of `size` by default.
         local_scale: Range of a small crop's share of the area.
 
     Raises:
@@ -167,7 +171,7 @@ class GeometricViews(Views):
         flip: float = 0.75,
         rotate: float = 0.75,
         local_views: int = 0,
-        local_size: int = 60,
+        local_size: int | None = None,
         local_scale: tuple[float, float] = (0.08, 0.25),
     ) -> None:
         super().__init__(
@@ -230,7 +234,7 @@ class StandardViews(Views):
         blur: Probability of blur.
         sigma: Range of the blur's standard deviation in pixels.
         local_views: Number of small crops, after the full-size views.
-        local_size: Side of a small crop in pixels.
+        local_size: Side of a small crop in pixels; half of `size` by default.
         local_scale: Range of a small crop's share of the area.
 
     Raises:
@@ -254,7 +258,7 @@ class StandardViews(Views):
         blur: float = 0.5,
         sigma: tuple[float, float] = (0.1, 2.0),
         local_views: int = 0,
-        local_size: int = 60,
+        local_size: int | None = None,
         local_scale: tuple[float, float] = (0.08, 0.25),
     ) -> None:
         super().__init__(

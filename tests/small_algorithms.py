@@ -38,10 +38,10 @@ def apart(algorithm: Algorithm) -> Algorithm:
     return algorithm
 
 
-def views(algorithm: Algorithm, seed: int = 0) -> list[torch.Tensor]:
+def views(algorithm: Algorithm, seed: int = 0, size: int = 32) -> list[torch.Tensor]:
     """As many views as the algorithm takes, three small ones among them where it takes such."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = [32] * algorithm.num_views + [16] * 3 * algorithm.takes_local_views
+    sizes = [size] * algorithm.num_views + [size // 2] * 3 * algorithm.takes_local_views
     return [torch.randn(8, 3, size, size, generator=generator) for size in sizes]
 
 

@@ -111,7 +111,7 @@ def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
         ("foo=1", "foo: Unknown key 'foo'"),
         ("algorithm.name=mocov2", "Unknown algorithm 'mocov2'. Did you mean 'moco'?"),
         ("regularizer.name=geomse", "Unknown regularizer 'geomse'"),
-        ("regularizer=none", "give a name, one of: geo_classes, geobasic, georank, none"),
+        ("regularizer=3", "give a name, one of: geo_classes, geobasic, georank, none"),
         ("optimizer.lr=fast", "optimizer.lr: Input should be a valid number"),
         ("optimizer.lr=-1", "optimizer.lr: Input should be greater than 0"),
         ("data.bands=B02,B99", "Unknown band 'B99'"),
@@ -207,6 +207,36 @@ def test_schema_accepts_what_is_valid(name: str) -> None:
     document["algorithm"]["tau"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, schema)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_schema_accepts_the_files_as_they_are_written(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    jsonschema.validate(document, recipe.schema())
+    document["algorithm"] = {**document.get("algorithm", {}), "tau": 1}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, recipe.schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"name": "x"}, recipe.schema())  # extends nothing, and says nothing
+
+
+def test_order_of_overrides_does_not_matter() -> None:
+    size, name = "views.size=64", "views.name=standard"
+    for overrides in ([size, name], [name, size]):
+        views = recipe.load("moco", overrides).views
+        assert (views.name, views.options()["size"]) == ("standard", 64)
+    alpha, name = "regularizer.alpha=0.9", "regularizer.name=geobasic"
+    assert recipe.load("moco_georank", [alpha, name]).regularizer.alpha == 0.9
+
+
+def test_another_component_keeps_what_fits_it() -> None:
+    views = recipe.load("dino", ["views.name=standard"]).views.options()
+    assert (views["local_views"], views["scale"]) == (4, (0.8, 1.0))
+    assert recipe.load("simclr", ["algorithm.name=moco"]).algorithm.options()["temperature"] == 0.04
+
+
+def test_a_bare_name_is_a_component() -> None:
+    assert recipe.load("moco", ["regularizer=geobasic"]).regularizer.name == "geobasic"
 
 
 def test_to_yaml_is_plain_yaml() -> None:

@@ -48,6 +48,8 @@ class BYOL(Algorithm):
         momentum: float = 0.996,
     ) -> None:
         super().__init__()
+        if predictor_dim < 1:
+            raise UsageError(f"BYOL: predictor_dim must be 1 or more, not {predictor_dim}.")
         if not 0 <= momentum <= 1:
             raise UsageError(f"BYOL: momentum must lie in [0, 1], not {momentum:g}.")
         self.backbone = backbone

@@ -9,13 +9,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from georank_zoo.errors import UsageError
+
+
+def _check(**widths: int) -> None:
+    for name, width in widths.items():
+        if width < 1:
+            raise UsageError(f"{name} must be 1 or more, not {width}.")
+
 
 class ProjectionHead(nn.Sequential):
     """Linear, ReLU, linear: the head of MoCo v2 (Chen et al. 2020, section 3)."""
 
-    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
+    def __init__(
+        self, in_dim: int, hidden_dim: int, out_dim: int, *, last_bias: bool = True
+    ) -> None:
+        _check(hidden_dim=hidden_dim, output_dim=out_dim)
         super().__init__(
-            nn.Linear(in_dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim)
+            nn.Linear(in_dim, hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim, bias=last_bias),
         )
 
 
@@ -26,6 +39,7 @@ class BatchNormHead(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
+        _check(hidden_dim=hidden_dim, output_dim=out_dim)
         super().__init__(
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
@@ -42,6 +56,7 @@ class SimCLRHead(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
+        _check(hidden_dim=hidden_dim, output_dim=out_dim)
         super().__init__(
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
@@ -58,6 +73,7 @@ class SimSiamHead(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
+        _check(hidden_dim=hidden_dim, output_dim=out_dim)
         super().__init__(
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
@@ -80,6 +96,7 @@ class DINOHead(nn.Module):
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, bottleneck_dim: int, out_dim: int) -> None:
+        _check(hidden_dim=hidden_dim, bottleneck_dim=bottleneck_dim, output_dim=out_dim)
         super().__init__()
         self.mlp = nn.Sequential(
             nn.Linear(in_dim, hidden_dim),

@@ -19,6 +19,7 @@ from torch import nn
 
 from georank_zoo.algorithms.base import Algorithm, StepOutput
 from georank_zoo.algorithms.heads import BatchNormHead, SimSiamHead
+from georank_zoo.errors import UsageError
 from georank_zoo.losses.cosine import negative_cosine
 
 
@@ -32,6 +33,9 @@ class SimSiam(Algorithm):
         hidden_dim: Width of the projection head's two hidden layers.
         output_dim: Dimension of projections and predictions.
         predictor_dim: Width of the predictor, a bottleneck.
+
+    Raises:
+        UsageError: If a width is below 1.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class SimSiam(Algorithm):
         predictor_dim: int = 64,
     ) -> None:
         super().__init__()
+        if predictor_dim < 1:
+            raise UsageError(f"SimSiam: predictor_dim must be 1 or more, not {predictor_dim}.")
         self.backbone = backbone
         self.projector = SimSiamHead(int(backbone.num_features), hidden_dim, output_dim)  # type: ignore[arg-type]
         self.predictor = BatchNormHead(output_dim, predictor_dim, output_dim)

@@ -58,7 +58,13 @@ class Tile2Vec(Algorithm):
                 f"{positive_km:g} and {negative_km:g}."
             )
         self.backbone = backbone
-        self.projector = ProjectionHead(int(backbone.num_features), hidden_dim, output_dim)  # type: ignore[arg-type]
+        # Differences of embeddings know no bias of the last layer.
+        self.projector = ProjectionHead(
+            int(backbone.num_features),  # type: ignore[arg-type]
+            hidden_dim,
+            output_dim,
+            last_bias=False,
+        )
         self.embedding_dim = output_dim
         self.margin = margin
         self.positive_km = positive_km
@@ -67,8 +73,8 @@ class Tile2Vec(Algorithm):
     def forward(self, views: Sequence[torch.Tensor], latlon: torch.Tensor) -> StepOutput:
         """The loss of a batch, from its one view (B, C, H, W) and its positions (B, 2)."""
         projected = self.projector(self.backbone(views[0])).float()
-        # From torch's CPU generator, which the training loop seeds at each step.
-        uniform = torch.rand(len(projected), 2)
+        # From torch's generator, which the training loop seeds at each step.
+        uniform = torch.rand(len(projected), 2, device=projected.device)
         with torch.autocast(projected.device.type, enabled=False):
             loss, triplets = geo_triplet(
                 projected,

@@ -143,7 +143,7 @@ class PlaceBatches(Dataset[Batch]):
         return (
             f"Only {share:.0%} of the places have another within {self.neighbors_km:g} km in their "
             "batch: the store's places lie too far apart for more. Better: a store that cuts "
-            "several patches from each scene, or a larger data.neighbors_km."
+            "several patches from each scene."
         )
 
     def rows(self, number: int) -> slice:

@@ -79,7 +79,7 @@ class PairLoss(Regularizer):
         device = embeddings.device
         with _full_precision(device):
             own = F.normalize(embeddings.to(exact_dtype(device)), dim=1)
-            points = unit_vectors(latlon.to(device, exact_dtype(device)))
+            points = unit_vectors(latlon.to(device, exact_dtype(device), non_blocking=True))
             everyone, all_points = distributed.gather(own), distributed.gather(points)
             processes, process = distributed.world()
 
