@@ -203,7 +203,7 @@ def test_command_shows_and_writes(twins, tmp_path, capsys, monkeypatch):
         (["notes.csv"], 1, "no results file"),
         (["empty.csv"], 2, "no results in it"),
         (["results.csv", "--metric", "f1"], 2, "Unknown metric 'f1'"),
-        (["results.csv", "--task", "euro"], 2, "Unknown task 'euro'. Choose from: eurosat"),
+        (["results.csv", "--task", "euro"], 2, "Unknown task 'euro'. Did you mean 'eurosat'"),
         (["results.csv", "--pair", "moco-r18"], 2, "MODEL=BASELINE"),
         (["results.csv", "--pair", "moco-r18=moco"], 2, "Unknown model 'moco'. Did you mean"),
         (["single.csv"], 2, "Nothing to compare"),
