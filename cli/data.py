@@ -11,6 +11,8 @@ import click
 
 from georank_zoo.data.readers import READERS
 
+from .overlap import overlap
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,6 +28,9 @@ _READERS_HELP = "\n".join(
 @click.group()
 def data() -> None:
     """Prepare, show and verify patch stores."""
+
+
+data.add_command(overlap)
 
 
 @data.command(

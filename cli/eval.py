@@ -32,10 +32,15 @@ if TYPE_CHECKING:
               show_default=True, help="Of the neighbours' weights.")  # fmt: skip
 @click.option("--split", "split_name", type=click.Choice(["loo", "random"]),
               help="Leave one place out, or 80/20 by place [default: the task's].")  # fmt: skip
+@click.option("--min-km", type=float, metavar="KM",
+              help="Only test samples farther than this from every pretraining place.")  # fmt: skip
+@click.option("--pretrain-store", "pretrain_stores", multiple=True,
+              type=click.Path(path_type=Path),
+              help="For --min-km; repeatable [default: from the models' run.json].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of the random split, the random floor and the bootstrap.")  # fmt: skip
 @click.option("--results", "results_path", type=click.Path(path_type=Path, dir_okay=False),
-              help="CSV file to append the numbers to.")  # fmt: skip
+              help="CSV file to append to; predictions go to a folder beside.")  # fmt: skip
 @click.option("--floors/--no-floors", default=True, show_default=True,
               help="Evaluate image statistics and a random network beside.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps",
@@ -51,6 +56,8 @@ def evaluate(
     k: tuple[int, ...],
     temperature: float,
     split_name: str | None,
+    min_km: float | None,
+    pretrain_stores: tuple[Path, ...],
     seed: int,
     results_path: Path | None,
     floors: bool,
@@ -63,7 +70,9 @@ def evaluate(
     (org/name[@revision]).
     """
     from georank_zoo.data.store import PatchStore
-    from georank_zoo.eval import results, run
+    from georank_zoo.errors import UsageError
+    from georank_zoo.eval import predictions, results, run
+    from georank_zoo.eval.min_km import beyond, pretraining_stores
     from georank_zoo.eval.splits import make_split
     from georank_zoo.eval.tasks import class_names, get_task
     from georank_zoo.features import pick_device
@@ -77,6 +86,13 @@ def evaluate(
         results.check(results_path)
     task, store = get_task(task_name), PatchStore(store_path)
     split = make_split(store, split_name or task.split, seed=seed)
+    if min_km is not None:
+        everyone = len(split.test)
+        split = beyond(split, store, min_km, pretraining_stores(models, pretrain_stores))
+        near = f"{everyone - len(split.test)} of {everyone} test samples lie within {min_km:g} km"
+        click.echo(f"{near} of a pretraining place and are left out.")
+    elif pretrain_stores:
+        raise UsageError("--pretrain-store is for --min-km: say how far test samples must be.")
     sizes, k = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(k))
     run.check([], store, task, split, protocol=protocol, k=k, temperature=temperature)
     models = tuple(dict.fromkeys(models))
@@ -84,6 +100,7 @@ def evaluate(
     run.tell_apart(encoders, models)
     run.check(encoders, store, task, split, protocol=protocol, k=k, temperature=temperature)
 
+    kept: list[tuple[Row, predictions.Predictions]] = []
     with Bar(f"Evaluating {task.name}") as bar:
         rows = run.evaluate(
             encoders,
@@ -99,9 +116,14 @@ def evaluate(
             batch_size=batch_size,
             device=chosen_device,
             on_progress=lambda what, done, total: bar.update(done, total, what),
+            on_predictions=lambda row, predicted: kept.append(
+                (row, predictions.Predictions.of(split, predicted))
+            ),
         )
     show(rows, task.title, split, class_names(task, store))
     if results_path is not None:
+        for row, predicted in kept:
+            predictions.write(results_path, row, predicted)
         results.append(results_path, rows)
         click.echo(f"Added {len(rows)} rows to {results_path}.")
 

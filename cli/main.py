@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": (".data:data", "Prepare, show and verify patch stores."),
     "train": (".train:train", "Pretrain a model from a recipe."),
     "eval": (".eval:evaluate", "Evaluate a model beside the floors."),
+    "compare": (".compare:compare", "Put results side by side, with paired differences."),
     "export": (".export:export", "Write a trained model as a folder timm loads."),
     "recipes": (".recipes:recipes", "List, show and check recipes."),
 }

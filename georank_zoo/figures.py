@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from georank_zoo.errors import UsageError
 from georank_zoo.eval.results import Row
 from georank_zoo.files import new_file
 from georank_zoo.geo import great_circle_km
@@ -21,7 +23,43 @@ Array = npt.NDArray[Any]
 
 # Distinguishable in the common forms of colour blindness (Okabe & Ito 2008).
 BASELINE, GEORANK, FLOOR = "#0072B2", "#D55E00", "#999999"
+FORMATS = (".png", ".svg")
 _KM_EDGES = np.geomspace(50, 20_000, 16)
+
+
+def style() -> AbstractContextManager[None]:
+    """What all figures look like, and SVGs that are the same for the same numbers."""
+    return mpl.rc_context(
+        {
+            "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+            "svg.hashsalt": "georank-zoo", "svg.fonttype": "none",
+        }
+    )  # fmt: skip
+
+
+def check_figure_path(path: Path) -> None:
+    """Refuses a figure's path before anything is computed for it.
+
+    Raises:
+        UsageError: If its suffix is neither .png nor .svg.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: a figure is a {' or '.join(FORMATS)} file.")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG or SVG, as the path's suffix says, beside and then renamed.
+
+    Raises:
+        UsageError: If its suffix is neither .png nor .svg.
+    """
+    check_figure_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = path.suffix.lower().removeprefix(".")
+    # Without the date, two figures of the same numbers are the same file.
+    metadata = {"Date": None} if kind == "svg" else {}
+    with new_file(path) as beside:
+        figure.savefig(beside, dpi=130, format=kind, metadata=metadata)
 
 
 def draw_comparison(
@@ -41,7 +79,7 @@ def draw_comparison(
         rows: Evaluation results of the models and their floors.
         title: Of the figure.
     """
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         figure = Figure(figsize=(11, 6.4), layout="constrained")
         axes = figure.subplots(2, 2, width_ratios=(1.6, 1))
         for axis, (name, values) in zip(axes[:, 0], features.items(), strict=True):
@@ -49,8 +87,7 @@ def draw_comparison(
         _draw_similarity(axes[0, 1], latlon, features)
         _draw_scores(axes[1, 1], rows, list(features))
         figure.suptitle(title)
-        with new_file(path) as beside:
-            figure.savefig(beside, dpi=130, format="png")
+        save_figure(figure, path)
 
 
 def _draw_map(axis: Axes, latlon: Array, features: Array, name: str) -> None:

@@ -22,6 +22,7 @@ from georank_zoo.zoo import Encoder
 
 Progress = Callable[[str, int, int], None]
 Predictions = dict[int, npt.NDArray[np.int64]]
+OnPredictions = Callable[[Row, npt.NDArray[np.int64]], None]
 
 # Below this many test samples a number says whether the machinery works, not how good a model is.
 SMALL_TEST_SET = 1000
@@ -42,6 +43,7 @@ def evaluate(
     batch_size: int = 256,
     device: str | torch.device = "cpu",
     on_progress: Progress | None = None,
+    on_predictions: OnPredictions | None = None,
 ) -> list[Row]:
     """Evaluates models side by side.
 
@@ -59,6 +61,8 @@ def evaluate(
         batch_size: Patches per batch.
         device: Where to run.
         on_progress: Called with what is being done, patches embedded and patches in all.
+        on_predictions: Called with a row and the predicted classes of the test samples, once for
+            all metrics.
 
     Returns:
         One row per model (floors after the models), size, k and metric.
@@ -113,6 +117,8 @@ def evaluate(
                 score = metrics.score(metric, predicted, target, classes, place=place, seed=seed)
                 value = {"value": score.value, "ci_low": score.low, "ci_high": score.high}
                 rows.append(model_row(k=neighbors, metric=metric, **value))
+            if on_predictions is not None:
+                on_predictions(rows[-1], predicted)
     return rows
 
 

@@ -1,0 +1,70 @@
+"""`georank compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+def _parse_pair(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    pairs = []
+    for value in values:
+        first, equals, second = (part.strip() for part in value.partition("="))
+        if not (first and equals and second) or first == second:
+            raise click.BadParameter(f"{value!r} is not of the form MODEL=BASELINE.")
+        pairs.append((first, second))
+    return pairs
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, metavar="RESULTS.csv...",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
+@click.option("--metric", "metrics", multiple=True, metavar="NAME",
+              help="Metric to show; repeatable [default: the first of each task].")  # fmt: skip
+@click.option("--task", "tasks", multiple=True, metavar="NAME",
+              help="Task to show; repeatable [default: all].")  # fmt: skip
+@click.option("--pair", "pairs", multiple=True, metavar="MODEL=BASELINE", callback=_parse_pair,
+              help="Models to subtract; repeatable [default: georank-X and X].")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder to write CSV, Markdown, PNG and SVG to.")  # fmt: skip
+def compare(
+    results: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    tasks: tuple[str, ...],
+    pairs: list[tuple[str, str]],
+    out: Path | None,
+) -> None:
+    """Put results side by side, and models against their baselines.
+
+    Only rows of equal task, data, protocol, split, image size and seed share a column.
+    Differences have paired intervals where `georank eval --results` left predictions beside the
+    results.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    from georank_zoo.eval import compare as library
+    from georank_zoo.eval import compare_tables as tables
+
+    paths = tuple(dict.fromkeys(results))
+    comparison = library.compare(paths, metrics=metrics, tasks=tasks, pairs=pairs)
+    differences = tables.difference_table(comparison)
+    shown = [*tables.score_tables(comparison), *([differences] if differences else [])]
+    for table in shown:
+        first, *others = table.header
+        columns = [Column(first, overflow="fold")]
+        columns += [Column(name, justify="right", overflow="fold") for name in others]
+        grid = Table(*columns, title=escape(table.title), title_justify="left")
+        for row in table.rows:
+            grid.add_row(*map(escape, row))
+        Console().print(grid)
+    for note in (tables.BOOTSTRAP_NOTE, *comparison.notes):
+        click.echo(note)
+    if out is not None:
+        title = f"Results: {', '.join(path.name for path in paths)}"
+        files = tables.write_comparison(comparison, out, title=title)
+        click.echo(f"Wrote {', '.join(file.name for file in files)} to {out}.")
