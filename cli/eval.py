@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,13 @@ import click
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 
 if TYPE_CHECKING:
+    from georank_zoo.eval.protocol import Protocol
     from georank_zoo.eval.results import Row
     from georank_zoo.eval.splits import Split
+
+# Written out, for the registry imports torch, which help does without.
+PROTOCOL_NAMES = ("knn", "linear")
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("eval")
@@ -21,19 +27,25 @@ if TYPE_CHECKING:
               help="What the labels are.")  # fmt: skip
 @click.option("--data", "store_path", required=True, type=click.Path(path_type=Path),
               help="Labelled store.")  # fmt: skip
-@click.option("--protocol", type=click.Choice(["knn"]), default="knn", show_default=True,
-              help="How frozen features are scored.")  # fmt: skip
+@click.option("--protocol", "protocol_names", multiple=True, type=click.Choice(PROTOCOL_NAMES),
+              default=("knn",), show_default=True,
+              help="How models are scored; repeatable.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, metavar="PIXELS",
               type=click.IntRange(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE),
               help="Image size; repeatable [default: each model's own].")  # fmt: skip
-@click.option("--k", multiple=True, type=click.IntRange(min=1), default=(10,), show_default=True,
-              help="Neighbours that vote; repeatable.")  # fmt: skip
-@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), default=0.9,
-              show_default=True, help="Of the neighbours' weights.")  # fmt: skip
+@click.option("--k", multiple=True, type=click.IntRange(min=1),
+              help="knn: neighbours that vote; repeatable [default: 10].")  # fmt: skip
+@click.option("--temperature", type=POSITIVE,
+              help="knn: of the neighbours' weights [default: 0.9].")  # fmt: skip
+@click.option("--l2", multiple=True, type=POSITIVE,
+              help="linear: strength; one is taken as it is, of several validation chooses "
+                   "[default: 10, 1, ..., 1e-6].")  # fmt: skip
 @click.option("--split", "split_name", type=click.Choice(["loo", "random"]),
-              help="Leave one place out, or 80/20 by place [default: the task's].")  # fmt: skip
+              help="Leave one place out (knn only), or 80/20 by place [default: the "
+                   "task's].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the random split, the random floor and the bootstrap.")  # fmt: skip
+              help="Of the random split, validation set and floors, of training and of the "
+                   "bootstrap.")  # fmt: skip
 @click.option("--results", "results_path", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV file to append the numbers to.")  # fmt: skip
 @click.option("--floors/--no-floors", default=True, show_default=True,
@@ -46,10 +58,11 @@ def evaluate(
     models: tuple[str, ...],
     task_name: str,
     store_path: Path,
-    protocol: str,
+    protocol_names: tuple[str, ...],
     sizes: tuple[int, ...],
     k: tuple[int, ...],
-    temperature: float,
+    temperature: float | None,
+    l2: tuple[float, ...],
     split_name: str | None,
     seed: int,
     results_path: Path | None,
@@ -64,6 +77,7 @@ def evaluate(
     """
     from georank_zoo.data.store import PatchStore
     from georank_zoo.eval import results, run
+    from georank_zoo.eval.protocols import make_protocols
     from georank_zoo.eval.splits import make_split
     from georank_zoo.eval.tasks import class_names, get_task
     from georank_zoo.features import pick_device
@@ -77,12 +91,22 @@ def evaluate(
         results.check(results_path)
     task, store = get_task(task_name), PatchStore(store_path)
     split = make_split(store, split_name or task.split, seed=seed)
-    sizes, k = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(k))
-    run.check([], store, task, split, protocol=protocol, k=k, temperature=temperature)
+    protocols = make_protocols(
+        protocol_names,
+        k=tuple(dict.fromkeys(k)) or None,
+        temperature=temperature,
+        l2=tuple(dict.fromkeys(l2)) or None,
+    )
+    sizes = tuple(dict.fromkeys(sizes))
+    check = partial(
+        run.check, store=store, task=task, split=split, protocols=protocols, sizes=sizes,
+        seed=seed, device=chosen_device,
+    )  # fmt: skip
+    check([])
     models = tuple(dict.fromkeys(models))
     encoders = [create_model(source) for source in models]
     run.tell_apart(encoders, models)
-    run.check(encoders, store, task, split, protocol=protocol, k=k, temperature=temperature)
+    check(encoders)
 
     with Bar(f"Evaluating {task.name}") as bar:
         rows = run.evaluate(
@@ -90,56 +114,40 @@ def evaluate(
             store,
             task,
             split,
-            protocol=protocol,
+            protocols=protocols,
             sizes=sizes,
-            k=k,
-            temperature=temperature,
             seed=seed,
             floors=floors,
             batch_size=batch_size,
             device=chosen_device,
             on_progress=lambda what, done, total: bar.update(done, total, what),
         )
-    show(rows, task.title, split, class_names(task, store))
+    show(rows, protocols, task.title, split, class_names(task, store))
     if results_path is not None:
         results.append(results_path, rows)
         click.echo(f"Added {len(rows)} rows to {results_path}.")
 
 
-def show(rows: Sequence[Row], title: str, split: Split, names: tuple[str, ...]) -> None:
+def show(
+    rows: Sequence[Row],
+    protocols: Sequence[Protocol],
+    title: str,
+    split: Split,
+    names: tuple[str, ...],
+) -> None:
     """Shows the results as a table, with what one must know to read it."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
-
     from georank_zoo.eval.run import SMALL_TEST_SET
 
     first = rows[0]
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    # Folded: a name that is cut off may be that of another model.
-    name = Column("model", overflow="fold")
-    table = Table(name, "px", "k", title=title, title_justify="left")
-    for metric in metrics:
-        table.add_column(f"{metric.replace('_', ' ')} %", justify="right", no_wrap=True)
-    entries: dict[tuple[str, str, int, int], dict[str, Row]] = {}
-    for row in rows:
-        # Two floors may share a name, never the bands and the place in the table.
-        entries.setdefault((row.model, row.model_hash, row.image_size, row.k), {})[row.metric] = row
-    previous = None
-    for (model, model_hash, size, neighbors), scores in entries.items():
-        again = (model, model_hash) == previous
-        if previous and not again:
-            table.add_section()
-        shown = "" if again else escape(model)
-        table.add_row(shown, str(size), str(neighbors), *(_score(scores[m]) for m in metrics))
-        previous = (model, model_hash)
-    Console().print(table)
+    for protocol in protocols:
+        _show_table([row for row in rows if row.protocol == protocol.name], title)
+    for protocol in protocols:
+        click.echo(f"Protocol {protocol.name}: {protocol.describe()}.")
     places = len(set(split.place[split.test].tolist()))
     click.echo(
-        f"Protocol {first.protocol}, temperature {first.temperature:g}, split {first.split}, task "
-        f"{first.task}, store {first.store_hash[:12]}; {first.n_train} training and "
-        f"{first.n_test} test samples of {places} places; 95 % intervals (bootstrap over places) "
-        "in brackets."
+        f"On split {first.split}, task {first.task}, store {first.store_hash[:12]}: "
+        f"{first.n_train} training and {first.n_test} test samples of {places} places; 95 % "
+        "intervals (bootstrap over places) in brackets."
     )
     if split.name == "loo":
         click.echo("loo: each sample is predicted from all samples that are not of its place.")
@@ -153,6 +161,36 @@ def show(rows: Sequence[Row], title: str, split: Split, names: tuple[str, ...]) 
             f"Only {first.n_test} test samples: this checks that the machinery works. It is no "
             "benchmark."
         )
+
+
+def _show_table(rows: Sequence[Row], title: str) -> None:
+    """The results of one protocol."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    # Folded: a name that is cut off may be that of another model.
+    name = Column("model", overflow="fold")
+    table = Table(
+        name, "px", rows[0].variant[0], title=f"{title}, {rows[0].protocol}", title_justify="left"
+    )
+    for metric in metrics:
+        table.add_column(f"{metric.replace('_', ' ')} %", justify="right", no_wrap=True)
+    entries: dict[tuple[str, str, int, str], dict[str, Row]] = {}
+    for row in rows:
+        # Two floors may share a name, never the bands and the place in the table.
+        entry = (row.model, row.model_hash, row.image_size, row.variant[1])
+        entries.setdefault(entry, {})[row.metric] = row
+    previous = None
+    for (model, model_hash, size, variant), scores in entries.items():
+        again = (model, model_hash) == previous
+        if previous and not again:
+            table.add_section()
+        shown = "" if again else escape(model)
+        table.add_row(shown, str(size), variant, *(_score(scores[m]) for m in metrics))
+        previous = (model, model_hash)
+    Console().print(table)
 
 
 def _score(row: Row) -> str:

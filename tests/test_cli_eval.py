@@ -125,7 +125,7 @@ def test_mistakes_end_with_a_sentence(georank, world, arguments, code, reason, m
     def forbidden(*_, **__):
         raise AssertionError("features were computed before everything was checked")
 
-    monkeypatch.setattr("georank_zoo.eval.run.extract", forbidden)
+    monkeypatch.setattr("georank_zoo.eval.protocol.extract", forbidden)
     ended, out, err = georank(*arguments)
     assert ended == code, err
     assert reason in err
