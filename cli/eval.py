@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from georank_zoo.eval.splits import Split
 
 # Written out, for the registry imports torch, which help does without.
-PROTOCOL_NAMES = ("knn", "linear")
+PROTOCOL_NAMES = ("knn", "linear", "linear-sgd", "finetune")
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
@@ -40,6 +40,18 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--l2", multiple=True, type=POSITIVE,
               help="linear: strength; one is taken as it is, of several validation chooses "
                    "[default: 10, 1, ..., 1e-6].")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1),
+              help="linear-sgd, finetune: passes over the samples [default: 30].")  # fmt: skip
+@click.option("--lr", type=POSITIVE,
+              help="linear-sgd, finetune: highest rate of the head [default: 0.001].")  # fmt: skip
+@click.option("--backbone-lr", type=click.FloatRange(min=0),
+              help="finetune: highest rate of the backbone [default: 0.0001].")  # fmt: skip
+@click.option("--weight-decay", type=click.FloatRange(min=0),
+              help="linear-sgd, finetune: of the weights [default: 0.01].")  # fmt: skip
+@click.option("--train-batch-size", type=click.IntRange(min=2),
+              help="linear-sgd, finetune: samples per step [default: 64].")  # fmt: skip
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]),
+              help="finetune: of the training [default: fp32].")  # fmt: skip
 @click.option("--split", "split_name", type=click.Choice(["loo", "random"]),
               help="Leave one place out (knn only), or 80/20 by place [default: the "
                    "task's].")  # fmt: skip
@@ -49,11 +61,12 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--results", "results_path", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV file to append the numbers to.")  # fmt: skip
 @click.option("--floors/--no-floors", default=True, show_default=True,
-              help="Evaluate image statistics and a random network beside.")  # fmt: skip
+              help="Evaluate beside what needs no pretraining: image statistics, a random "
+                   "network, one trained from scratch.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps",
               help="Where to run.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True,
-              help="Patches per batch.")  # fmt: skip
+              help="Patches per batch where nothing is trained.")  # fmt: skip
 def evaluate(
     models: tuple[str, ...],
     task_name: str,
@@ -63,6 +76,12 @@ def evaluate(
     k: tuple[int, ...],
     temperature: float | None,
     l2: tuple[float, ...],
+    epochs: int | None,
+    lr: float | None,
+    backbone_lr: float | None,
+    weight_decay: float | None,
+    train_batch_size: int | None,
+    precision: str | None,
     split_name: str | None,
     seed: int,
     results_path: Path | None,
@@ -96,6 +115,12 @@ def evaluate(
         k=tuple(dict.fromkeys(k)) or None,
         temperature=temperature,
         l2=tuple(dict.fromkeys(l2)) or None,
+        epochs=epochs,
+        lr=lr,
+        backbone_lr=backbone_lr,
+        weight_decay=weight_decay,
+        train_batch_size=train_batch_size,
+        precision=precision,
     )
     sizes = tuple(dict.fromkeys(sizes))
     check = partial(

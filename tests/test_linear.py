@@ -92,8 +92,8 @@ def test_the_strength_that_validation_finds_best():
     # The classes differ in the small difference of two features, which strong ones do not find,
     # and among features of noise, which weak ones overfit.
     rng = np.random.default_rng(3)
-    label = rng.integers(0, 2, 200)
-    features = rng.normal(size=(200, 60)).astype(np.float32)
+    label = rng.integers(0, 2, 600)
+    features = rng.normal(size=(600, 60)).astype(np.float32)
     features[:, 1] = features[:, 0] + 0.3 * label + 0.1 * features[:, 1]
     subject = subject_of(features, label, classes=2)
     [chosen] = Linear().predict(subject)

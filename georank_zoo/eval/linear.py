@@ -1,10 +1,10 @@
 """Linear evaluation: multinomial logistic regression on frozen features, solved to its optimum.
 
 The problem is convex, so nothing but the L2 strength is left to choose, and no learning rate,
-order of samples or number of epochs can favour a model. The solver is full-batch L-BFGS (Liu and
-Nocedal 1989) in float64. It is torch's and not scikit-learn's LogisticRegression, with which it
-agrees (tests/test_linear.py): hundreds of thousands of features and a sweep of strengths want the
-GPU, and each strength starts where the one before ended.
+order of samples or number of epochs can favour a model. The solver is scipy's full-batch L-BFGS,
+in float64, with loss and gradient by torch. It is not scikit-learn's LogisticRegression, with which
+it agrees (tests/test_linear.py): hundreds of thousands of features and a sweep of strengths want
+the GPU, and a class that the training samples lack is no special case here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
 
 from georank_zoo.errors import UsageError
 from georank_zoo.eval.metrics import accuracy_macro
@@ -134,25 +135,22 @@ def fit(
     device = "cpu" if torch.device(device).type == "mps" else device
     x, y = features.to(device), torch.from_numpy(label).to(device)
     shape = (num_classes, features.shape[1] + 1)
-    weight = torch.zeros(shape) if start is None else start.weight
-    weight = weight.to(device, torch.float64, copy=True).requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [weight],
-        max_iter=_MAX_ITERATIONS,
-        tolerance_grad=_GRADIENT,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
+    begin = np.zeros(shape) if start is None else start.weight.numpy()
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(x @ weight[:, :-1].T + weight[:, -1], y)
-        value = value + l2 / 2 * weight[:, :-1].square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+    def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        weight = torch.from_numpy(flat).view(shape).to(device)
+        logits = torch.addmm(weight[:, -1], x, weight[:, :-1].T)
+        log_probability = F.log_softmax(logits, dim=1)
+        value = F.nll_loss(log_probability, y) + l2 / 2 * weight[:, :-1].square().sum()
+        residual = log_probability.exp_()
+        residual[torch.arange(len(y), device=device), y] -= 1
+        residual /= len(y)
+        slope = torch.cat((residual.T @ x + l2 * weight[:, :-1], residual.sum(0)[:, None]), dim=1)
+        return float(value), slope.flatten().cpu().numpy()
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return LinearHead(weight.detach().cpu())
+    options = {"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT, "ftol": 0.0, "maxcor": 20}
+    found = minimize(loss, begin.flatten(), jac=True, method="L-BFGS-B", options=options)
+    return LinearHead(torch.from_numpy(found.x).view(shape))
 
 
 def validation_score(logits: torch.Tensor, label: npt.NDArray[np.int64]) -> tuple[float, float]:

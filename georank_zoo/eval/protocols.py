@@ -7,11 +7,15 @@ from dataclasses import fields
 from typing import Any
 
 from georank_zoo.errors import UsageError, unknown_name
+from georank_zoo.eval.finetune import Finetune
 from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.linear import Linear
+from georank_zoo.eval.linear_sgd import LinearSGD
 from georank_zoo.eval.protocol import Protocol
 
-PROTOCOLS: dict[str, type[Protocol]] = {kind.name: kind for kind in (KNN, Linear)}
+PROTOCOLS: dict[str, type[Protocol]] = {
+    kind.name: kind for kind in (KNN, Linear, LinearSGD, Finetune)
+}
 
 
 def make_protocols(names: Sequence[str], **settings: Any) -> list[Protocol]:
