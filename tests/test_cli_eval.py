@@ -94,7 +94,7 @@ def test_several_protocols(georank, tmp_path):
         "--results", results, "--device", "cpu",
     )  # fmt: skip
     assert code == 0, err
-    titles = [out.index(f"land cover, {name}\n") for name in ("knn", "linear", "finetune")]
+    titles = [out.index(f"land cover, {name} ") for name in ("knn", "linear", "finetune")]
     assert titles == sorted(titles)
     for fact in (
         "Protocol knn: neighbours by cosine similarity, temperature 0.9.", "L2 strength fixed.",

@@ -3,7 +3,8 @@
 Thirty epochs, warm-up, cosine to a tenth (Burgert et al. 2026). The head after the last epoch is
 the one that counts: the published schedule says where to stop, so nothing has to be chosen and all
 training samples are trained on. Features are standardised, which a linear layer could do itself,
-so that one learning rate suits models whose features differ in scale.
+so that one learning rate suits models whose features differ in scale. The head starts at zero: the
+problem is convex, and of random weights a short training would keep the noise.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class LinearSGD(Supervised):
         )
         label = torch.from_numpy(split.label[split.train]).to(subject.device)
         head = seeded_head(train.shape[1], subject.num_classes, subject.seed).to(subject.device)
+        for parameter in head.parameters():
+            torch.nn.init.zeros_(parameter)
         optimizer = torch.optim.AdamW(self.groups(head, self.lr))
         step = 0
         for epoch in range(self.epochs):
