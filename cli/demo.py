@@ -88,6 +88,7 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Path:
 def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None:
     from georank_zoo import demo as library
     from georank_zoo.eval import results
+    from georank_zoo.eval.knn import KNN
     from georank_zoo.eval.run import evaluate
     from georank_zoo.eval.splits import make_split
     from georank_zoo.eval.tasks import class_names, get_task
@@ -105,10 +106,10 @@ def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None
         encoder.name = run.name
     with Bar("k-NN") as bar:
         rows = evaluate(
-            encoders, store, task, split, seed=seed, device=pick_device(),
+            encoders, store, task, split, protocols=[KNN()], seed=seed, device=pick_device(),
             on_progress=lambda what, done, total: bar.update(done, total, what),
         )  # fmt: skip
-    show(rows, task.title, split, class_names(task, store))
+    show(rows, [KNN()], task.title, split, class_names(task, store))
     results.append(out / "results.csv", rows)
     library.draw(out / "demo.png", encoders, store, rows)
     click.echo(f"Figure: {out / 'demo.png'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,13 @@ import click
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 
 if TYPE_CHECKING:
+    from georank_zoo.eval.protocol import Protocol
     from georank_zoo.eval.results import Row
     from georank_zoo.eval.splits import Split
+
+# Written out, for the registry imports torch, which help does without.
+PROTOCOL_NAMES = ("knn", "linear", "linear-sgd", "finetune")
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("eval")
@@ -21,40 +27,66 @@ if TYPE_CHECKING:
               help="What the labels are.")  # fmt: skip
 @click.option("--data", "store_path", required=True, type=click.Path(path_type=Path),
               help="Labelled store.")  # fmt: skip
-@click.option("--protocol", type=click.Choice(["knn"]), default="knn", show_default=True,
-              help="How frozen features are scored.")  # fmt: skip
+@click.option("--protocol", "protocol_names", multiple=True, type=click.Choice(PROTOCOL_NAMES),
+              default=("knn",), show_default=True,
+              help="How models are scored; repeatable.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, metavar="PIXELS",
               type=click.IntRange(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE),
               help="Image size; repeatable [default: each model's own].")  # fmt: skip
-@click.option("--k", multiple=True, type=click.IntRange(min=1), default=(10,), show_default=True,
-              help="Neighbours that vote; repeatable.")  # fmt: skip
-@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), default=0.9,
-              show_default=True, help="Of the neighbours' weights.")  # fmt: skip
+@click.option("--k", multiple=True, type=click.IntRange(min=1),
+              help="knn: neighbours that vote; repeatable [default: 10].")  # fmt: skip
+@click.option("--temperature", type=POSITIVE,
+              help="knn: of the neighbours' weights [default: 0.9].")  # fmt: skip
+@click.option("--l2", multiple=True, type=POSITIVE,
+              help="linear: strength; one is taken as it is, of several validation chooses "
+                   "[default: 10, 1, ..., 1e-6].")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1),
+              help="linear-sgd, finetune: passes over the samples [default: 30].")  # fmt: skip
+@click.option("--lr", type=POSITIVE,
+              help="linear-sgd, finetune: highest rate of the head [default: 0.001].")  # fmt: skip
+@click.option("--backbone-lr", type=click.FloatRange(min=0),
+              help="finetune: highest rate of the backbone [default: 0.0001].")  # fmt: skip
+@click.option("--weight-decay", type=click.FloatRange(min=0),
+              help="linear-sgd, finetune: of the weights [default: 0.01].")  # fmt: skip
+@click.option("--train-batch-size", type=click.IntRange(min=2),
+              help="linear-sgd, finetune: samples per step [default: 64].")  # fmt: skip
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]),
+              help="finetune: of the training [default: fp32].")  # fmt: skip
 @click.option("--split", "split_name", type=click.Choice(["loo", "random"]),
-              help="Leave one place out, or 80/20 by place [default: the task's].")  # fmt: skip
+              help="Leave one place out (knn only), or 80/20 by place [default: the "
+                   "task's].")  # fmt: skip
 @click.option("--min-km", type=float, metavar="KM",
               help="Only test samples farther than this from every pretraining place.")  # fmt: skip
 @click.option("--pretrain-store", "pretrain_stores", multiple=True,
               type=click.Path(path_type=Path),
               help="For --min-km; repeatable [default: from the models' run.json].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the random split, the random floor and the bootstrap.")  # fmt: skip
+              help="Of the random split, validation set and floors, of training and of the "
+                   "bootstrap.")  # fmt: skip
 @click.option("--results", "results_path", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV file to append to; predictions go to a folder beside.")  # fmt: skip
 @click.option("--floors/--no-floors", default=True, show_default=True,
-              help="Evaluate image statistics and a random network beside.")  # fmt: skip
+              help="Evaluate beside what needs no pretraining: image statistics, a random "
+                   "network, one trained from scratch.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps",
               help="Where to run.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True,
-              help="Patches per batch.")  # fmt: skip
+              help="Patches per batch where nothing is trained.")  # fmt: skip
 def evaluate(
     models: tuple[str, ...],
     task_name: str,
     store_path: Path,
-    protocol: str,
+    protocol_names: tuple[str, ...],
     sizes: tuple[int, ...],
     k: tuple[int, ...],
-    temperature: float,
+    temperature: float | None,
+    l2: tuple[float, ...],
+    epochs: int | None,
+    lr: float | None,
+    backbone_lr: float | None,
+    weight_decay: float | None,
+    train_batch_size: int | None,
+    precision: str | None,
     split_name: str | None,
     min_km: float | None,
     pretrain_stores: tuple[Path, ...],
@@ -73,6 +105,7 @@ def evaluate(
     from georank_zoo.errors import UsageError
     from georank_zoo.eval import predictions, results, run
     from georank_zoo.eval.min_km import beyond, pretraining_stores
+    from georank_zoo.eval.protocols import make_protocols
     from georank_zoo.eval.splits import make_split
     from georank_zoo.eval.tasks import class_names, get_task
     from georank_zoo.features import pick_device
@@ -93,12 +126,28 @@ def evaluate(
         click.echo(f"{near} of a pretraining place and are left out.")
     elif pretrain_stores:
         raise UsageError("--pretrain-store is for --min-km: say how far test samples must be.")
-    sizes, k = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(k))
-    run.check([], store, task, split, protocol=protocol, k=k, temperature=temperature)
+    protocols = make_protocols(
+        protocol_names,
+        k=tuple(dict.fromkeys(k)) or None,
+        temperature=temperature,
+        l2=tuple(dict.fromkeys(l2)) or None,
+        epochs=epochs,
+        lr=lr,
+        backbone_lr=backbone_lr,
+        weight_decay=weight_decay,
+        train_batch_size=train_batch_size,
+        precision=precision,
+    )
+    sizes = tuple(dict.fromkeys(sizes))
+    check = partial(
+        run.check, store=store, task=task, split=split, protocols=protocols, sizes=sizes,
+        seed=seed, device=chosen_device,
+    )  # fmt: skip
+    check([])
     models = tuple(dict.fromkeys(models))
     encoders = [create_model(source) for source in models]
     run.tell_apart(encoders, models)
-    run.check(encoders, store, task, split, protocol=protocol, k=k, temperature=temperature)
+    check(encoders)
 
     kept: list[tuple[Row, predictions.Predictions]] = []
     with Bar(f"Evaluating {task.name}") as bar:
@@ -107,10 +156,8 @@ def evaluate(
             store,
             task,
             split,
-            protocol=protocol,
+            protocols=protocols,
             sizes=sizes,
-            k=k,
-            temperature=temperature,
             seed=seed,
             floors=floors,
             batch_size=batch_size,
@@ -120,7 +167,7 @@ def evaluate(
                 (row, predictions.Predictions.of(split, predicted))
             ),
         )
-    show(rows, task.title, split, class_names(task, store))
+    show(rows, protocols, task.title, split, class_names(task, store))
     if results_path is not None:
         for row, predicted in kept:
             predictions.write(results_path, row, predicted)
@@ -128,40 +175,26 @@ def evaluate(
         click.echo(f"Added {len(rows)} rows to {results_path}.")
 
 
-def show(rows: Sequence[Row], title: str, split: Split, names: tuple[str, ...]) -> None:
+def show(
+    rows: Sequence[Row],
+    protocols: Sequence[Protocol],
+    title: str,
+    split: Split,
+    names: tuple[str, ...],
+) -> None:
     """Shows the results as a table, with what one must know to read it."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
-
     from georank_zoo.eval.run import SMALL_TEST_SET
 
     first = rows[0]
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    # Folded: a name that is cut off may be that of another model.
-    name = Column("model", overflow="fold")
-    table = Table(name, "px", "k", title=title, title_justify="left")
-    for metric in metrics:
-        table.add_column(f"{metric.replace('_', ' ')} %", justify="right", no_wrap=True)
-    entries: dict[tuple[str, str, int, int], dict[str, Row]] = {}
-    for row in rows:
-        # Two floors may share a name, never the bands and the place in the table.
-        entries.setdefault((row.model, row.model_hash, row.image_size, row.k), {})[row.metric] = row
-    previous = None
-    for (model, model_hash, size, neighbors), scores in entries.items():
-        again = (model, model_hash) == previous
-        if previous and not again:
-            table.add_section()
-        shown = "" if again else escape(model)
-        table.add_row(shown, str(size), str(neighbors), *(_score(scores[m]) for m in metrics))
-        previous = (model, model_hash)
-    Console().print(table)
+    for protocol in protocols:
+        _show_table([row for row in rows if row.protocol == protocol.name], title)
+    for protocol in protocols:
+        click.echo(f"Protocol {protocol.name}: {protocol.describe()}.")
     places = len(set(split.place[split.test].tolist()))
     click.echo(
-        f"Protocol {first.protocol}, temperature {first.temperature:g}, split {first.split}, task "
-        f"{first.task}, store {first.store_hash[:12]}; {first.n_train} training and "
-        f"{first.n_test} test samples of {places} places; 95 % intervals (bootstrap over places) "
-        "in brackets."
+        f"On split {first.split}, task {first.task}, store {first.store_hash[:12]}: "
+        f"{first.n_train} training and {first.n_test} test samples of {places} places; 95 % "
+        "intervals (bootstrap over places) in brackets."
     )
     if split.name == "loo":
         click.echo("loo: each sample is predicted from all samples that are not of its place.")
@@ -175,6 +208,36 @@ def show(rows: Sequence[Row], title: str, split: Split, names: tuple[str, ...]) 
             f"Only {first.n_test} test samples: this checks that the machinery works. It is no "
             "benchmark."
         )
+
+
+def _show_table(rows: Sequence[Row], title: str) -> None:
+    """The results of one protocol."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    # Folded: a name that is cut off may be that of another model.
+    name = Column("model", overflow="fold")
+    table = Table(
+        name, "px", rows[0].variant[0], title=f"{title}, {rows[0].protocol}", title_justify="left"
+    )
+    for metric in metrics:
+        table.add_column(f"{metric.replace('_', ' ')} %", justify="right", no_wrap=True)
+    entries: dict[tuple[str, str, int, str], dict[str, Row]] = {}
+    for row in rows:
+        # Two floors may share a name, never the bands and the place in the table.
+        entry = (row.model, row.model_hash, row.image_size, row.variant[1])
+        entries.setdefault(entry, {})[row.metric] = row
+    previous = None
+    for (model, model_hash, size, variant), scores in entries.items():
+        again = (model, model_hash) == previous
+        if previous and not again:
+            table.add_section()
+        shown = "" if again else escape(model)
+        table.add_row(shown, str(size), variant, *(_score(scores[m]) for m in metrics))
+        previous = (model, model_hash)
+    Console().print(table)
 
 
 def _score(row: Row) -> str:

@@ -51,6 +51,40 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
     )
 
 
+def warn_of_lacking_bands(encoder: Encoder, store: PatchStore) -> None:
+    """Says which bands of the model the store does not have."""
+    lacking = s2.missing(store.bands, encoder.model_bands)
+    if lacking:
+        logger.warning(
+            "%s lacks %s, which %s takes: fed at their mean.",
+            store.path, ", ".join(lacking), encoder.name,
+        )  # fmt: skip
+
+
+def read_images(
+    encoder: Encoder,
+    store: PatchStore,
+    samples: npt.NDArray[np.int64],
+    image_size: int,
+    device: str | torch.device,
+) -> torch.Tensor:
+    """Patches of a store as a network takes them.
+
+    Args:
+        encoder: The model, on the device.
+        store: The patches.
+        samples: Positions (B,) in the store.
+        image_size: Side in pixels that patches are resized to.
+        device: Where the images are wanted.
+
+    Returns:
+        Standardised images (B, C, image_size, image_size) of the model's bands.
+    """
+    shared = encoder.shared_bands(store.bands)
+    patches = torch.from_numpy(store.read(samples, shared)).to(device)
+    return resize(encoder.standardize(patches, shared, "dn"), image_size)
+
+
 def extract(
     encoder: Encoder,
     store: PatchStore,
@@ -85,13 +119,8 @@ def extract(
     """
     samples = np.arange(len(store)) if samples is None else samples
     size = encoder.image_size if image_size is None else image_size
-    shared = encoder.shared_bands(store.bands)
-    lacking = s2.missing(store.bands, encoder.model_bands)
-    if lacking:
-        logger.warning(
-            "%s lacks %s, which %s takes: fed at their mean.",
-            store.path, ", ".join(lacking), encoder.name,
-        )  # fmt: skip
+    encoder.shared_bands(store.bands)
+    warn_of_lacking_bands(encoder, store)
     features = np.empty((len(samples), encoder.num_features), np.float32)
     # Not one mode for all: parts of a network in training may be frozen.
     modes = [(module, module.training) for module in encoder.modules()]
@@ -100,8 +129,7 @@ def extract(
         with torch.inference_mode():
             for start in range(0, len(samples), batch_size):
                 part = slice(start, start + batch_size)
-                patches = torch.from_numpy(store.read(samples[part], shared)).to(device)
-                z = resize(encoder.standardize(patches, shared, "dn"), size)
+                z = read_images(encoder, store, samples[part], size, device)
                 features[part] = encoder.embed(z).float().cpu().numpy()
                 if on_progress is not None:
                     on_progress(min(part.stop, len(samples)), len(samples))

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from georank_cli import main
+from georank_cli.eval import PROTOCOL_NAMES
 from georank_zoo.data.store import NO_LABEL
+from georank_zoo.eval.protocols import PROTOCOLS
 from georank_zoo.eval.results import read
 from georank_zoo.eval.tasks import TASKS
 
@@ -84,6 +86,31 @@ def test_models_of_one_name_are_shown_with_their_folders(georank, tmp_path):
     assert "[bold]" in out, "read as markup"
 
 
+def test_several_protocols(georank, tmp_path):
+    results = tmp_path / "results.csv"
+    code, out, err = georank(
+        "georank", "--task", "eurosat", "--data", "eurosat", "--protocol", "knn", "--protocol",
+        "linear", "--protocol", "finetune", "--epochs", 1, "--k", 1, "--l2", 0.1, "--size", 16,
+        "--results", results, "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+    titles = [out.index(f"land cover, {name} ") for name in ("knn", "linear", "finetune")]
+    assert titles == sorted(titles)
+    for fact in (
+        "Protocol knn: neighbours by cosine similarity, temperature 0.9.", "L2 strength fixed.",
+        "Protocol finetune: backbone and linear head, AdamW, 1 epochs", "test_resnet from",
+        " l2 ", " epoch ", "Added 16 rows",
+    ):  # fmt: skip
+        assert fact in out, fact
+    assert {(row.protocol, row.k, row.variant[0]) for row in read(results)} == {
+        ("knn", 1, "k"), ("linear", None, "l2"), ("finetune", None, "epoch"),
+    }  # fmt: skip
+
+
+def test_every_protocol_is_on_the_command_line():
+    assert tuple(PROTOCOLS) == PROTOCOL_NAMES
+
+
 def test_defaults(georank):
     code, out, err = georank("georank", "--task", "eurosat", "--data", "eurosat", "--no-floors")
     assert code == 0, err
@@ -113,6 +140,50 @@ def test_defaults(georank):
             1,
             "no results file",
         ),
+        (
+            [
+                "georank",
+                "--task",
+                "eurosat",
+                "--data",
+                "eurosat",
+                "--protocol",
+                "linear",
+                "--split",
+                "loo",
+            ],
+            2,
+            "Choose from: random",
+        ),
+        (
+            ["georank", "--task", "eurosat", "--data", "eurosat", "--lr", "0.1"],
+            2,
+            "lr is no setting of protocol knn; it belongs to: finetune, linear-sgd",
+        ),
+        (
+            [
+                "georank",
+                "--task",
+                "eurosat",
+                "--data",
+                "eurosat",
+                "--protocol",
+                "finetune",
+                "--precision",
+                "bf16",
+                "--size",
+                "16",
+                "--device",
+                "cpu",
+            ],
+            2,
+            "--precision fp32",
+        ),
+        (
+            ["georank", "--task", "eurosat", "--data", "eurosat", "--protocol", "svm"],
+            2,
+            "'linear-sgd', 'finetune'",
+        ),
         (["evil", "--task", "eurosat", "--data", "eurosat"], 1, "hf_hub_filename"),
     ],
 )
@@ -125,7 +196,7 @@ def test_mistakes_end_with_a_sentence(georank, world, arguments, code, reason, m
     def forbidden(*_, **__):
         raise AssertionError("features were computed before everything was checked")
 
-    monkeypatch.setattr("georank_zoo.eval.run.extract", forbidden)
+    monkeypatch.setattr("georank_zoo.eval.protocol.extract", forbidden)
     ended, out, err = georank(*arguments)
     assert ended == code, err
     assert reason in err

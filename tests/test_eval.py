@@ -13,6 +13,7 @@ from georank_zoo.bands import S2_12
 from georank_zoo.data.store import NO_LABEL
 from georank_zoo.errors import StoreError, UsageError
 from georank_zoo.eval.floors import ImageStatistics, floors, random_initialization
+from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.run import evaluate, tell_apart
 from georank_zoo.eval.splits import make_split
 from georank_zoo.eval.tasks import TASKS, class_names, get_task
@@ -132,7 +133,7 @@ def test_models_of_one_input_share_their_floors(model):
 def test_rows_of_models_and_floors(model, store):
     seen = []
     rows = evaluate(
-        [model], store, FOLDER, make_split(store, "loo"), sizes=(16, 32), k=(1, 5),
+        [model], store, FOLDER, make_split(store, "loo"), sizes=(16, 32), protocols=[KNN(k=(1, 5))],
         on_progress=lambda *a: seen.append(a),
     )  # fmt: skip
     names = [model.name, "image statistics", "random test_resnet"]
@@ -152,7 +153,7 @@ def test_rows_of_models_and_floors(model, store):
     assert (first.n_train, first.n_test, first.store_hash) == (36, 36, store.hash)
     assert first.bands == " ".join(S2_12)
     assert all(0 <= r.ci_low <= r.value <= r.ci_high <= 1 for r in rows)
-    assert seen[-1] == ("random test_resnet at 32 px", 6 * 36, 6 * 36)
+    assert seen[-1] == ("random test_resnet at 32 px", 6000, 6000)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     # Classes differ by brightness: the floor that sees it must be right.
     statistics = [r for r in rows if r.model == "image statistics" and r.k == 1]
@@ -161,11 +162,11 @@ def test_rows_of_models_and_floors(model, store):
 
 def test_size_defaults_to_each_models_own_and_floors_can_be_left_out(model, store):
     split = make_split(store, "random")
-    rows = evaluate([model], store, FOLDER, split, k=(3,), floors=False)
+    rows = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(3,))], floors=False)
     assert {(r.model, r.image_size) for r in rows} == {(model.name, 32)}
     assert rows[0].n_train + rows[0].n_test == 36
     assert rows[0].split == "random80-seed0"
-    again = evaluate([model], store, FOLDER, split, k=(3,), floors=False)
+    again = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(3,))], floors=False)
     assert [r.value for r in again] == [r.value for r in rows]
 
 
@@ -195,23 +196,22 @@ def test_loo_never_sees_the_own_place(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "read", marked)
     model = Encoder(PlaceMark(), model_bands=S2_12, mean=MEAN, std=STD, image_size=16)
     split = make_split(store, "loo")
-    [_, overall] = evaluate([model], store, FOLDER, split, k=(2,), floors=False)
+    [_, overall] = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(2,))], floors=False)
     assert overall.value < 0.7
     # The same with only the sample itself left out finds its place, and is always right.
     lax = type(split)(**{**vars(split), "place": np.arange(len(places))})
-    [_, overall] = evaluate([model], store, FOLDER, lax, k=(2,), floors=False)
+    [_, overall] = evaluate([model], store, FOLDER, lax, protocols=[KNN(k=(2,))], floors=False)
     assert overall.value == 1
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"k": (36 + 1,)}, "k must lie between 1 and the 36"),
-        ({"k": ()}, "k must lie"),
+        ({"protocols": [KNN(k=(36 + 1,))]}, "k must lie between 1 and the 36"),
+        ({"protocols": [KNN(k=())]}, "k must lie"),
         ({"sizes": (32, 7)}, "between 8 and 2048 pixels, not 7"),
         ({"sizes": (2049,)}, "between 8 and 2048"),
-        ({"temperature": 0.0}, "temperature"),
-        ({"protocol": "linear"}, "Unknown protocol"),
+        ({"protocols": [KNN(temperature=0.0)]}, "temperature"),
     ],
 )
 def test_wrong_settings_fail_before_any_feature(model, store, options, reason):
@@ -233,7 +233,7 @@ def test_intervals_count_places_not_dates(model, tmp_path):
         split, samples=places, label=split.label[places], place=places,
         train=np.arange(40), test=np.arange(40),
     )  # fmt: skip
-    options = {"k": (1,), "floors": False}
+    options = {"protocols": [KNN(k=(1,))], "floors": False}
     widths = [
         [row.ci_high - row.ci_low for row in evaluate([model], once, FOLDER, s, **options)]
         for s in (split, often)

@@ -18,9 +18,9 @@ from georank_zoo.eval.results import COLUMNS, Row, append, check, read
 
 ROW = Row(
     when=results.now(), model="runs/moco", model_hash="a" * 64, recipe="moco@0123", task="eurosat",
-    store_hash="b" * 64, protocol="knn", k=10, temperature=0.9, split="loo", image_size=64,
-    bands="B02 B03", seed=0, n_train=202, n_test=202, metric="accuracy_macro", value=0.5,
-    ci_low=0.25, ci_high=0.75, versions=results.made_with("cpu"),
+    store_hash="b" * 64, protocol="knn", k=10, temperature=0.9, settings="", split="loo",
+    image_size=64, bands="B02 B03", seed=0, n_train=202, n_test=202, metric="accuracy_macro",
+    value=0.5, ci_low=0.25, ci_high=0.75, versions=results.made_with("cpu"),
 )  # fmt: skip
 
 
@@ -36,6 +36,47 @@ def test_round_trip_with_one_header(tmp_path):
     assert "georank-zoo" in ROW.versions
     assert "accelerate" in ROW.versions
     assert "device cpu, " in ROW.versions
+
+
+OLD_COLUMNS = [name for name in COLUMNS if name != "settings"]
+OLD_LINE = (
+    f'{ROW.when},"a, b",{"a" * 64},moco@0123,eurosat,{"b" * 64},knn,10,0.9,loo,64,B02 B03,0,202,'
+    f'202,accuracy_macro,0.5,0.25,0.75,"{ROW.versions}"'
+)
+
+
+def test_a_protocol_without_neighbors(tmp_path):
+    linear = replace(ROW, protocol="linear", k=None, temperature=None, settings="l2=0.01 sweep=8")
+    append(tmp_path / "results.csv", [linear])
+    assert read(tmp_path / "results.csv") == [linear]
+    assert (linear.variant, ROW.variant) == (("l2", "0.01"), ("k", "10"))
+
+
+def test_a_file_without_settings_is_read_and_goes_on(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(",".join(OLD_COLUMNS) + f"\n{OLD_LINE}\n")
+    old = replace(ROW, model="a, b")
+    check(path)
+    assert read(path) == [old]
+    assert path.read_text().startswith(",".join(OLD_COLUMNS) + "\n"), "reading changed it"
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    append(link, [ROW])
+    assert link.is_symlink()
+    assert read(path) == [old, ROW]
+    assert path.read_text().startswith(",".join(COLUMNS) + "\n")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".results.csv.lock", "link.csv", "results.csv",
+    ]  # fmt: skip
+
+
+def test_a_damaged_old_file_stays_what_it_is(tmp_path):
+    path = tmp_path / "results.csv"
+    text = ",".join(OLD_COLUMNS) + "\n" + OLD_LINE.replace("0.25", "low") + "\n"
+    path.write_text(text)
+    with pytest.raises(GeorankError, match="row 2"):
+        append(path, [ROW])
+    assert path.read_text() == text
 
 
 def _append_many(path, worker):

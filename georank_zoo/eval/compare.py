@@ -17,7 +17,7 @@ from georank_zoo.zoo import NO_HASH
 # Rows are comparable where all of these are equal.
 SETTING: tuple[str, ...] = (
     "task", "protocol", "k", "temperature", "split", "image_size", "store_hash", "seed", "n_train",
-    "n_test",
+    "n_test", "given_settings",
 )  # fmt: skip
 # What recipes put before the name of their baseline: georank-moco-r18 is moco-r18 with GeoRank.
 _VARIANTS = ("georank-", "geobasic-", "geoaware-")

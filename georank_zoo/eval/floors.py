@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -46,12 +46,36 @@ def random_initialization(model: Encoder, *, seed: int = 0) -> Encoder:
     return _with_backbone(model, network, f"random {model.config.architecture}")
 
 
-def floors(models: Sequence[Encoder], *, seed: int = 0) -> list[tuple[Encoder, tuple[int, ...]]]:
-    """The floors of models, each once: models of one architecture and input share theirs.
+Floor = tuple[Encoder, tuple[int, ...]]
+
+
+def floors(models: Sequence[Encoder], *, seed: int = 0) -> list[Floor]:
+    """The floors of frozen features, each once: models of one architecture and input share them.
 
     Returns:
         Each floor with the image sizes of the models that it belongs to.
     """
+    return _by_input(
+        models, lambda model: [image_statistics(model), random_initialization(model, seed=seed)]
+    )
+
+
+def from_scratch(models: Sequence[Encoder], *, seed: int = 0) -> list[Floor]:
+    """The floor of finetuning, supervised training alone: the networks before any training.
+
+    Returns:
+        Each floor with the image sizes of the models that it belongs to.
+    """
+
+    def untrained(model: Encoder) -> list[Encoder]:
+        floor = random_initialization(model, seed=seed)
+        floor.name = f"{floor.name.removeprefix('random ')} from scratch"
+        return [floor]
+
+    return _by_input(models, untrained)
+
+
+def _by_input(models: Sequence[Encoder], make: Callable[[Encoder], list[Encoder]]) -> list[Floor]:
     groups: dict[object, list[Encoder]] = {}
     for model in models:
         architecture = model.config.architecture if model.config else None
@@ -60,8 +84,7 @@ def floors(models: Sequence[Encoder], *, seed: int = 0) -> list[tuple[Encoder, t
     result = []
     for group in groups.values():
         sizes = tuple(sorted({model.image_size for model in group}))
-        own = [image_statistics(group[0]), random_initialization(group[0], seed=seed)]
-        for floor in own:
+        for floor in make(group[0]):
             if len(groups) > 1:
                 floor.name += f" (input of {group[0].name})"
             result.append((floor, sizes))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,57 @@ import torch
 import torch.nn.functional as F
 
 from georank_zoo.errors import UsageError
+from georank_zoo.eval.protocol import Prediction, Protocol, Subject
+from georank_zoo.eval.splits import Split
 
 K = 10
 TEMPERATURE = 0.9
 
 _INDEX_BITS = 32
 _INDEX_MASK = 2**_INDEX_BITS - 1
+
+
+@dataclass(frozen=True)
+class KNN(Protocol):
+    """The protocol with its settings.
+
+    Attributes:
+        k: Numbers of neighbours that vote, all in one pass.
+        temperature: Of the neighbours' weights.
+    """
+
+    name: ClassVar[str] = "knn"
+    k: Sequence[int] = (K,)
+    temperature: float = TEMPERATURE
+
+    def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
+        """Raises UsageError where k or the temperature is out of range."""
+        if not self.k or not all(1 <= value <= len(split.train) for value in self.k):
+            raise UsageError(
+                f"k must lie between 1 and the {len(split.train)} training samples, not "
+                f"{list(self.k)}."
+            )
+        if not self.temperature > 0:
+            raise UsageError(f"The temperature must be positive, not {self.temperature}.")
+
+    def predict(self, subject: Subject) -> list[Prediction]:
+        """The votes of the nearest training samples of other places, for each k."""
+        split = subject.split
+        neighbors = find_neighbors(
+            subject.features[split.test],
+            subject.features[split.train],
+            max(self.k),
+            query_groups=split.place[split.test],
+            bank_groups=split.place[split.train],
+            device=subject.device,
+        )
+        label = split.label[split.train]
+        votes = vote(neighbors, label, subject.num_classes, k=self.k, temperature=self.temperature)
+        return [Prediction(votes[k], k=k, temperature=self.temperature) for k in votes]
+
+    def describe(self) -> str:
+        """The temperature; k stands with each number."""
+        return f"neighbours by cosine similarity, temperature {self.temperature:g}"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
 
 from georank_zoo.environment import device_name, versions
 from georank_zoo.errors import GeorankError
+from georank_zoo.files import new_file
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,11 @@ class Row:
         recipe: Name and hash of the recipe, as far as the model tells.
         task: Task.
         store_hash: Content of the store.
-        protocol: `knn`.
-        k: Neighbours that vote.
-        temperature: Of the neighbours' weights.
+        protocol: Name of the protocol.
+        k: Neighbours that vote; None, an empty cell, where the protocol has none.
+        temperature: Of the neighbours' weights; None where the protocol has none.
+        settings: Other settings of the protocol, `name=value` separated by blanks; what
+            validation chose comes first.
         split: Split, with its seed.
         image_size: Side in pixels that the network saw.
         bands: Bands that the network was given, separated by blanks.
@@ -54,8 +58,9 @@ class Row:
     task: str
     store_hash: str
     protocol: str
-    k: int
-    temperature: float
+    k: int | None
+    temperature: float | None
+    settings: str
     split: str
     image_size: int
     bands: str
@@ -68,10 +73,26 @@ class Row:
     ci_high: float
     versions: str
 
+    @property
+    def given_settings(self) -> str:
+        """The other settings without those that validation may choose for each model."""
+        chosen = ("l2=", "epoch=")
+        return " ".join(part for part in self.settings.split() if not part.startswith(chosen))
+
+    @property
+    def variant(self) -> tuple[str, str]:
+        """What tells the rows of a protocol apart: `("k", "10")`, or what validation chose."""
+        if self.k is not None:
+            return "k", str(self.k)
+        name, _, value = self.settings.partition(" ")[0].partition("=")
+        return name, value
+
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
-_NUMBERS = {"int": int, "float": float}
+# Columns that files of earlier versions lack, with the value that their rows have.
+_ADDED = {"settings": ""}
+_OLD_HEADER = ",".join(name for name in COLUMNS if name not in _ADDED) + "\n"
 _TAIL = 4096  # bytes that surely hold the end of the last line
 
 
@@ -89,7 +110,8 @@ def made_with(device: str | torch.device) -> str:
 def append(path: str | Path, rows: Sequence[Row]) -> None:
     """Appends rows to a CSV file; a new one gets its header.
 
-    Several processes may append at once. After a failure the file is what it was before.
+    Several processes may append at once. A file of an earlier version gets the columns that it
+    lacks. After a failure no row is lost, and none half added.
 
     Raises:
         GeorankError: If the file has other columns or ends within a line.
@@ -97,11 +119,13 @@ def append(path: str | Path, rows: Sequence[Row]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path), path.open("ab", buffering=0) as file:
-        _check_content(path)
-        size = path.stat().st_size
-        text = _to_csv(rows) if size else _HEADER + _to_csv(rows)
-        _write_or_restore(file.fileno(), text.encode(), size, path)
+    with _lock(path):
+        if path.exists() and _check_content(path) == _OLD_HEADER:
+            _upgrade(path)
+        with path.open("ab", buffering=0) as file:
+            size = path.stat().st_size
+            text = _to_csv(rows) if size else _HEADER + _to_csv(rows)
+            _write_or_restore(file.fileno(), text.encode(), size, path)
 
 
 def check(path: str | Path) -> None:
@@ -136,14 +160,34 @@ def read(path: str | Path) -> list[Row]:
     with _lock(path) if writable else nullcontext():
         _check_content(path)
         text = path.read_text(encoding="utf-8")
+    return _parse(text, path)
+
+
+def _parse(text: str, path: Path) -> list[Row]:
     rows = []
     for number, raw in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+        cells = {**_ADDED, **raw}
         try:
-            values = {f.name: _NUMBERS.get(str(f.type), str)(raw[f.name]) for f in fields(Row)}
+            values = {f.name: _value(str(f.type), cells[f.name]) for f in fields(Row)}
         except (ValueError, TypeError) as error:
             raise GeorankError(f"{path}, row {number}: {error}.") from error
         rows.append(Row(**values))
     return rows
+
+
+def _value(kind: str, text: str) -> Any:
+    """A cell as the type that its column has in `Row`."""
+    number, _, optional = kind.partition(" | ")
+    if optional and not text:
+        return None
+    return {"int": int, "float": float}.get(number, str)(text)
+
+
+def _upgrade(path: Path) -> None:
+    """Gives a file of an earlier version the columns that it lacks."""
+    rows = _parse(path.read_text(encoding="utf-8"), path)
+    with new_file(path.resolve()) as beside:
+        beside.write_bytes((_HEADER + _to_csv(rows)).encode())
 
 
 def _lock(path: Path) -> FileLock:
@@ -155,19 +199,20 @@ def _lock(path: Path) -> FileLock:
     return FileLock(path.with_name(f".{path.name}.lock"))
 
 
-def _check_content(path: Path) -> None:
+def _check_content(path: Path) -> str:
+    """The header of a file that rows may be appended to, empty if the file is."""
     with path.open("rb") as file:
-        header = file.read(len(_HEADER)).decode(errors="replace")
+        start = file.read(len(_HEADER)).decode(errors="replace")
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL))
         tail = file.read(_TAIL).decode(errors="replace")
     if size == 0:
-        return
-    if header != _HEADER:
-        first = header.splitlines()[0] if header.splitlines() else ""
+        return ""
+    header = start.partition("\n")[0] + "\n"
+    if header not in (_HEADER, _OLD_HEADER):
         raise GeorankError(
-            f"{path} is no results file of this version: it begins with {first[:60]!r}, not "
-            f"{_HEADER[:30]!r}... Choose another file."
+            f"{path} is no results file of this version: it begins with {header[:60].rstrip()!r}, "
+            f"not {_HEADER[:30]!r}... Choose another file."
         )
     if not tail.endswith("\n"):
         cut = tail.rpartition("\n")[2]
@@ -175,6 +220,7 @@ def _check_content(path: Path) -> None:
             f"{path} ends within a line ({cut[:60]!r}...): a program was stopped while it wrote. "
             "Delete that line, or complete it and end it with a line break."
         )
+    return header
 
 
 def _to_csv(rows: Sequence[Row]) -> str:

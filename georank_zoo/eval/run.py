@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,21 +12,22 @@ import torch
 
 from georank_zoo import bands as s2
 from georank_zoo.data.store import PatchStore
-from georank_zoo.errors import StoreError, UsageError, unknown_name
-from georank_zoo.eval import knn, metrics, results
-from georank_zoo.eval.floors import floors as floors_of
+from georank_zoo.errors import StoreError, UsageError
+from georank_zoo.eval import floors as floors_of
+from georank_zoo.eval import metrics, results
+from georank_zoo.eval.knn import KNN
+from georank_zoo.eval.protocol import Prediction, Protocol, Subject
 from georank_zoo.eval.results import Row
 from georank_zoo.eval.splits import Split
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names
-from georank_zoo.features import extract
 from georank_zoo.zoo import Encoder
 
 Progress = Callable[[str, int, int], None]
-Predictions = dict[int, npt.NDArray[np.int64]]
 OnPredictions = Callable[[Row, npt.NDArray[np.int64]], None]
 
 # Below this many test samples a number says whether the machinery works, not how good a model is.
 SMALL_TEST_SET = 1000
+_UNITS = 1000  # of progress, per piece of work
 
 
 def evaluate(
@@ -34,10 +36,8 @@ def evaluate(
     task: Task,
     split: Split,
     *,
-    protocol: str = "knn",
+    protocols: Sequence[Protocol] = (KNN(),),
     sizes: Sequence[int] = (),
-    k: Sequence[int] = (knn.K,),
-    temperature: float = knn.TEMPERATURE,
     seed: int = 0,
     floors: bool = True,
     batch_size: int = 256,
@@ -52,73 +52,48 @@ def evaluate(
         store: The data.
         task: What its labels are.
         split: What is known and what is predicted.
-        protocol: Name in `PROTOCOLS`.
+        protocols: The protocols; those of frozen features share the features.
         sizes: Image sizes in pixels; each model's own by default.
-        k: Numbers of neighbours.
-        temperature: Of the neighbours' weights.
-        seed: Seed of the random floor and the bootstrap.
+        seed: Seed of the random floors, of the protocols' draws and of the bootstrap.
         floors: Evaluate the floors of the models too.
-        batch_size: Patches per batch.
+        batch_size: Patches per batch where features are extracted.
         device: Where to run.
-        on_progress: Called with what is being done, patches embedded and patches in all.
+        on_progress: Called with what is being done, the work done and the work in all.
         on_predictions: Called with a row and the predicted classes of the test samples, once for
             all metrics.
 
     Returns:
-        One row per model (floors after the models), size, k and metric.
+        One row per model (floors after the models), size, protocol, its variant (such as k) and
+        metric.
 
     Raises:
         StoreError: If the store is not the task's.
         UsageError: If a setting is invalid, or model and store have no band in common.
     """
-    check(models, store, task, split, protocol=protocol, sizes=sizes, k=k, temperature=temperature)
-    classes = len(class_names(task, store))
-    everyone: list[tuple[Encoder, tuple[int, ...]]] = [(m, (m.image_size,)) for m in models]
-    if floors:
-        everyone += floors_of(models, seed=seed)
-    work = [(encoder, size) for encoder, own in everyone for size in sizes or own]
-    target, place = split.label[split.test], split.place[split.test]
-    row = partial(
-        Row,
-        when=results.now(),
-        task=task.name,
-        store_hash=store.hash,
-        protocol=protocol,
-        temperature=temperature,
-        split=split.name,
-        seed=seed,
-        n_train=len(split.train),
-        n_test=len(split.test),
-        versions=results.made_with(device),
-    )
-    rows = []
-    for number, (encoder, size) in enumerate(work):
-        features = extract(
-            encoder,
+    check(models, store, task, split, protocols=protocols, sizes=sizes, seed=seed, device=device)
+    everyone = _with_floors(models, protocols, seed) if floors else _alone(models, protocols)
+    jobs = [(job, size) for job in everyone for size in sizes or job.sizes]
+    progress = _Overall(on_progress, sum(job.pieces for job, _ in jobs))
+    rows: list[Row] = []
+    for job, size in jobs:
+        subject = Subject(
+            job.encoder,
             store,
-            samples=split.samples,
-            image_size=size,
+            split,
+            len(class_names(task, store)),
+            size,
+            from_scratch=job.from_scratch,
+            seed=seed,
             batch_size=batch_size,
             device=device,
-            on_progress=_overall(on_progress, f"{encoder.name} at {size} px", number, len(work)),
         )
-        encoder.cpu()  # one network at a time on the device
-        model_row = partial(
-            row,
-            model=encoder.name,
-            model_hash=encoder.model_hash,
-            recipe=encoder.config.recipe if encoder.config else "",
-            image_size=size,
-            bands=" ".join(encoder.shared_bands(store.bands)),
-        )
-        predictions = PROTOCOLS[protocol](features, split, classes, k, temperature, device)
-        for neighbors, predicted in predictions.items():
-            for metric in task.metrics:
-                score = metrics.score(metric, predicted, target, classes, place=place, seed=seed)
-                value = {"value": score.value, "ci_low": score.low, "ci_high": score.high}
-                rows.append(model_row(k=neighbors, metric=metric, **value))
-            if on_predictions is not None:
-                on_predictions(rows[-1], predicted)
+        for protocol in job.protocols:
+            subject.on_progress = progress.part(f"{job.encoder.name} at {size} px", protocol)
+            for prediction in protocol.predict(subject):
+                rows += _rows(subject, task, protocol, prediction)
+                if on_predictions is not None:
+                    on_predictions(rows[-1], prediction.predicted)
+        job.encoder.cpu()  # one network at a time on the device
     return rows
 
 
@@ -141,10 +116,10 @@ def check(
     task: Task,
     split: Split,
     *,
-    protocol: str = "knn",
+    protocols: Sequence[Protocol] = (KNN(),),
     sizes: Sequence[int] = (),
-    k: Sequence[int] = (knn.K,),
-    temperature: float = knn.TEMPERATURE,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
 ) -> None:
     """Checks everything that can be checked before any feature is computed.
 
@@ -152,8 +127,6 @@ def check(
         StoreError: If the store is not the task's, or its pixels are no digital numbers.
         UsageError: If a setting is invalid, or model and store have no band in common.
     """
-    if protocol not in PROTOCOLS:
-        raise unknown_name("protocol", protocol, PROTOCOLS)
     class_names(task, store)
     odd = [size for size in sizes if not MIN_IMAGE_SIZE <= size <= MAX_IMAGE_SIZE]
     if odd:
@@ -161,12 +134,9 @@ def check(
             f"An image size must lie between {MIN_IMAGE_SIZE} and {MAX_IMAGE_SIZE} pixels, not "
             f"{odd[0]}."
         )
-    if not k or not all(1 <= value <= len(split.train) for value in k):
-        raise UsageError(
-            f"k must lie between 1 and the {len(split.train)} training samples, not {list(k)}."
-        )
-    if not temperature > 0:
-        raise UsageError(f"The temperature must be positive, not {temperature}.")
+    all_sizes = tuple(sizes) or tuple(model.image_size for model in models)
+    for protocol in protocols:
+        protocol.check(split, sizes=all_sizes, seed=seed, device=torch.device(device))
     for model in models:
         model.shared_bands(store.bands)
     statistics = store.manifest.statistics.values()
@@ -178,34 +148,94 @@ def check(
         raise StoreError(f"{error} Prepare the store again.") from error
 
 
-def _knn(
-    features: npt.NDArray[np.float32],
-    split: Split,
-    num_classes: int,
-    k: Sequence[int],
-    temperature: float,
-    device: str | torch.device,
-) -> Predictions:
-    neighbors = knn.find_neighbors(
-        features[split.test],
-        features[split.train],
-        max(k),
-        query_groups=split.place[split.test],
-        bank_groups=split.place[split.train],
-        device=device,
+@dataclass(frozen=True)
+class _Job:
+    """A model, its own image sizes and the protocols to evaluate it by."""
+
+    encoder: Encoder
+    sizes: tuple[int, ...]
+    protocols: tuple[Protocol, ...]
+    from_scratch: bool = False
+
+    @property
+    def pieces(self) -> int:
+        """Pieces of work: the features, extracted once, and each training of the network."""
+        trained = sum(protocol.trains_network for protocol in self.protocols)
+        return trained + (trained < len(self.protocols))
+
+
+def _alone(models: Sequence[Encoder], protocols: Sequence[Protocol]) -> list[_Job]:
+    return [_Job(model, (model.image_size,), tuple(protocols)) for model in models]
+
+
+def _with_floors(models: Sequence[Encoder], protocols: Sequence[Protocol], seed: int) -> list[_Job]:
+    """The models, then the floors of the protocols that leave the network as it is, then others."""
+    jobs = _alone(models, protocols)
+    frozen = tuple(protocol for protocol in protocols if not protocol.trains_network)
+    trained = tuple(protocol for protocol in protocols if protocol.trains_network)
+    if frozen:
+        jobs += [_Job(*floor, frozen) for floor in floors_of.floors(models, seed=seed)]
+    if trained:
+        untrained = floors_of.from_scratch(models, seed=seed)
+        jobs += [_Job(*floor, trained, from_scratch=True) for floor in untrained]
+    return jobs
+
+
+def _rows(
+    subject: Subject, task: Task, protocol: Protocol, prediction: Prediction
+) -> Iterator[Row]:
+    """A row per metric."""
+    encoder, split = subject.encoder, subject.split
+    row = partial(
+        Row,
+        when=results.now(),
+        model=encoder.name,
+        model_hash=encoder.model_hash,
+        recipe=encoder.config.recipe if encoder.config else "",
+        task=task.name,
+        store_hash=subject.store.hash,
+        protocol=protocol.name,
+        k=prediction.k,
+        temperature=prediction.temperature,
+        settings=prediction.settings,
+        split=split.name,
+        image_size=subject.image_size,
+        bands=" ".join(encoder.shared_bands(subject.store.bands)),
+        seed=subject.seed,
+        n_train=len(split.train),
+        n_test=len(split.test),
+        versions=results.made_with(subject.device),
     )
-    labels = split.label[split.train]
-    return knn.vote(neighbors, labels, num_classes, k=k, temperature=temperature)
+    for metric in task.metrics:
+        score = metrics.score(
+            metric,
+            prediction.predicted,
+            split.label[split.test],
+            subject.num_classes,
+            place=split.place[split.test],
+            seed=subject.seed,
+        )
+        yield row(metric=metric, value=score.value, ci_low=score.low, ci_high=score.high)
 
 
-# Predicted classes of the test samples, from frozen features.
-PROTOCOLS: dict[str, Callable[..., Predictions]] = {"knn": _knn}
+class _Overall:
+    """Progress of pieces of work as progress of the whole, in which each counts the same."""
 
+    def __init__(self, on_progress: Progress | None, pieces: int) -> None:
+        self._report = on_progress
+        self._pieces = pieces
+        self._done = 0
 
-def _overall(
-    on_progress: Progress | None, what: str, number: int, count: int
-) -> Callable[[int, int], None] | None:
-    """Progress of the `number`-th of `count` equal pieces of work as progress of the whole."""
-    if on_progress is None:
-        return None
-    return lambda done, total: on_progress(what, number * total + done, count * total)
+    def part(self, what: str, protocol: Protocol) -> Callable[[int, int], None] | None:
+        """What a protocol reports to, while it takes one piece of the work."""
+        report = self._report
+        if report is None:
+            return None
+        text = f"{what}, {protocol.name}" if protocol.trains_network else what
+
+        def update(done: int, total: int) -> None:
+            units = self._done * _UNITS + done * _UNITS // total
+            report(text, units, self._pieces * _UNITS)
+            self._done += done == total
+
+        return update

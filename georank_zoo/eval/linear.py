@@ -1,0 +1,168 @@
+"""Linear evaluation: multinomial logistic regression on frozen features, solved to its optimum.
+
+The problem is convex, so nothing but the L2 strength is left to choose, and no learning rate,
+order of samples or number of epochs can favour a model. The solver is scipy's full-batch L-BFGS,
+in float64, with loss and gradient by torch. It is not scikit-learn's LogisticRegression, with which
+it agrees (tests/test_linear.py): hundreds of thousands of features and a sweep of strengths want
+the GPU, and a class that the training samples lack is no special case here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize
+
+from georank_zoo.errors import UsageError
+from georank_zoo.eval.metrics import accuracy_macro
+from georank_zoo.eval.protocol import Prediction, Protocol, Subject
+from georank_zoo.eval.splits import Split, hold_out_validation, require_held_out
+
+# On the mean cross-entropy of standardised features: from hardly any class told apart to nearly
+# free. scikit-learn's C is 1 / (samples * l2).
+L2 = tuple(10.0**exponent for exponent in range(1, -7, -1))
+_MAX_ITERATIONS = 1000
+_GRADIENT = 1e-7  # largest entry at the optimum; the losses are of order 1
+
+
+@dataclass(frozen=True)
+class Linear(Protocol):
+    """Logistic regression on standardised features.
+
+    Attributes:
+        l2: Strengths of which validation chooses one; a single one is taken as it is.
+    """
+
+    name: ClassVar[str] = "linear"
+    l2: Sequence[float] = L2
+
+    def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
+        """Raises UsageError where a strength is not positive or the split holds nothing out."""
+        if not self.l2 or not all(0 < strength < float("inf") for strength in self.l2):
+            raise UsageError(f"L2 strengths must be positive numbers, not {list(self.l2)}.")
+        require_held_out(split, self.name)
+        if len(self.l2) > 1:
+            hold_out_validation(split, seed=seed)
+
+    def predict(self, subject: Subject) -> list[Prediction]:
+        """Chooses the strength on validation, then fits all training samples with it."""
+        strength = self.l2[0] if len(self.l2) == 1 else self._choose(subject)
+        split, features = subject.split, subject.features
+        train, test = standardize(features[split.train], features[split.test])
+        head = fit(train, split.label[split.train], subject.num_classes, strength,
+                   device=subject.device)  # fmt: skip
+        predicted = head(test).argmax(dim=1).numpy()
+        return [Prediction(predicted, settings=f"l2={strength:g} strengths={len(self.l2)}")]
+
+    def describe(self) -> str:
+        """How the strength came about."""
+        chosen = (
+            "strength fixed"
+            if len(self.l2) == 1
+            else "strength chosen on a fifth of the training places, then fitted to all"
+        )
+        return f"logistic regression on frozen standardised features, L2 {chosen}"
+
+    def _choose(self, subject: Subject) -> float:
+        fitted, held = hold_out_validation(subject.split, seed=subject.seed)
+        train, validation = standardize(subject.features[fitted], subject.features[held])
+        label, best, head = subject.split.label, (-1.0, 0.0), None
+        # The strong ones are solved in a few steps, and of equal ones the strongest is kept.
+        for strength in sorted(self.l2, reverse=True):
+            head = fit(train, label[fitted], subject.num_classes, strength, start=head,
+                       device=subject.device)  # fmt: skip
+            score = validation_score(head(validation), label[held])
+            if score > best:
+                best, chosen = score, strength
+        return chosen
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear classifier.
+
+    Attributes:
+        weight: (C, D + 1), the bias last.
+    """
+
+    weight: torch.Tensor
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C) of features (N, D), on the CPU."""
+        return features @ self.weight[:, :-1].T + self.weight[:, -1]
+
+
+def standardize(
+    train: npt.NDArray[np.float32], *others: npt.NDArray[np.float32]
+) -> tuple[torch.Tensor, ...]:
+    """Features (., D) in float64 with the mean and standard deviation of the first ones.
+
+    A feature that is the same everywhere there becomes 0 there.
+    """
+    known = torch.from_numpy(train).double()
+    std, mean = torch.std_mean(known, dim=0, correction=0)
+    # Sums of float32 numbers leave a constant feature a standard deviation of about 1e-16.
+    std = torch.where(std > 1e-7 * mean.abs(), std, 1.0)
+    return tuple((torch.from_numpy(part).double() - mean) / std for part in (train, *others))
+
+
+def fit(
+    features: torch.Tensor,
+    label: npt.NDArray[np.int64],
+    num_classes: int,
+    l2: float,
+    *,
+    start: LinearHead | None = None,
+    device: str | torch.device = "cpu",
+) -> LinearHead:
+    """Minimises mean cross-entropy + l2 / 2 * ||weight||^2; the bias is free.
+
+    Args:
+        features: Standardised features (N, D), float64.
+        label: Classes (N,).
+        num_classes: Number of classes, C.
+        l2: Strength.
+        start: Where to begin; at zero by default.
+        device: Where to compute.
+    """
+    # MPS has no float64.
+    device = "cpu" if torch.device(device).type == "mps" else device
+    x, y = features.to(device), torch.from_numpy(label).to(device)
+    shape = (num_classes, features.shape[1] + 1)
+    begin = np.zeros(shape) if start is None else start.weight.numpy()
+
+    def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        weight = torch.from_numpy(flat).view(shape).to(device)
+        logits = torch.addmm(weight[:, -1], x, weight[:, :-1].T)
+        log_probability = F.log_softmax(logits, dim=1)
+        value = F.nll_loss(log_probability, y) + l2 / 2 * weight[:, :-1].square().sum()
+        residual = log_probability.exp_()
+        residual[torch.arange(len(y), device=device), y] -= 1
+        residual /= len(y)
+        slope = torch.cat((residual.T @ x + l2 * weight[:, :-1], residual.sum(0)[:, None]), dim=1)
+        return float(value), slope.flatten().cpu().numpy()
+
+    options = {"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT, "ftol": 0.0, "maxcor": 20}
+    found = minimize(loss, begin.flatten(), jac=True, method="L-BFGS-B", options=options)
+    return LinearHead(torch.from_numpy(found.x).view(shape))
+
+
+def validation_score(logits: torch.Tensor, label: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """What validation compares: macro accuracy and, where that is equal, the cross-entropy.
+
+    Args:
+        logits: (N, C).
+        label: Classes (N,).
+
+    Returns:
+        The larger, the better.
+    """
+    predicted = logits.argmax(dim=1).numpy()
+    entropy = float(F.cross_entropy(logits, torch.from_numpy(label)))
+    return accuracy_macro(predicted, label, logits.shape[1]), -entropy
