@@ -8,6 +8,7 @@ import click
 import pytest
 
 from georank_cli.main import cli
+from georank_zoo import recipe
 from tests.helpers import make_export, make_network
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -41,7 +42,7 @@ def test_commands_exist_with_their_options(line: str) -> None:
     words = shlex.split(line)[1:]
     command: click.Command = cli
     context = click.Context(cli)
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and (words or not command.invoke_without_command):
         found = command.get_command(context, words.pop(0))
         assert found is not None, line
         command = found
@@ -50,6 +51,15 @@ def test_commands_exist_with_their_options(line: str) -> None:
     # Resilient parsing lets unknown options pass: they must not be there.
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
+    if words and line.split()[1] == "train":
+        given = words[words.index("train") + 1 :] if "train" in words else words
+        overrides = [given[i + 1] for i, word in enumerate(given) if word == "--set"]
+        loaded = recipe.load(given[0], overrides)
+        for key, value in (override.split("=", 1) for override in overrides):
+            section, _, name = key.partition(".")
+            if name:
+                found_value = getattr(getattr(loaded, section), name)
+                assert str(found_value) == value, line
 
 
 def test_commands_were_found() -> None:
