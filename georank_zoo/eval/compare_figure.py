@@ -88,7 +88,7 @@ def _draw_differences(axis: Axes, comparison: Comparison) -> None:
     axis.axvline(0, color="0.4", linewidth=1)
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_ylim(-0.6, len(names) - 0.4)
-    axis.set_xlabel("difference in percentage points; to the right: better than its baseline")
+    axis.set_xlabel("percentage points; right of 0: better than its baseline")
     axis.set_title(
         "Differences, 95 % intervals of the paired bootstrap over places"
         + (
