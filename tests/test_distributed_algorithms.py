@@ -14,11 +14,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from georank_zoo import distributed
 from georank_zoo.algorithms import ALGORITHMS, Algorithm
+from georank_zoo.losses import REGULARIZERS
 from georank_zoo.losses.nt_xent import nt_xent
+from georank_zoo.objective import Objective
 from tests.small_algorithms import SMALL
 from tests.test_distributed import free_port
 
 NAMES = ["byol", "dino", "moco", "simclr", "simsiam"]
+# Each algorithm alone and with GeoRank, and one with each regularizer.
+CASES = [f"{name}+{term}" for name in NAMES for term in ("none", "georank")] + [
+    f"moco+{term}" for term in REGULARIZERS if term != "georank"
+]
 BATCH, STEPS = 12, 3
 
 
@@ -63,16 +69,40 @@ def views(algorithm: Algorithm, step: int) -> list[torch.Tensor]:
     return [torch.randn(BATCH, 3, size, size, generator=generator) + shift for size in sizes]
 
 
-def train(name: str, rank: int = 0, processes: int = 1) -> dict[str, Any]:
-    """Losses and gradients of some steps, and the buffers after them."""
+def positions() -> torch.Tensor:
+    """A cluster in the first half of the batch, places far apart in the second."""
+    generator = torch.Generator().manual_seed(0)
+    near, far = torch.rand(2, BATCH // 2, 2, generator=generator, dtype=torch.float64)
+    return torch.cat((near * 3 + 10, far * 120 - 60))
+
+
+def objective(case: str) -> Objective:
+    name, _, term = case.partition("+")
     algorithm = build(name)
-    model = DistributedDataParallel(algorithm) if processes > 1 else algorithm
-    trained = [p for p in algorithm.parameters() if p.requires_grad]
+    if term == "none":
+        return Objective(algorithm)
+    # Soft and small, so that float32's rounding does not decide what gets a gradient.
+    options = {
+        "georank": {"strength": 5.0},
+        "geobasic": {"temperature": 1.0},
+        "geo_classes": {"clusters": 3},
+    }[term]
+    found = Objective(algorithm, REGULARIZERS[term](**options), alpha=0.5, name=term)
+    found.fit(positions())
+    return found
+
+
+def train(case: str, rank: int = 0, processes: int = 1) -> dict[str, Any]:
+    """Losses and gradients of some steps, and the buffers after them."""
+    whole = objective(case)
+    algorithm = whole.algorithm
+    model = DistributedDataParallel(whole) if processes > 1 else whole
+    trained = [p for p in whole.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.02)
     own = slice(rank * BATCH // processes, (rank + 1) * BATCH // processes)
     losses, gradients = [], []
     for step in range(STEPS):
-        loss = model([view[own] for view in views(algorithm, step)], torch.zeros(1)).loss
+        loss = model([view[own] for view in views(algorithm, step)], positions()[own])[0]
         loss.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in trained]))
         loss = loss.detach() / processes
@@ -103,7 +133,7 @@ def worker(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    results: dict[str, Any] = {name: train(name, rank, 2) for name in NAMES}
+    results: dict[str, Any] = {case: train(case, rank, 2) for case in CASES}
     results["nt_xent"] = exact_nt_xent(rank, 2)
     for layout, transpose in (
         ("contiguous", False),
@@ -126,10 +156,10 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, An
     return [torch.load(folder / f"results{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_equals_one_process(name: str, two_processes: list[dict[str, Any]]) -> None:
-    expected = train(name)
-    for found in (results[name] for results in two_processes):
+@pytest.mark.parametrize("case", CASES)
+def test_equals_one_process(case: str, two_processes: list[dict[str, Any]]) -> None:
+    expected = train(case)
+    for found in (results[case] for results in two_processes):
         assert found["losses"] == pytest.approx(expected["losses"], abs=1e-6, rel=1e-6)
         for a, b in zip(found["gradients"], expected["gradients"], strict=True):
             assert b.abs().max() > 1e-3
@@ -138,7 +168,7 @@ def test_equals_one_process(name: str, two_processes: list[dict[str, Any]]) -> N
         assert found["buffers"].keys() == expected["buffers"].keys()
         for key, buffer in expected["buffers"].items():
             torch.testing.assert_close(found["buffers"][key], buffer, atol=1e-6, rtol=1e-6)
-    assert (name in {"moco", "dino"}) == bool(expected["buffers"])
+    assert case.startswith(("moco", "dino")) == bool(expected["buffers"])
 
 
 def test_nt_xent_equals_one_process(two_processes: list[dict[str, Any]]) -> None:

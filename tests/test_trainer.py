@@ -163,6 +163,39 @@ def test_resume_after_sigkill(store: PatchStore, tmp_path: Path) -> None:
     assert not list(killed.checkpoints.glob(".*"))
 
 
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from georank_zoo import checkpoints, recipe, trainer
+
+save, calls = checkpoints.save_file, []
+
+def kill_at_the_fourth(tensors, path):  # the optimizer of the second checkpoint
+    save(tensors, path)
+    calls.append(path)
+    if len(calls) == 4:
+        Path(path).write_bytes(Path(path).read_bytes()[:100])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoints.save_file = kill_at_the_fourth
+trainer.train(recipe.load(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("name", ["moco_georank", "dino_georank"])
+def test_resume_after_sigkill_while_writing(name: str, store: PatchStore, tmp_path: Path) -> None:
+    plan = recipe.load(name, [f"data.store={store.path}", *[o for o in TINY if "queue" not in o]])
+    (tmp_path / "plan.yaml").write_text(plan.to_yaml())
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "plan.yaml"), str(folder)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    killed = Run.open(folder)
+    assert killed.checkpoint().name == "step-00000004"
+    assert list(killed.checkpoints.glob(".step-00000008*"))  # half-written
+    resumed = trainer.train(plan, folder, resume=True)
+    assert_equal_runs(trainer.train(plan, tmp_path / "whole"), resumed)
+
+
 class Mean(Algorithm):
     """A loss that is a mean over samples, so that parts of a batch add up to the batch."""
 
