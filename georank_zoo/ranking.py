@@ -68,9 +68,11 @@ class _SoftRank(torch.autograd.Function):
         ordered, order = sort_rows(values.to(exact_dtype(values.device)) * (-1 / strength))
         n = ordered.shape[1]
         hard = torch.arange(n, 0, -1, dtype=ordered.dtype, device=ordered.device)
-        shifted = ordered + hard
-        blocks = _Blocks(non_decreasing(shifted))
-        ranks = blocks.mean(shifted).sub_(ordered)
+        blocks = _Blocks(non_decreasing(ordered + hard))
+        # In a block v is the mean, so the rank is the mean hard rank plus the deviation from the
+        # block's mean value. Nothing large is subtracted from something large like this, and a
+        # block of one has exactly its hard rank: the margin of the rank loss needs that.
+        ranks = blocks.mean(hard.expand_as(ordered)) + (blocks.mean(ordered) - ordered)
         ctx.save_for_backward(order, blocks.number, blocks.size)
         ctx.strength = strength  # type: ignore[attr-defined]
         return torch.empty_like(ranks).scatter_(1, order, ranks).to(values.dtype)

@@ -78,3 +78,10 @@ def test_average_rank_equals_scipy() -> None:
     values = np.round(np.random.default_rng(0).normal(size=(5, 60)), 1)
     found = average_rank(torch.from_numpy(values)).numpy()
     np.testing.assert_array_equal(found, rankdata(values, axis=1))
+
+
+def test_entries_that_are_far_apart_have_exactly_their_ranks() -> None:
+    # To the bit: the rank loss asks whether a deviation is above one rank.
+    values = torch.randperm(300, generator=torch.Generator().manual_seed(0)).double()[None]
+    values = values / 7.0  # gaps of 1,400 strengths
+    assert torch.equal(soft_rank(values, 1e-4), values.argsort().argsort().double() + 1)
