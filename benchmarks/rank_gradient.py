@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from rank_loss_rivals import without_diagonal
 
 from georank_zoo import GeoRankLoss, PatchStore, bands, build, checkpoints
 from georank_zoo.diagnostics import geo_spearman
@@ -81,12 +82,6 @@ def embed(run: Run, store: PatchStore, samples: np.ndarray, *, trained: bool) ->
         z = bands.standardize(bands.to_reflectance(dn, "dn"), run.facts["mean"], run.facts["std"])
         parts.append(F.normalize(algorithm.projector(algorithm.backbone(z)), dim=1))
     return torch.cat(parts).double().clone()
-
-
-def without_diagonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Rows (B, B - 1) of a matrix (B, B) without the entry of the sample itself."""
-    off_diagonal = ~torch.eye(len(matrix), dtype=torch.bool)
-    return matrix[off_diagonal].view(len(matrix), -1)
 
 
 def spearman_gradient(z: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -38,7 +37,7 @@ from timm.optim import create_optimizer_v2
 from georank_zoo import GeoRankLoss
 from georank_zoo.algorithms.moco import MoCo
 from georank_zoo.build import build_backbone
-from georank_zoo.figures import BASELINE, FLOOR, GEORANK
+from georank_zoo.figures import BASELINE, FLOOR, GEORANK, style
 from georank_zoo.files import new_file
 from georank_zoo.losses.georank import STRENGTH_TEMPERATURE_BATCH
 from georank_zoo.objective import Objective
@@ -301,7 +300,7 @@ def save(path: Path, rows: list[Row]) -> None:
 
 def draw(path: Path, rows: list[Row]) -> None:
     """Draws median time over batch size, a line per contender and a point for the step."""
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axis = figure.subplots()
         for name in dict.fromkeys(row["contender"] for row in rows):

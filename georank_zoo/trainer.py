@@ -19,7 +19,7 @@ from accelerate.tracking import filter_trackers
 from georank_zoo import build, checkpoints
 from georank_zoo.data.loader import PlaceBatches
 from georank_zoo.data.store import PatchStore
-from georank_zoo.environment import device_name
+from georank_zoo.environment import MIN_CPU_BF16_SIZE, device_name
 from georank_zoo.errors import UsageError
 from georank_zoo.loop import Length, Loop
 from georank_zoo.objective import Objective
@@ -158,11 +158,12 @@ def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accel
 
 
 def _check_precision(recipe: Recipe, sizes: Sequence[int], accelerator: Accelerator) -> None:
-    # The CPU's bf16 kernels (torch 2.15) leave the gradient of a 3 x 3 kernel unwritten where its
-    # input is a single pixel: garbage, different in each run. ResNet18 gets there at 16 px and is
-    # right at 32 px; nothing below that is trusted.
     size = min(sizes)
-    if accelerator.device.type == "cpu" and recipe.train.precision == "bf16" and size < 32:
+    if (
+        accelerator.device.type == "cpu"
+        and recipe.train.precision == "bf16"
+        and size < MIN_CPU_BF16_SIZE
+    ):
         key = "views.size" if size == recipe.image_size else "views.local_size"
         raise UsageError(
             f"Views of {size} px cannot be trained in bf16 on the CPU: torch's kernels give wrong "

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import nn
 
+from georank_zoo.environment import MIN_CPU_BF16_SIZE
 from georank_zoo.errors import GeorankError, UsageError, unknown_name
 from georank_zoo.eval.linear import validation_score
 from georank_zoo.eval.protocol import Prediction, Subject
@@ -29,8 +30,6 @@ from georank_zoo.random_streams import stream
 from georank_zoo.views import GeometricViews
 
 Precision = Literal["fp32", "bf16"]
-# Below it, networks of stride 32 have feature maps of one pixel; see `trainer._check_precision`.
-_MIN_CPU_BF16_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class Finetune(Supervised):
             raise UsageError(f"backbone-lr must be 0 or more, not {self.backbone_lr:g}.")
         if self.precision not in get_args(Precision):
             raise unknown_name("precision", self.precision, get_args(Precision))
-        smallest = min(sizes, default=_MIN_CPU_BF16_SIZE)
-        if self.precision == "bf16" and device.type == "cpu" and smallest < _MIN_CPU_BF16_SIZE:
+        smallest = min(sizes, default=MIN_CPU_BF16_SIZE)
+        if self.precision == "bf16" and device.type == "cpu" and smallest < MIN_CPU_BF16_SIZE:
             raise UsageError(
                 f"Images of {smallest} px cannot be finetuned in bf16 on the CPU: torch's "
                 "kernels give wrong gradients on feature maps of one pixel. Say --precision fp32, "
