@@ -306,10 +306,10 @@ def draw(path: Path, rows: list[Row]) -> None:
         for name in dict.fromkeys(row["contender"] for row in rows):
             points = [row for row in rows if row["contender"] == name]
             x, y = [row["batch"] for row in points], [float(row["median_ms"]) for row in points]
-            style = {"marker": "o", "markersize": 3.5} if name in COLORS else {"marker": "D"}
+            marker = {"marker": "o", "markersize": 3.5} if name in COLORS else {"marker": "D"}
             linestyle = "-" if name in COLORS else "none"
             color = COLORS.get(name, "0.2")
-            axis.plot(x, y, color=color, linestyle=linestyle, label=name, **style)
+            axis.plot(x, y, color=color, linestyle=linestyle, label=name, **marker)
         sizes = sorted({row["batch"] for row in rows})
         axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="median time (ms)")
         axis.set_xticks(sizes, [str(size) for size in sizes])
