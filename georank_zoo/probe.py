@@ -16,6 +16,7 @@ from georank_zoo.diagnostics import geo_spearman
 from georank_zoo.errors import RecipeError, StoreError
 from georank_zoo.eval import knn
 from georank_zoo.eval.metrics import accuracy_macro
+from georank_zoo.eval.neighbors import find_neighbors
 from georank_zoo.eval.run import check
 from georank_zoo.eval.splits import Split, make_split
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
@@ -97,8 +98,13 @@ class Probe:
         )
         split = self.split
         features = extract(encoder, self.store, samples=split.samples, device=device)
-        neighbors = knn.find_neighbors(
-            features, features, query_groups=split.place, bank_groups=split.place, device=device
+        neighbors = find_neighbors(
+            features,
+            features,
+            knn.K,
+            query_groups=split.place,
+            bank_groups=split.place,
+            device=device,
         )
         classes = int(split.label.max()) + 1
         predicted = knn.vote(neighbors, split.label, classes)[knn.K]
