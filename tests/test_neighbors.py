@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.neighbors import NearestNeighbors
 
 from georank_zoo.errors import UsageError
@@ -171,3 +172,29 @@ def test_a_zero_vector_is_near_nothing_and_breaks_nothing():
 def test_hardly_any_query(count):
     found = find_neighbors(data(count), data(10), 4)
     assert found.index.shape == found.similarity.shape == (count, 4)
+
+
+def test_hardly_any_similarity_is_looked_into(monkeypatch):
+    merged = []
+    merge = neighbors._merge
+
+    def recorded(best, least, row, keys):
+        merged.append(len(keys))
+        merge(best, least, row, keys)
+
+    monkeypatch.setattr(neighbors, "_merge", recorded)
+    queries, bank = data(50, seed=1), data(40_000)
+    find_neighbors(queries, bank, 5, bank_chunk=4096)
+    # 5 / n of them after n samples, and all in the first 32 blocks.
+    assert 50 * 2048 <= sum(merged) < 1.05 * 50 * 2048
+    # Each tile nearer than all before it: still no more than 32 blocks at a time.
+    merged.clear()
+    bank = np.stack((np.arange(9000), np.full(9000, 5000)), axis=1).astype(np.float32)
+    find_neighbors(bank[-1:], bank, 5)
+    assert max(merged) <= 2048
+    assert sum(merged) > 8000
+
+
+def test_the_keys_of_both_zeros_are_equal():
+    zeros = neighbors._keys(torch.tensor([0.0, -0.0]), torch.tensor([7, 7]))
+    assert zeros[0] == zeros[1]
