@@ -2,7 +2,8 @@
 
 Random features of 1,000 clusters lie in a file. Each run is a process of its own: it searches the
 k nearest of the bank for each query, and its peak of resident memory (Linux) is that of the whole
-process, pages of the file included.
+process, pages of the file included. On a machine with other work the seconds of CPU say more than
+those of the clock, on one thread; on more they count threads that wait.
 
 - `georank-zoo`: `find_neighbors` on memory maps; that it reads and normalises is timed.
 - `faiss`: `IndexFlatIP` of normalised features, which is built from the file chunk by chunk; only
@@ -23,9 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +43,15 @@ ROWS = 20_000  # written, read or added at a time
 TOLERANCE = 2e-6
 
 Found = tuple[np.ndarray, np.ndarray]
+Search = Callable[[], Found]
+
+
+class Run(NamedTuple):
+    """What a process measured."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
 
 
 def write_features(path: Path, rows: int, dim: int, *, seed: int, by_cluster: bool) -> None:
@@ -57,16 +69,19 @@ def write_features(path: Path, rows: int, dim: int, *, seed: int, by_cluster: bo
     file.flush()
 
 
-def search_ours(queries: np.ndarray, bank: np.ndarray, k: int) -> tuple[float, Found]:
-    """Seconds of the search, and its result."""
+def prepare_ours(queries: np.ndarray, bank: np.ndarray, k: int) -> Search:
+    """The search on the files."""
     find_neighbors(queries[:64], bank[:4096], min(k, 64))  # loads libraries, starts threads
-    began = time.perf_counter()
-    found = find_neighbors(queries, bank, k)
-    return time.perf_counter() - began, (found.index, found.similarity)
+
+    def search() -> Found:
+        found = find_neighbors(queries, bank, k)
+        return found.index, found.similarity
+
+    return search
 
 
-def search_faiss(queries: np.ndarray, bank: np.ndarray, k: int) -> tuple[float, Found]:
-    """Seconds of the search, and its result."""
+def prepare_faiss(queries: np.ndarray, bank: np.ndarray, k: int) -> Search:
+    """The search in an index that is built here."""
     import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
@@ -75,12 +90,15 @@ def search_faiss(queries: np.ndarray, bank: np.ndarray, k: int) -> tuple[float, 
         index.add(unit(bank[start : start + ROWS]))
     normalised = unit(queries)
     index.search(normalised[:64], min(k, 64))
-    began = time.perf_counter()
-    similarity, found = index.search(normalised, k)
-    return time.perf_counter() - began, (found, similarity)
+
+    def search() -> Found:
+        similarity, found = index.search(normalised, k)
+        return found, similarity
+
+    return search
 
 
-SEARCHES = {OURS: search_ours, FAISS: search_faiss}
+SEARCHES = {OURS: prepare_ours, FAISS: prepare_faiss}
 
 
 def unit(features: np.ndarray) -> np.ndarray:
@@ -89,22 +107,23 @@ def unit(features: np.ndarray) -> np.ndarray:
 
 
 def run_here(name: str, folder: Path, k: int, threads: int) -> None:
-    """One run, inside the process that was started for it; prints seconds and peak MiB."""
+    """One run, inside the process that was started for it; prints a `Run`."""
     torch.set_num_threads(threads)
     queries, bank = (np.load(folder / f"{what}.npy", mmap_mode="r") for what in ("queries", "bank"))
-    seconds, (index, similarity) = SEARCHES[name](queries, bank, k)
-    print(seconds, memory_status("VmHWM"))
+    search = SEARCHES[name](queries, bank, k)
+    began, cpu_began = time.perf_counter(), time.process_time()
+    index, similarity = search()
+    print(time.perf_counter() - began, time.process_time() - cpu_began, memory_status("VmHWM"))
     np.savez(folder / f"{name}.npz", index=index, similarity=similarity)
 
 
-def run_apart(name: str, folder: Path, k: int, threads: int) -> tuple[float, float]:
-    """Seconds and peak MiB of a run in a process of its own."""
+def run_apart(name: str, folder: Path, k: int, threads: int) -> Run:
+    """One run in a process of its own."""
     command = [sys.executable, __file__, "--run", name, "--folder", str(folder)]
     command += ["--k", str(k), "--threads", str(threads)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
-    seconds, peak = map(float, done.stdout.split())
-    return seconds, peak
+    return Run(*map(float, done.stdout.split()))
 
 
 def check_agreement(folder: Path) -> None:
@@ -120,17 +139,20 @@ def check_agreement(folder: Path) -> None:
 
 def measure(folder: Path, k: int, threads: int, arguments: argparse.Namespace) -> list[Row]:
     """A row for each of the two."""
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in SEARCHES}
+    runs: dict[str, list[Run]] = {name: [] for name in SEARCHES}
     for turn in range(arguments.rounds):
         for name in SEARCHES if turn % 2 == 0 else reversed(SEARCHES):
             runs[name].append(run_apart(name, folder, k, threads))
-            print(f"  {name}: {runs[name][-1][0]:.1f} s", flush=True)
+            last = runs[name][-1]
+            print(f"  {name}: {last.seconds:.1f} s, CPU {last.cpu_seconds:.1f} s", flush=True)
     check_agreement(folder)
     flop = 2 * arguments.bank * arguments.queries * arguments.dim
     rows = []
     for name, found in runs.items():
-        median = statistics.median(seconds for seconds, _ in found)
-        pairs = zip(found, runs[OURS], strict=True)
+        median = statistics.median(run.seconds for run in found)
+        pairs = list(zip(found, runs[OURS], strict=True))
+        ratio = statistics.median(a.seconds / b.seconds for a, b in pairs)
+        cpu_ratio = statistics.median(a.cpu_seconds / b.cpu_seconds for a, b in pairs)
         rows.append(
             {
                 "date": date.today().isoformat(),
@@ -143,11 +165,13 @@ def measure(folder: Path, k: int, threads: int, arguments: argparse.Namespace) -
                 "order": "by cluster" if arguments.by_cluster else "random",
                 "k": k,
                 "median_s": f"{median:.4g}",
-                "min_s": f"{min(seconds for seconds, _ in found):.4g}",
+                "min_s": f"{min(run.seconds for run in found):.4g}",
+                "median_cpu_s": f"{statistics.median(run.cpu_seconds for run in found):.4g}",
                 "gflop_per_s": f"{flop / median / 1e9:.0f}",
-                "ratio_to_ours": f"{statistics.median(a[0] / b[0] for a, b in pairs):.3g}",
+                "ratio_to_ours": f"{ratio:.3g}",
+                "cpu_ratio_to_ours": f"{cpu_ratio:.3g}",
                 "rounds": len(found),
-                "peak_mib": f"{max(peak for _, peak in found):.0f}",
+                "peak_mib": f"{max(run.peak_mib for run in found):.0f}",
                 "torch": version("torch"),
                 "faiss": version("faiss-cpu"),
                 "georank_zoo": version("georank-zoo"),
@@ -162,7 +186,8 @@ def show(rows: list[Row]) -> None:
         print(
             f"threads {row['threads']}  k {row['k']:>4}  {row['contender']:<12}"
             f"{row['median_s']:>8} s{row['gflop_per_s']:>6} GFLOP/s{row['peak_mib']:>7} MiB"
-            f"{row['ratio_to_ours']:>7} x  ({row['rounds']} runs)",
+            f"{row['ratio_to_ours']:>7} x, CPU {row['cpu_ratio_to_ours']} x"
+            f"  ({row['rounds']} runs)",
             flush=True,
         )
 

@@ -185,13 +185,13 @@ def test_hardly_any_similarity_is_looked_into(monkeypatch):
     monkeypatch.setattr(neighbors, "_merge", recorded)
     queries, bank = data(50, seed=1), data(40_000)
     find_neighbors(queries, bank, 5, bank_chunk=4096)
-    # 5 / n of them after n samples, and all in the first 32 blocks.
-    assert 50 * 2048 <= sum(merged) < 1.05 * 50 * 2048
-    # Each tile nearer than all before it: still no more than 32 blocks at a time.
+    # All in the first eight blocks, then about 5 / n of them after n samples.
+    assert 50 * 512 <= sum(merged) < 1.15 * 50 * 512
+    # Each sample nearer than all before it: still no more than eight blocks at a time.
     merged.clear()
     bank = np.stack((np.arange(9000), np.full(9000, 5000)), axis=1).astype(np.float32)
     find_neighbors(bank[-1:], bank, 5)
-    assert max(merged) <= 2048
+    assert max(merged) <= 512
     assert sum(merged) > 8000
 
 

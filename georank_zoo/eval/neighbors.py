@@ -21,7 +21,7 @@ QUERY_CHUNK = 1024
 BANK_CHUNK = 16384
 
 _BLOCK = 64  # similarities that are compared as one
-_FEW = 32  # blocks of a tile and query that are looked into at once, whatever k is
+_FEW = 8  # blocks of a tile and query that are looked into at once, whatever k is
 _INDEX_BITS = 32
 _INDEX_MASK = 2**_INDEX_BITS - 1
 
@@ -132,7 +132,7 @@ class _Best:
         """
         best, least = self.keys[part], self.least[part]
         largest = similarity.amax(dim=2)
-        few = max(_FEW, 4 * best.shape[1] // _BLOCK)
+        few = max(_FEW, 8 * best.shape[1] // _BLOCK)
         spans = [(0, largest.shape[1])]
         while spans:
             low, high = spans.pop()
