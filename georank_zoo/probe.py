@@ -18,10 +18,10 @@ from georank_zoo.eval import knn
 from georank_zoo.eval.metrics import accuracy_macro
 from georank_zoo.eval.run import check
 from georank_zoo.eval.splits import Split, make_split
-from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.features import extract
 from georank_zoo.model_config import has_fixed_size
 from georank_zoo.recipe import Recipe
+from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.zoo import Encoder
 
 # Spearman's correlation compares all pairs; of more places than this a sample is drawn.

@@ -17,7 +17,7 @@ from georank_zoo.eval.protocol import Subject
 from georank_zoo.eval.protocols import PROTOCOLS, make_protocols
 from georank_zoo.eval.run import evaluate
 from georank_zoo.eval.splits import hold_out_validation, make_split
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.tasks import TASKS
 from georank_zoo.views import GeometricViews
 from georank_zoo.zoo import create_model
 

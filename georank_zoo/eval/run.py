@@ -19,7 +19,7 @@ from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.protocol import Prediction, Protocol, Subject
 from georank_zoo.eval.results import Row
 from georank_zoo.eval.splits import Split
-from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names
+from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names
 from georank_zoo.zoo import Encoder
 
 Progress = Callable[[str, int, int], None]
