@@ -15,7 +15,7 @@ from georank_zoo.data.store import PatchStore
 from georank_zoo.diagnostics import geo_spearman
 from georank_zoo.errors import RecipeError, StoreError
 from georank_zoo.eval import knn
-from georank_zoo.eval.metrics import accuracy_macro
+from georank_zoo.eval.counted import ACCURACY_MACRO
 from georank_zoo.eval.run import check
 from georank_zoo.eval.splits import Split, make_split
 from georank_zoo.features import extract
@@ -102,7 +102,7 @@ class Probe:
         )
         classes = int(split.label.max()) + 1
         predicted = knn.vote(neighbors, split.label, classes)[knn.K]
-        accuracy = accuracy_macro(predicted, split.label, classes)
+        accuracy = ACCURACY_MACRO.value(predicted, split.label, classes)
         places = np.random.default_rng(0).permutation(len(features))[:SPEARMAN_PLACES]
         spearman = geo_spearman(
             torch.from_numpy(features[places]),

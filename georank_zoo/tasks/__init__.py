@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from georank_zoo.errors import StoreError, unknown_name
+from georank_zoo.tasks.base import DEFAULT_METRICS
 from georank_zoo.tasks.base import Task as Task
 from georank_zoo.tasks.eurosat import EUROSAT
 from georank_zoo.tasks.stores import FOLDER, SYNTHETIC
@@ -28,6 +29,11 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
     return TASKS[name]
+
+
+def metric_names(task: Task, store: PatchStore) -> tuple[str, ...]:
+    """The metrics of a task on a store, the first of them the one that counts."""
+    return task.metrics or DEFAULT_METRICS[store.target]
 
 
 def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
