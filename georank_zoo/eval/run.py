@@ -138,8 +138,8 @@ def check(
     for protocol in protocols:
         if store.target not in protocol.targets:
             raise UsageError(
-                f"Protocol {protocol.name} predicts {' or '.join(protocol.targets)}, and store "
-                f"{store.path} holds a {store.target} per patch."
+                f"Protocol {protocol.name} predicts {' or '.join(protocol.targets)}, not the "
+                f"{store.target} of each patch that store {store.path} holds."
             )
         protocol.check(split, sizes=all_sizes, seed=seed, device=torch.device(device))
     for model in models:
