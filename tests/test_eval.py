@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from georank_zoo.bands import S2_12
-from georank_zoo.data.store import NO_LABEL
+from georank_zoo.data.patch import NO_LABEL
 from georank_zoo.errors import StoreError, UsageError
 from georank_zoo.eval.floors import ImageStatistics, floors, random_initialization
 from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.run import evaluate, tell_apart
 from georank_zoo.eval.splits import make_split
-from georank_zoo.eval.tasks import TASKS, class_names, get_task
+from georank_zoo.tasks import TASKS, class_names, get_task
 from georank_zoo.zoo import Encoder, create_model
 
 from .helpers import MEAN, STD, make_export, make_store
@@ -77,7 +77,7 @@ def test_stores_that_cannot_be_split(tmp_path, labels, places, reason):
 
 
 def test_unknown_split_and_task(store):
-    with pytest.raises(UsageError, match="Choose from: loo, random"):
+    with pytest.raises(UsageError, match="Choose from: distance50km, loo, random"):
         make_split(store, "official")
     with pytest.raises(UsageError, match="Choose from: eurosat, folder, synthetic"):
         get_task("bigearthnet")

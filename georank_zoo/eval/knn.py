@@ -3,14 +3,15 @@
 Protocol (Wu et al. 2018, "Unsupervised feature learning via non-parametric instance
 discrimination", as used for GeoRank, Burgert et al. 2026): cosine similarity, k = 10,
 temperature 0.9, and a class's score is the sum of exp(similarity / temperature) over the
-neighbours of that class.
+neighbours of that class. Where a sample has several labels, a label's score is that sum over the
+neighbours that have it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +61,11 @@ class KNN(Protocol):
             device=subject.device,
         )
         label = split.label[split.train]
-        votes = vote(neighbors, label, subject.num_classes, k=self.k, temperature=self.temperature)
+        votes: dict[int, npt.NDArray[Any]] = (
+            score_labels(neighbors, label, k=self.k, temperature=self.temperature)
+            if split.multi_label
+            else vote(neighbors, label, subject.num_classes, k=self.k, temperature=self.temperature)
+        )
         return [Prediction(votes[k], k=k, temperature=self.temperature) for k in votes]
 
     def describe(self) -> str:
@@ -104,9 +109,7 @@ def vote(
     Returns:
         Classes (Q,) by k; the lower class where scores are equal.
     """
-    found = neighbors.index.shape[1]
-    if not k or max(k) > found or min(k) < 1:
-        raise UsageError(f"k must lie between 1 and the {found} neighbours found, not {list(k)}.")
+    _check_votes(neighbors, k, temperature)
     weight = weights(neighbors, temperature=temperature)
     label = labels[neighbors.index]
     scores = np.zeros((len(label), num_classes), np.float64)
@@ -117,3 +120,46 @@ def vote(
         if rank + 1 in k:
             predicted[rank + 1] = scores.argmax(axis=1)
     return {value: predicted[value] for value in k}
+
+
+def score_labels(
+    neighbors: Neighbors,
+    labels: npt.NDArray[np.int64],
+    *,
+    k: Sequence[int] = (K,),
+    temperature: float = TEMPERATURE,
+) -> dict[int, npt.NDArray[np.float32]]:
+    """Score of each label for each query, for each k.
+
+    The sum of exp(similarity / temperature) over the neighbours that have the label, as a share of
+    what it would be if all k had it at similarity 1: between 0 and 1, and ordered between queries
+    as the published sum.
+
+    Args:
+        neighbors: At least max(k) neighbours per query.
+        labels: 0 or 1 for each class of each bank sample (N, C).
+        k: Numbers of neighbours that vote.
+        temperature: Temperature of the weights.
+
+    Returns:
+        Scores (Q, C) by k.
+    """
+    _check_votes(neighbors, k, temperature)
+    similarity = neighbors.similarity.astype(np.float64)
+    # Rounding takes a similarity of 1 a little above it.
+    weight = np.exp((np.minimum(similarity, 1) - 1) / temperature)
+    sums = np.zeros((len(similarity), labels.shape[1]))
+    scores = {}
+    for rank in range(max(k)):
+        sums += weight[:, rank, None] * labels[neighbors.index[:, rank]]
+        if rank + 1 in k:
+            scores[rank + 1] = (sums / (rank + 1)).astype(np.float32)
+    return {value: scores[value] for value in k}
+
+
+def _check_votes(neighbors: Neighbors, k: Sequence[int], temperature: float) -> None:
+    found = neighbors.index.shape[1]
+    if not k or max(k) > found or min(k) < 1:
+        raise UsageError(f"k must lie between 1 and the {found} neighbours found, not {list(k)}.")
+    if not temperature > 0:
+        raise UsageError(f"The temperature must be positive, not {temperature}.")
