@@ -53,7 +53,7 @@ def check_weights(wanted: Mapping[str, torch.Tensor], path: Path) -> None:
         ModelError: If the file is damaged, or a tensor is missing, unexpected or of another
             shape or type.
     """
-    with _opened(path) as file:
+    with _opened(path, largest_file(wanted)) as file:
         _compare_names(set(wanted), set(file.keys()), path)
         for name, tensor in wanted.items():
             found = file.get_slice(name)
@@ -81,7 +81,7 @@ def read_weights(wanted: Mapping[str, torch.Tensor], path: Path) -> dict[str, to
             negative.
     """
     check_weights(wanted, path)
-    with _opened(path) as file:
+    with _opened(path, largest_file(wanted)) as file:
         tensors = {name: file.get_tensor(name) for name in wanted}
     check_finite(tensors, where=str(path))
     for name, tensor in tensors.items():
@@ -92,8 +92,14 @@ def read_weights(wanted: Mapping[str, torch.Tensor], path: Path) -> dict[str, to
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
     try:
+        # The library maps the whole file, which a sparse one of many terabytes makes fail.
+        if path.stat().st_size > max_bytes:
+            raise ModelError(
+                f"{path} has {path.stat().st_size} bytes, but at most {max_bytes} can be part of "
+                "this model."
+            )
         with path.open("rb") as raw:
             start = raw.read(_LENGTH_BYTES)
         if start.startswith(_PICKLE_STARTS):
@@ -109,9 +115,10 @@ def _opened(path: Path) -> Iterator[Any]:
             )
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"{path} is damaged: {plain(error, 200)}. Download or export it again."
+            f"{path} is damaged or cannot be read: {plain(error, 200)}. Download or export it "
+            "again."
         ) from error
 
 
