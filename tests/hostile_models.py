@@ -184,6 +184,8 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "tables-absurd": (_config(architecture="beit_base_patch16_224", model_args__img_size=4096, pretrained_cfg__input_size=[12, 4096, 4096]), "would take 384 GiB"),
     "network-absurd": (_config(architecture="vit_7b_patch16_dinov3"), "would take 25 GiB"),
     "header-giant": (_weights(lambda _: struct.pack("<Q", 10**15) + b"{}"), "header would have 1000000000000000 bytes"),
+    "header-overflow": (_weights(lambda _: struct.pack("<Q", 2**64 - 1) + b"{}"), "header would have 18446744073709551615 bytes"),
+    "header-short": (_weights(lambda _: b"\x02"), "is damaged"),
     "header-large": (_weights(lambda _: struct.pack("<Q", 5 * 2**20) + b"{}" + b" " * (5 * 2**20 - 2)), "header would have 5242880 bytes"),
     # The config as a file.
     "config-huge": (_text(lambda text: text + " " * 2**20), "bytes"),
