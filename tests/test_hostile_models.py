@@ -129,7 +129,10 @@ def test_links_within_a_folder_and_into_the_cache_are_its_own(good, tmp_path):
     (tmp_path / "elsewhere").symlink_to(snapshot)
     hashes = {create_model(f).model_hash for f in (inside, snapshot, tmp_path / "elsewhere")}
     assert hashes == {create_model(good).model_hash}
-    # The cache of another model is none of its business.
+    # The same links mean nothing elsewhere, and the files of another model are not its own.
+    plain = Path(shutil.copytree(snapshot, tmp_path / "models--a--b" / "x" / "y", symlinks=True))
+    with pytest.raises(ModelError, match="leads out"):
+        create_model(plain)
     (snapshot / "config.json").unlink()
     (snapshot / "config.json").symlink_to(inside / "config.json")
     with pytest.raises(ModelError, match="leads out"):
