@@ -27,8 +27,8 @@ WEIGHTS = "model.safetensors"
 
 # A config of this project is about 2 kB.
 MAX_CONFIG_BYTES = 2**20
-# Below it, what float32 leaves of a difference of reflectances is noise blown up.
-_MIN_STD = 1e-6
+# What is divided by it stays finite in float32; that of no store of integers is smaller, but 0.
+_MIN_STD = 1e-12
 
 # As a recipe's name: nothing that a terminal or a table would take for more than text.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
