@@ -78,6 +78,20 @@ def replace_folder(new: Path, path: Path) -> None:
     _delete(aside)
 
 
+def leads_out(path: Path) -> bool:
+    """Whether an existing file is a link to somewhere outside its folder.
+
+    A snapshot in the Hub's cache is a folder of links to `../../blobs`, and that is its own.
+    """
+    if not path.is_symlink():
+        return False
+    home = path.parent.resolve()
+    target = Path(os.path.normpath(home / path.readlink()))
+    if home.parent.name == "snapshots" and target.parent == home.parent.parent / "blobs":
+        return False
+    return not path.resolve().is_relative_to(home)
+
+
 def _delete(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()
