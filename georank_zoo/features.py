@@ -119,6 +119,7 @@ def extract(
         ModelError: If a feature is NaN or infinite.
     """
     samples = np.arange(len(store)) if samples is None else samples
+    encoder.shared_bands(store.bands)
     warn_of_lacking_bands(encoder, store)
     features = np.empty((len(samples), encoder.num_features), np.float32)
     extract_into(
