@@ -37,7 +37,7 @@ FORMAT = "georank-features/1"
 SUFFIXES = (".safetensors", ".parquet")
 
 # A chunk is what a kill costs: seconds on a CPU, and long enough not to wait for the disk.
-CHUNK_SIZE = 4096
+CHUNK_SIZE = 1024
 
 
 def extract_to(

@@ -229,12 +229,10 @@ def _write(
         with rasterio.open(path) as written:
             for window, expected in zip(_strips(grid), sums, strict=True):
                 if zlib.crc32(written.read(window=window).data) != expected:
-                    raise GeorankError(f"{path} does not hold what was written to it.")
+                    raise GeorankError("The raster does not hold what was written to it.")
     except RasterioError as error:
-        cause = str(error.__cause__ or error).strip()
-        raise GeorankError(
-            f"Cannot write {path}: {cause} Is the disk full? Nothing is left of it."
-        ) from error
+        cause = str(error.__cause__ or error).strip().rstrip(".")
+        raise GeorankError(f"The raster cannot be written ({cause}). Is the disk full?") from error
     return empty
 
 
