@@ -35,6 +35,10 @@ SUFFIXES = (".tif", ".tiff")
 # TIFF tiles are multiples of 16. Low ones keep the rows that wait for a whole tile few.
 _BLOCK_ROWS, _BLOCK_COLS = 16, 256
 
+# A row of blocks of a whole Sentinel-2 tile (12 bands, 1024 rows) fits in, so none is decoded
+# twice; GDAL's own limit is a share of the machine's memory.
+_CACHE_BYTES = 512 * 2**20
+
 
 @dataclass(frozen=True)
 class SceneReport:
@@ -69,8 +73,8 @@ def embed_scene(
     """Embeds the tiles of a scene into a GeoTIFF of D bands, float32.
 
     An output pixel is centred on its tile and as large as the stride, so the raster lies on the
-    scene in its CRS. The memory that it takes is that of a batch of tiles and of 16 rows of the
-    output. The file is written beside, read back, and renamed.
+    scene in its CRS. The memory that it takes is that of a batch of tiles, of 16 rows of the output
+    and of GDAL's cache. The file is written beside, read back, and renamed.
 
     Args:
         path: File to write, `.tif`.
@@ -105,7 +109,10 @@ def embed_scene(
         raise UsageError(
             "Sizes and stride must be 1 or more, offset 0 or more, and max_nodata a share below 1."
         )
-    with open_scene(source, bands=bands, unit=unit, offset=offset) as scene:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
+        open_scene(source, bands=bands, unit=unit, offset=offset) as scene,
+    ):
         grid = TileGrid(scene.shape, tile, stride, max_nodata)
         if not grid.rows or not grid.cols:
             height, width = scene.shape

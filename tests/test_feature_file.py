@@ -180,7 +180,7 @@ def test_a_cut_partial_file_is_begun_again(tmp_path, store, model):
     path = tmp_path / "f.safetensors"
     interrupt(path, model, store)
     half = tmp_path / "f.safetensors.partial" / "features.safetensors"
-    half.write_bytes(half.read_bytes()[:-100])
+    half.write_bytes(half.read_bytes()[:2000])  # the rows that are said to be done are gone
     extract_to(path, model, store, batch_size=4)
     np.testing.assert_array_equal(load_file(path)["features"], extract(model, store, batch_size=4))
 
