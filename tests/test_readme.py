@@ -43,8 +43,11 @@ def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def torchgeo_eurosat(root: Path) -> None:
     """EuroSAT where torchgeo expects it."""
     trees.eurosat_tree(root / EuroSAT.base_dir)
-    files = sorted(path.stem for path in (root / EuroSAT.base_dir).glob("*/*.tif"))
-    (root / "eurosat-train.txt").write_text("".join(f"{name}.jpg\n" for name in files))
+    files = sorted((root / EuroSAT.base_dir).glob("*/*.tif"))
+    for seed, path in enumerate(files):
+        # Bands of their own, so that a mixed-up order shows.
+        trees.write_tif(path, trees.noise((13, 64, 64), seed))
+    (root / "eurosat-train.txt").write_text("".join(f"{path.stem}.jpg\n" for path in files))
 
 
 def check_torchgeo(names: dict[str, Any], folder: Path) -> None:
