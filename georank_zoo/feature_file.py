@@ -1,8 +1,9 @@
 """Features of a store as a file, extracted in chunks into a memory map and resumable.
 
 A `.safetensors` file holds `features` (N, D) float32, not normalised, `lat` and `lon` (N,) float64
-degrees, `place` and `time` (N,) int64 (Unix seconds, `NO_TIME` where unknown), in a labelled store
-`label` (N,) int64 (`NO_LABEL` where unknown), and in its header, under the one key `georank`, a
+degrees (NaN where unknown), `place` and `time` (N,) int64 (Unix seconds, `NO_TIME` where unknown),
+in a store of classes `label` (N,) int64 (`NO_LABEL` where unknown), in one of several labels a
+patch `labels` (N, C) uint8 (0, 1, `UNKNOWN`), and in its header, under the one key `georank`, a
 JSON document: model, settings, store, versions. Row i is patch i of the store. A `.parquet` file
 holds the same and each patch's key (see `feature_parquet.py`).
 """
@@ -86,8 +87,12 @@ def extract_to(
     facts = _facts(encoder, store, encoder.image_size if image_size is None else image_size)
     values: dict[str, npt.NDArray[Any]] = {
         "lat": store.latlon[:, 0], "lon": store.latlon[:, 1], "place": store.place,
-        "time": store.time, **({"label": store.label} if store.class_names else {}),
+        "time": store.time,
     }  # fmt: skip
+    if store.labels is not None:
+        values["labels"] = store.labels
+    elif store.target == "class" and store.class_names:
+        values["label"] = store.label
     shape = (len(store), encoder.num_features)
     file = PartialFeatures(partial, values, shape, facts, _weights_digest(encoder))
     try:

@@ -20,7 +20,7 @@ from georank_zoo.errors import UsageError
 from georank_zoo.files import new_folder, write_text
 
 _FILE, _PROGRESS = "features.safetensors", "progress.json"
-_DTYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4"}
+_DTYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "U8": "u1"}
 _ZEROS = 2**20  # bytes written at a time
 
 
@@ -68,8 +68,9 @@ class PartialFeatures:
         self.facts, self.weights = facts, weights
         self.done = 0
         self._values = values
-        shapes = {name: value.shape for name, value in values.items()}
-        self._header, self._columns = _layout({**shapes, "features": shape}, facts)
+        kinds = {np.dtype(dtype): kind for kind, dtype in _DTYPES.items()}
+        tensors = {name: (kinds[value.dtype], value.shape) for name, value in values.items()}
+        self._header, self._columns = _layout({**tensors, "features": ("F32", shape)}, facts)
         self._size = max(column.end for column in self._columns.values())
 
     def begin_or_go_on(self, *, overwrite: bool) -> None:
@@ -139,15 +140,16 @@ class PartialFeatures:
 
 
 def _layout(
-    shapes: dict[str, tuple[int, ...]], facts: dict[str, Any]
+    tensors: dict[str, tuple[str, tuple[int, ...]]], facts: dict[str, Any]
 ) -> tuple[bytes, dict[str, _Column]]:
     """Header of the safetensors file, and where each tensor lies behind it."""
-    kinds = {"lat": "F64", "lon": "F64", "features": "F32"}
-    # The features last: all others take whole multiples of 8 bytes, so all are aligned.
     columns: dict[str, _Column] = {}
     end = 0
-    for name, shape in shapes.items():
-        columns[name] = _Column(kinds.get(name, "I64"), shape, end)
+    # The widest numbers first, so that all are aligned.
+    for name, (kind, shape) in sorted(
+        tensors.items(), key=lambda item: -np.dtype(_DTYPES[item[1][0]]).itemsize
+    ):
+        columns[name] = _Column(kind, shape, end)
         end = columns[name].end
     entries = {
         name: {"dtype": c.kind, "shape": list(c.shape), "data_offsets": [c.offset, c.end]}

@@ -18,7 +18,8 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from georank_zoo.data.store import NO_LABEL, NO_TIME
+from georank_zoo.data.patch import NO_LABEL, NO_POSITION, NO_TIME, UNKNOWN, Patch
+from georank_zoo.data.writer import StoreWriter
 from georank_zoo.errors import GeorankError, Interrupted, ModelError, UsageError
 from georank_zoo.feature_file import extract_to
 from georank_zoo.features import extract
@@ -97,6 +98,30 @@ def test_parquet_has_the_same_and_opens_as_places(tmp_path, store, model, monkey
     facts = json.loads(table.schema.metadata[b"georank"])
     assert facts["store_hash"] == store.hash
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f.parquet", "store"]
+
+
+def test_several_labels_and_unknown_positions(tmp_path, model):
+    writer = StoreWriter(
+        tmp_path / "store", bands=("B02",), size=8, spec={}, class_names=["a", "b", "c"],
+        target="labels",
+    )  # fmt: skip
+    known = [np.array([1, 0, 1], np.uint8), None, np.array([0, 0, 0], np.uint8)]
+    for i, labels in enumerate(known):
+        lat, lon = (NO_POSITION, NO_POSITION) if i == 2 else (1.0 + i, 50.0)
+        pixels = np.full((1, 8, 8), 1000 + i, np.uint16)
+        writer.add([Patch(pixels, lat, lon, key=str(i), place="", labels=labels)])
+    store = writer.finish(reader="test")
+    columns = load_file(extract_to(tmp_path / "f.safetensors", model, store))
+    assert "label" not in columns
+    np.testing.assert_array_equal(columns["labels"], [[1, 0, 1], [UNKNOWN] * 3, [0, 0, 0]])
+    np.testing.assert_array_equal(columns["lat"], [1, 2, np.nan])
+    np.testing.assert_array_equal(columns["features"], extract(model, store))
+    frame = geopandas.read_parquet(extract_to(tmp_path / "f.parquet", model, store))
+    table = pq.read_table(tmp_path / "f.parquet")
+    assert table["labels"].to_pylist() == [[0, 2], None, []]
+    assert table["lat"].to_pylist() == [1, 2, None]
+    assert frame.geometry[1].x == 50
+    assert frame.geometry[2] is None
 
 
 def test_parquet_times_are_those_of_the_store(tmp_path, model, world_store):
