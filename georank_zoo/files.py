@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -10,6 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+from georank_zoo.errors import GeorankError
+
+
+@contextmanager
+def telling_of_full_disk(path: Path, remedy: str) -> Iterator[None]:
+    """Says where a disk is full, and what to do; `write` alone does not even name the file.
+
+    Raises:
+        GeorankError: In place of the system's error; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GeorankError(f"The disk is full at {path}. {remedy}") from error
+        raise
 
 
 @contextmanager
