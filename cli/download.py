@@ -93,7 +93,7 @@ def _show_sources() -> None:
 
     table = Table("Data set", "What it is, and its licence", "Size", "How", box=None)
     for name, source in SOURCES.items():
-        how = "downloaded" if source.automatic else "by hand, then checked"
+        how = "download" if source.automatic else "by hand"
         table.add_row(name, f"{source.title}\n{source.licence}", source.size, how)
     Console(highlight=False).print(table)
     click.echo("georank data download NAME --out FOLDER")

@@ -175,7 +175,7 @@ _CASHEW = DataSource(
     title="GEO-Bench m-cashew-plant, segmentation of cashew plantations in Benin, 256 px",
     licence="CC-BY-SA-4.0",
     landing="https://huggingface.co/datasets/recursix/geo-bench-1.0",
-    size="announced by the Hub",
+    size="not published",
     archive=Archive(
         (
             RemoteFile(

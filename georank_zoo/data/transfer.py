@@ -10,11 +10,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from httpx2 import codes
 
 from georank_zoo.data.partial import PartialFile
 from georank_zoo.data.remote import Checksum
@@ -78,7 +78,7 @@ def probe(client: httpx2.Client, url: str, *, retries: int = 5, backoff: float =
     def ask() -> Remote:
         try:
             response = client.head(url)
-            if response.status_code >= codes.BAD_REQUEST:
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
                 # Signed links and some share servers answer GET only.
                 with client.stream("GET", url) as response:
                     _require_success(response, url)
@@ -202,13 +202,13 @@ def _receive(job: _Job) -> bool:
         headers["If-Range"] = validator
     try:
         with job.client.stream("GET", job.url, headers=headers) as response:
-            if response.status_code == codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 if _content_range(response) == (None, have):
                     return True
                 job.partial.discard()
                 raise _Again("the file is shorter now on the server", wait=0)
             _require_success(response, job.url)
-            continued = response.status_code == codes.PARTIAL_CONTENT
+            continued = response.status_code == HTTPStatus.PARTIAL_CONTENT
             total = _total(job, response, have if continued else 0, validator)
             if not continued:
                 have = 0
@@ -216,6 +216,13 @@ def _receive(job: _Job) -> bool:
             _write(job, response, have, total)
     except httpx2.TransportError as error:
         raise _Again(_reason(error)) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DownloadError(
+            f"No space is left for {job.partial.target}; {job.partial.size() / 2**20:.1f} MiB of "
+            "it are kept. Make room and repeat the command."
+        ) from error
     if total is not None and job.partial.size() != total:
         raise _Again(f"the connection ended after {job.partial.size()} of {total} bytes")
     return continued
@@ -241,23 +248,16 @@ def _total(job: _Job, response: httpx2.Response, first: int, validator: str) -> 
 
 
 def _write(job: _Job, response: httpx2.Response, have: int, total: int | None) -> None:
-    try:
-        with job.partial.path.open("ab") as file:
-            for chunk in response.iter_raw(_CHUNK):
-                have += len(chunk)
-                if total is not None and have > total:
-                    raise Refused(f"{job.url} sends more than its {total} bytes.")
-                file.write(chunk)
-                job.report(have, total)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DownloadError(
-            f"No space is left for {job.partial.target}; {job.partial.size() / 2**20:.1f} MiB of "
-            "it are kept. Make room and repeat the command."
-        ) from error
+    with job.partial.path.open("ab") as file:
+        # As it comes in: what a larger chunk still waits for would be lost with the connection.
+        for chunk in response.iter_raw():
+            have += len(chunk)
+            if total is not None and have > total:
+                raise Refused(f"{job.url} sends more than its {total} bytes.")
+            file.write(chunk)
+            job.report(have, total)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _require_success(response: httpx2.Response, url: str) -> None:
@@ -265,9 +265,9 @@ def _require_success(response: httpx2.Response, url: str) -> None:
     if status in _PASSING:
         after = response.headers.get("Retry-After", "")
         raise _Again(f"the server answers {status}", float(after) if after.isdecimal() else None)
-    if status in (codes.UNAUTHORIZED, codes.FORBIDDEN):
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise Refused(f"The server refuses {url} ({status}): it wants a login or a form.")
-    if status in (codes.NOT_FOUND, codes.GONE):
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise Refused(f"{url} is not there any more ({status}).")
     if not response.is_success:
         raise Refused(f"The server answers {status} to {url}.")

@@ -6,6 +6,7 @@ no published data set has them, so an archive with one is not what it should be.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import re
@@ -117,9 +118,13 @@ def _zip_members(parts: Sequence[Path], name: str) -> Iterator[_Member]:
 
 
 def _tar_members(parts: Sequence[Path], name: str) -> Iterator[_Member]:
-    joined = _Joined(parts)
-    # As a stream: nothing is read twice, and no list of millions of members is kept.
-    with joined, tarfile.open(fileobj=joined, mode="r|gz", bufsize=_CHUNK) as archive:
+    # As a stream: nothing is read twice, and no list of millions of members is kept. gzip and not
+    # tarfile unpacks it, because tarfile ignores gzip's checksum.
+    with (
+        _Joined(parts) as joined,
+        gzip.GzipFile(fileobj=joined, mode="rb") as packed,
+        tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK) as archive,
+    ):
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]
             if member.isdir():
@@ -128,6 +133,9 @@ def _tar_members(parts: Sequence[Path], name: str) -> Iterator[_Member]:
             if content is None:
                 raise _hostile(name, member.name, "is a link or a device")
             yield _Member(member.name, content, joined.tell)
+        # The checksum comes after the padding at the end.
+        if len(packed.read(_CHUNK)) == _CHUNK:
+            raise tarfile.ReadError("something follows its end")
 
 
 def require_safe(name: str, archive: str) -> PurePosixPath | None:
