@@ -27,6 +27,7 @@ class Served:
         head: Whether HEAD is answered.
         changes: From the second request on, content and ETag are these.
         compressed: Told as gzip.
+        stalls: Whether it waits for `release` after the content.
     """
 
     content: bytes
@@ -40,6 +41,7 @@ class Served:
     head: bool = True
     changes: tuple[bytes, str] | None = None
     compressed: bool = False
+    stalls: bool = False
 
 
 class FileServer:
@@ -55,6 +57,7 @@ class FileServer:
         self.requests: Counter[str] = Counter()
         self.ranges: list[str | None] = []
         self.gate: threading.Event | None = None
+        self.release = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -145,6 +148,8 @@ class FileServer:
         if length != len(rest):
             handler.close_connection = True
         handler.wfile.write(rest)
+        if served.stalls:
+            self.release.wait(30)
 
     def _headers(self, served: Served) -> dict[str, str]:
         headers = dict(served.headers)

@@ -16,7 +16,9 @@ from georank_zoo.errors import DownloadError
 
 UNPACKING = ".unpacking"
 _RAW_LISTING = ".unpacking.csv.gz"
-# Sentinel-2 pixels pack to about half; content that grows beyond this is no data set.
+# What is published of the content's size is rounded or estimated. Where nothing is: Sentinel-2
+# pixels pack to about half, so content that grows far beyond that is no data set.
+_MAX_OF_PUBLISHED = 2
 _MAX_RATIO = 20
 
 
@@ -50,7 +52,7 @@ def install(
             raw,
             unpack(
                 parts, archive.kind, aside,
-                max_bytes=_MAX_RATIO * sum(part.stat().st_size for part in parts),
+                max_bytes=_most_bytes(archive, parts),
                 on_progress=on_progress,
             ),
         )  # fmt: skip
@@ -69,6 +71,12 @@ def install(
         raw.unlink(missing_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
     return digests(out / LISTING, {"sha256"})["sha256"], count, size
+
+
+def _most_bytes(archive: Archive, parts: list[Path]) -> int:
+    if archive.unpacked_bytes is not None:
+        return _MAX_OF_PUBLISHED * archive.unpacked_bytes
+    return _MAX_RATIO * sum(part.stat().st_size for part in parts)
 
 
 def _placed(

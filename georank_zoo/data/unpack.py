@@ -201,17 +201,20 @@ class _Joined(io.RawIOBase):
         return self._read
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; none at the end of the last file."""
-        while True:
+        """`size` bytes, fewer only at the end of the last file: gzip wants its header whole."""
+        pieces: list[bytes] = []
+        while size and (self._file is not None or self._paths):
             if self._file is None:
-                if not self._paths:
-                    return b""
                 self._file = self._paths.pop(0).open("rb")
-            if chunk := self._file.read(size):
-                self._read += len(chunk)
-                return chunk
-            self._file.close()
-            self._file = None
+            if piece := self._file.read(size):
+                pieces.append(piece)
+                size -= len(piece) if size > 0 else 0
+            else:
+                self._file.close()
+                self._file = None
+        content = b"".join(pieces)
+        self._read += len(content)
+        return content
 
     def close(self) -> None:
         """Closes the file that is open."""
