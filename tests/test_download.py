@@ -241,13 +241,14 @@ def test_too_little_room_is_told_before_a_byte_is_written(
     assert not server.requests  # the archive had arrived
 
 
+@pytest.mark.parametrize("known", [{}, {"size": None, "checksum": None}])
 def test_a_disk_that_fills_up_while_unpacking_keeps_the_archive(
-    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: dict[str, None]
 ) -> None:
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    chosen = zip_source(server)
+    chosen = zip_source(server, **known)
     with monkeypatch.context() as patch:
         patch.setattr(install, "unpack", full)
         with pytest.raises(DownloadError, match=r"to unpack a\.zip.*archive is kept"):

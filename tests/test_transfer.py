@@ -132,6 +132,7 @@ def test_a_file_that_changed_between_two_tries_is_downloaded_anew(
     server.files["a.bin"] = Served(CONTENT, cuts=[1_000_000], changes=(OTHER, '"two"'))
     get(server, client, tmp_path / "a.bin", checksum=checksum)
     assert (tmp_path / "a.bin").read_bytes() == OTHER
+    assert len(server.ranges) == 2  # If-Range had the whole file sent at once
 
 
 def test_a_changed_file_under_an_unheeded_if_range_is_noticed(
