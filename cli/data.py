@@ -193,12 +193,13 @@ def _show_classes(console: Console, facts: dict[str, Any]) -> None:
 def verify(store: Path) -> None:
     """Compare every shard of a store, or every file of a download, with its recorded SHA-256."""
     from georank_zoo.data.download_record import is_download
-    from georank_zoo.data.store import PatchStore
-    from georank_zoo.errors import StoreError
 
     if is_download(store):
         verify_download(store)
         return
+    from georank_zoo.data.store import PatchStore
+    from georank_zoo.errors import StoreError
+
     opened = PatchStore(store)
     damaged = opened.verify()
     if damaged:

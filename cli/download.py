@@ -119,6 +119,7 @@ class _Bars:
     def __init__(self) -> None:
         self._title = ""
         self._bar: Bar | None = None
+        self._shown: tuple[int, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +139,11 @@ class _Bars:
 
         if title != self._title:
             self.__exit__(None, None, None)
-            self._title, self._bar = title, Bar(title).__enter__()
-        if self._bar is not None and total is not None:
-            self._bar.update(-(-done >> 20), -(-total >> 20), "MiB")
+            self._title, self._bar, self._shown = title, Bar(title).__enter__(), None
+        if self._bar is None or total is None:
+            return
+        shown = (-(-done // 2**20), -(-total // 2**20))
+        # The last MiB is finished once, although many calls are within it.
+        if shown != self._shown and (shown[0] < shown[1] or done >= total):
+            self._shown = shown
+            self._bar.update(*shown, "MiB")

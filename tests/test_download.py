@@ -448,6 +448,14 @@ def test_the_registry_is_sound() -> None:
         assert all("{" not in step.format(out="x") for step in entry.by_hand)
 
 
+def test_the_registry_knows_a_real_file(real_data: Path) -> None:
+    (known,) = SOURCES["bigearthnet"].files
+    path = real_data / "metadata" / "bigearthnet_v2_metadata.parquet"
+    assert known.checksum is not None
+    assert known.size == path.stat().st_size
+    assert known.checksum == md5(path.read_bytes())
+
+
 def run(*arguments: object) -> int:
     return _run([str(argument) for argument in arguments], False)
 
