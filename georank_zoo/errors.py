@@ -32,6 +32,10 @@ class StoreError(GeorankError):
     """A patch store is missing, damaged or does not fit its use."""
 
 
+class DownloadError(GeorankError):
+    """A data set could not be downloaded or unpacked, or what was downloaded is damaged."""
+
+
 class ModelError(GeorankError):
     """A model folder is missing, damaged, unsafe or does not reload exactly."""
 
