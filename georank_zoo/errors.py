@@ -36,6 +36,10 @@ class ModelError(GeorankError):
     """A model folder is missing, damaged, unsafe or does not reload exactly."""
 
 
+class HubError(GeorankError):
+    """The Hub refuses, does not answer, or holds something else than what was sent."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     """The error for a name that is not in a registry, with the nearest valid one."""
     choices = sorted(valid)

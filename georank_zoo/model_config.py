@@ -21,6 +21,8 @@ from georank_zoo.errors import ModelError, UsageError, unknown_name
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+RECIPE = "recipe.yaml"
+CARD = "README.md"
 
 # A config of this project is about 2 kB.
 _MAX_CONFIG_BYTES = 2**20

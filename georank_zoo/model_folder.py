@@ -17,7 +17,7 @@ from torch import nn
 from georank_zoo.errors import ModelError
 from georank_zoo.model_config import WEIGHTS, ModelConfig
 
-_PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".tar")
+PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".tar")
 # What timm is told of the weights; anything else might lead it to other files.
 _PRETRAINED_CFG = (
     "tag", "input_size", "fixed_input_size", "interpolation", "crop_pct", "crop_mode", "mean",
@@ -85,7 +85,7 @@ def weights_path(folder: str | Path) -> Path:
     path = Path(folder) / WEIGHTS
     if path.is_file():
         return path
-    pickles = sorted(p.name for p in Path(folder).iterdir() if p.suffix.lower() in _PICKLES)
+    pickles = sorted(p.name for p in Path(folder).iterdir() if p.suffix.lower() in PICKLES)
     if pickles:
         raise ModelError(
             f"{folder} holds its weights only as a pickle ({', '.join(pickles)}), which can run "
