@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from georank_zoo.publishable import LocalFile
-    from georank_zoo.push import Plan
+    from georank_zoo.push_plan import Plan
 
 
 @click.command()
@@ -42,12 +42,13 @@ def push(
     repository stays private until that has gone well. All goes in one commit, or nothing; the
     same command again goes on after an interruption, and sends nothing that is there already.
     """
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from georank_zoo.errors import HubError
     from georank_zoo.model_config import CONFIG
     from georank_zoo.publishable import check_folder
-    from georank_zoo.push import plan_push, publish
+    from georank_zoo.push import publish
+    from georank_zoo.push_plan import plan_push
     from georank_zoo.run import Run
 
     if not sys.stderr.isatty():
