@@ -9,6 +9,7 @@ repos.py    users, repositories, commits, blobs
 api.py      /api/...: accounts, repositories, commits
 files.py    downloads by `resolve`, and Git LFS: batch, upload, verify
 xet.py      Xet tokens and a content-addressed store (CAS) that rebuilds files from xorbs
+client.py   points the clients of this process at it
 server.py   `Hub`, which runs it all on two origins: the Hub itself, and its storage
 """
 

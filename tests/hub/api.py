@@ -118,6 +118,19 @@ def _info(hub: Hub, request: Request, repo: Repo, revision: str) -> Response:
     )  # fmt: skip
 
 
+def _tree(hub: Hub, request: Request, repo: Repo, revision: str) -> Response:
+    del hub, request
+    commit = repo.at(revision)
+    if commit is None:
+        return no_revision(revision)
+    entries = []
+    for path, blob in sorted(commit.files.items()):
+        entry = {"type": "file", "path": path, "oid": blob.blob_id, "size": len(blob.content)}
+        lfs = {"oid": blob.sha256, "size": len(blob.content), "pointerSize": 134}
+        entries.append({**entry, **({"lfs": lfs} if blob.large else {})})
+    return as_json(entries)
+
+
 def _refs(hub: Hub, request: Request, repo: Repo, _: str) -> Response:
     del hub, request
     refs = {
@@ -240,6 +253,7 @@ ROUTES = [
     ("POST", "/api/validate-yaml", _validate_yaml),
     ("GET", _MODEL, found(_info)),
     ("GET", _MODEL + "/revision/([^/]+)", found(_info)),
+    ("GET", _MODEL + "/tree/([^/]+)", found(_tree)),
     ("GET", _MODEL + "/refs", found(_refs)),
     ("GET", _MODEL + "/commits/([^/]+)", found(_commits)),
     ("GET", _MODEL + "/auth-check(/write)?", found(_auth_check)),

@@ -96,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 
     # Connections are kept, as the Hub does.
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     origin: Origin
     take_fault: Callable[[str, str], Fault | None]
     respond: Callable[[Request], Response]
