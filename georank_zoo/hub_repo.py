@@ -16,6 +16,7 @@ from georank_zoo.model_folder import PICKLES
 from georank_zoo.publishable import LocalFile
 
 MAIN = constants.DEFAULT_REVISION
+PATIENCE = 30.0  # seconds for the Hub's first answer
 _WRITERS = ("admin", "write", "contributor")
 
 State = Literal["new", "changed", "same", "delete"]
@@ -70,7 +71,7 @@ def find_repo(api: HfApi, name: str, branch: str = MAIN) -> RemoteRepo | None:
         UsageError: If the branch's name is that of a tag or a commit.
     """
     try:
-        info = api.model_info(name, files_metadata=True)
+        info = api.model_info(name, files_metadata=True, timeout=PATIENCE)
         refs = api.list_repo_refs(name)
         branches = {ref.name: ref.target_commit for ref in refs.branches}
         tags = {ref.name: ref.target_commit for ref in refs.tags}

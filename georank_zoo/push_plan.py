@@ -92,9 +92,10 @@ def plan_push(
     if private and public:
         raise UsageError("--private and --public cannot both be.")
     api = HfApi()
+    # This first, for it is the one question that the client does not wait for without end.
+    remote = find_repo(api, repo, revision)
     cannot_create = check_account(api, repo)
     _validate_card(model.folder / CARD)
-    remote = find_repo(api, repo, revision)
     if remote is None:
         if cannot_create:
             raise cannot_create

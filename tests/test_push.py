@@ -321,4 +321,3 @@ def test_command_line(
     os.environ.pop("HF_TOKEN")
     code, out, err = georank(str(folder), REPO, "--dry-run")
     assert code == 1 and "no token" in err and "model.safetensors" in out
-

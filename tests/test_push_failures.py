@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, constants
+from huggingface_hub import constants
 
 from georank_zoo.errors import HubError, Interrupted
 from georank_zoo.publishable import Publishable
@@ -63,7 +64,9 @@ def test_the_hub_fails_before_anything_is_written(
 ) -> None:
     hub.add(REPO)
     hub.fail(method, path, kind)
-    with pytest.raises(HubError, match="failed .503." if kind == "status" else "connection .*broke"):
+    with pytest.raises(
+        HubError, match="failed .503." if kind == "status" else "connection .*broke"
+    ):
         push(model)
     assert hub.writes == []
     again(hub, model)
@@ -147,9 +150,7 @@ def test_what_arrived_is_not_sent_twice(hub: Hub, model: Publishable) -> None:
 
 
 @pytest.mark.parametrize("private", [False, True])
-def test_the_answer_to_the_commit_is_lost(
-    any_hub: Hub, model: Publishable, private: bool
-) -> None:
+def test_the_answer_to_the_commit_is_lost(any_hub: Hub, model: Publishable, private: bool) -> None:
     hub = any_hub
     hub.fail("POST", "/commit/", "lose")
     done, said = push(model, tag="v1", private=private)
@@ -268,11 +269,6 @@ def test_ctrl_c(hub: Hub, model: Publishable) -> None:
     again(hub, model)
 
 
-def test_what_the_raw_client_does() -> None:
-    """Why `create_commit` is given its parent, and retries nothing: see `_look_after`."""
-    assert "parent_commit" in HfApi.create_commit.__annotations__
-
-
 def _start(hub: Hub, model: Publishable, home: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "georank_cli", "push", str(model.folder), REPO]
     where = {**os.environ, **environment(hub, home), "XDG_CACHE_HOME": str(home)}
@@ -281,10 +277,10 @@ def _start(hub: Hub, model: Publishable, home: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_killed_in_the_middle_of_the_upload(
-    hub: Hub, model: Publishable, tmp_path: Path
-) -> None:
-    hub.fail("POST", "/v1/xorbs", None, seconds=30, meanwhile=lambda: None)
+@pytest.mark.slow
+def test_killed_in_the_middle_of_the_upload(hub: Hub, model: Publishable, tmp_path: Path) -> None:
+    held = threading.Event()
+    hub.fail("POST", "/v1/xorbs", None, meanwhile=lambda: held.wait(60))
     first = _start(hub, model, tmp_path / "home")
     deadline = time.monotonic() + 60
     while not any("xet-write-token" in path for _, path in hub.requests):
@@ -293,6 +289,7 @@ def test_killed_in_the_middle_of_the_upload(
     first.kill()
     first.communicate()
     assert on_hub(hub) == {} and hub.repos[REPO].private
+    held.set()
     hub.heal()
     second = _start(hub, model, tmp_path / "home")
     out, err = second.communicate(timeout=60)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import api, files, xet
 from .repos import Blob, Repo, User, is_large
-from .wire import Fault, Handler, Kind, Origin, Request, Response, refuse
+from .wire import Fault, Handler, Kind, Origin, Request, Response, Server, refuse
 
 if TYPE_CHECKING:
     Route = tuple[str, str, Callable[["Hub", Request, re.Match[str]], Response]]
@@ -114,7 +113,7 @@ class Hub:
                     return fault
         return None
 
-    def _server(self, origin: Origin, routes: list[Route]) -> ThreadingHTTPServer:
+    def _server(self, origin: Origin, routes: list[Route]) -> Server:
         def respond(request: Request) -> Response:
             with self._lock:
                 return self._respond(request, routes)
@@ -125,7 +124,7 @@ class Hub:
             "respond": staticmethod(respond),
         }
         handler = type(f"{origin.title()}Handler", (Handler,), members)
-        return ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        return Server(("127.0.0.1", 0), handler)
 
     def _respond(self, request: Request, routes: list[Route]) -> Response:
         if request.origin == "hub":
