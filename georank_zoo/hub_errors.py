@@ -57,7 +57,7 @@ def explain(error: BaseException, repo: str) -> str:
         return f"The Hub refused ({code}): {_message(error)}."
     if isinstance(error, ValueError) and not isinstance(error, OSError):
         return f"The Hub does not take it: {' '.join(str(error).split())}"
-    return f"The connection to {where} broke: {reason(error)}."
+    return f"The connection to {where} broke: {reason(error).rstrip('.')}."
 
 
 def _message(error: BaseException) -> str:

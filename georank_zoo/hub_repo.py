@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from georank_zoo.errors import HubError, UsageError
 from georank_zoo.hub_errors import HUB_FAILURES, explain
@@ -77,6 +77,8 @@ def find_repo(api: HfApi, name: str, branch: str = MAIN) -> RemoteRepo | None:
         tags = {ref.name: ref.target_commit for ref in refs.tags}
         if branch != MAIN and branch in branches:
             info = api.model_info(name, files_metadata=True, revision=branch)
+    except GatedRepoError as error:  # one of the next, but it is there
+        raise HubError(explain(error, name)) from error
     except RepositoryNotFoundError:
         return None
     except HUB_FAILURES as error:

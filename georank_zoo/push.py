@@ -102,8 +102,9 @@ def _create(api: HfApi, plan: Plan, say: Say) -> RemoteRepo:
         if status(error) == 409:
             forget_unopened(plan.repo)
             raise HubError(
-                f"{plan.repo} was created by somebody else while this push ran. Nothing of yours "
-                f"was published. Look at {constants.ENDPOINT}/{plan.repo}, then push again."
+                f"{plan.repo} exists already (409): somebody else created it while this push ran, "
+                "or your token does not cover it. Nothing of yours was published. Look at "
+                f"{constants.ENDPOINT}/{plan.repo}, then push again."
             ) from error
         raise HubError(f"{explain(error, plan.repo)} Nothing was published. {AGAIN}.") from error
     remote = find_repo(api, plan.repo, plan.branch)
@@ -174,7 +175,7 @@ def _verify(plan: Plan, commit: str, *, private: bool) -> None:
             found = timm_features(f"hf-hub:{plan.repo}@{commit}", plan.model.config, cache=cache)
         except HUB_FAILURES + TIMM_ERRORS as error:
             raise HubError(
-                f"Published as {commit[:12]}, but the check by download failed: {reason(error)}. "
+                f"Published as {commit[:12]}, but the check by download failed: {reason(error).rstrip('.')}. "
                 f"{stays} {AGAIN}: it checks and finishes."
             ) from error
     if not torch.equal(found, plan.model.features):
@@ -209,7 +210,7 @@ def _finish(api: HfApi, plan: Plan, commit: str, say: Say) -> None:
             if now is None or now.private:
                 raise HubError(
                     f"Published as {commit[:12]}, but {plan.repo} is still private: "
-                    f"{explain(error, plan.repo)} {AGAIN} with --public."
+                    f"{explain(error, plan.repo)} {AGAIN}: it finishes."
                 ) from error
     forget_unopened(plan.repo)
 

@@ -136,7 +136,7 @@ def test_a_tag_is_never_moved(hub: Hub, model: Publishable, tmp_path: Path) -> N
     first, _ = push(model, tag="v1")
     other = make_model(tmp_path / "other", seed=1)
     hub.writes.clear()
-    with pytest.raises(HubError, match="'v1' .* is another commit"):
+    with pytest.raises(HubError, match=r"'v1' .* is another commit"):
         push(other, tag="v1")
     assert hub.writes == [] and hub.repos[REPO].tags == {"v1": first.commit}
     second, _ = push(other, tag="v2")
@@ -206,7 +206,7 @@ def test_who_may_not_write(
 
 @pytest.mark.parametrize("name", ["model", "org/name@v1", "hf-hub:org/name", "../x", "org/a/b"])
 def test_names_that_cannot_be(hub: Hub, model: Publishable, name: str) -> None:
-    with pytest.raises(UsageError, match="say org/name|Say org/name"):
+    with pytest.raises(UsageError, match=r"say org/name|Say org/name"):
         push(model, name)
     with pytest.raises(UsageError, match="no revision"):
         push(model, tag="a b")
@@ -222,7 +222,7 @@ def test_a_renamed_repository(hub: Hub, model: Publishable) -> None:
 
 def test_a_card_that_only_the_hub_refuses(hub: Hub, model: Publishable) -> None:
     hub.fail("POST", "validate-yaml", "status", status=400)
-    with pytest.raises(ModelError, match="does not take .*README.md"):
+    with pytest.raises(ModelError, match=r"does not take .*README.md"):
         push(model)
     assert hub.writes == []
 
