@@ -175,8 +175,8 @@ def _verify(plan: Plan, commit: str, *, private: bool) -> None:
             found = timm_features(f"hf-hub:{plan.repo}@{commit}", plan.model.config, cache=cache)
         except HUB_FAILURES + TIMM_ERRORS as error:
             raise HubError(
-                f"Published as {commit[:12]}, but the check by download failed: {reason(error).rstrip('.')}. "
-                f"{stays} {AGAIN}: it checks and finishes."
+                f"Published as {commit[:12]}, but the check by download failed: "
+                f"{reason(error).rstrip('.')}. {stays} {AGAIN}: it checks and finishes."
             ) from error
     if not torch.equal(found, plan.model.features):
         raise HubError(

@@ -58,6 +58,7 @@ def on_hub(hub: Hub, repo: str = REPO, revision: str = "main") -> dict[str, byte
 def loads_as(source: str, model: Publishable) -> bool:
     """Whether timm gets the model's features from the Hub."""
     network = timm.create_model(source, pretrained=True).eval()
-    images = torch.randn(2, len(S2_12), 32, 32, generator=torch.Generator().manual_seed(0))
+    side = model.config.image_size
+    images = torch.randn(2, len(S2_12), side, side, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         return torch.equal(network(images), model.features)

@@ -1,6 +1,7 @@
 """`georank push` where nothing breaks: what it publishes, and what it refuses to."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ from huggingface_hub import snapshot_download
 from torch import nn
 
 from georank_cli.main import main
+from georank_zoo import recipe
 from georank_zoo.errors import HubError, ModelError, UsageError
 from georank_zoo.publishable import Publishable, check_folder
 from georank_zoo.push_plan import plan_push
+from georank_zoo.trainer import train
 
-from .helpers import edit_config
+from .helpers import edit_config, make_store
 from .hub import Hub
 from .pushing import REPO, kinds, loads_as, make_model, on_hub, push, shown
+from .test_trainer import TINY
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +204,7 @@ def test_who_may_not_write(
     else:
         monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(HubError, match=message) as error:
-        push(model, repo)
+        plan_push(model, repo)  # so a dry run says it too
     assert hub.writes == [] and (token or "hf_") not in str(error.value)
 
 
@@ -292,6 +296,30 @@ def test_timm_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(timm, "create_model", earlier_timm)
     with pytest.raises(ModelError, match="other features"):
         check_folder(model.folder)
+
+
+def test_a_run_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store(tmp_path / "store", [0, 1] * 16)
+    tiny = recipe.load("moco_georank", [f"data.store={store.path}", *TINY, "train.steps=8"])
+    run = train(tiny, tmp_path / "run")
+    exported = run.path / "export"
+    assert {path.name for path in exported.iterdir()} == {
+        "config.json", "model.safetensors", "recipe.yaml"
+    }  # fmt: skip
+    published = recipe.load(exported / "recipe.yaml")
+    assert published.hash == run.recipe.hash and published.data.store == "store"
+    assert str(tmp_path) not in (exported / "recipe.yaml").read_text()
+
+    shutil.rmtree(exported)
+    with pytest.raises(SystemExit) as stopped:
+        main(["push", str(run.path), REPO])
+    assert stopped.value.code == 0, capsys.readouterr().err
+    assert on_hub(hub) == shown(check_folder(exported))
+    assert loads_as(f"hf-hub:{REPO}", check_folder(exported))
+
+    run.export(checkpoint=min(path.name for path in run.checkpoints.iterdir()), overwrite=True)
+    with pytest.raises(UsageError, match=r"is of step 4, but the last checkpoint is step-0+8"):
+        run.exported()
 
 
 def test_command_line(

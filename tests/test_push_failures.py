@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from georank_zoo import hub_repo
 from georank_zoo.errors import HubError, Interrupted
 from georank_zoo.publishable import Publishable
 from georank_zoo.push_plan import plan_push
@@ -45,6 +46,18 @@ def test_nothing_listens(hub: Hub, model: Publishable, monkeypatch: pytest.Monke
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match=r"connection to http://127.0.0.1:9 broke"):
         push(model)
+
+
+def test_the_hub_does_not_answer(
+    hub: Hub, model: Publishable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_repo, "PATIENCE", 0.1)
+    held = threading.Event()
+    hub.fail("GET", "api/models", None, meanwhile=lambda: held.wait(20))
+    with pytest.raises(HubError, match=r"connection .* broke: .*timed out"):
+        push(model)
+    held.set()
+    assert hub.writes == []
 
 
 def test_offline_mode(hub: Hub, model: Publishable, monkeypatch: pytest.MonkeyPatch) -> None:
