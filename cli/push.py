@@ -44,7 +44,7 @@ def push(
     """
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from georank_zoo.errors import HubError
+    from georank_zoo.errors import HubError, UsageError
     from georank_zoo.model_config import CONFIG
     from georank_zoo.publishable import check_folder
     from georank_zoo.push import publish
@@ -53,7 +53,14 @@ def push(
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    folder = source if (source / CONFIG).is_file() else Run.open(source).exported()
+    if not source.is_dir():
+        raise UsageError(f"No folder {source}. Give a run folder, or the folder of an export.")
+    folder = source
+    if not (source / CONFIG).is_file():
+        run = Run.open(source)
+        if run.facts.get("status") != "finished":
+            click.echo("The training has not finished; this is its last checkpoint.", err=True)
+        folder = run.exported()
     model = check_folder(folder)
     click.echo(f"{folder}: timm loads it, with the same features as georank-zoo.")
     try:

@@ -317,6 +317,11 @@ def test_a_run_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert on_hub(hub) == shown(check_folder(exported))
     assert loads_as(f"hf-hub:{REPO}", check_folder(exported))
 
+    run.update(status="started")
+    with pytest.raises(SystemExit):
+        main(["push", str(run.path), REPO, "--dry-run"])
+    assert "The training has not finished" in capsys.readouterr().err
+
     run.export(checkpoint=min(path.name for path in run.checkpoints.iterdir()), overwrite=True)
     with pytest.raises(UsageError, match=r"is of step 4, but the last checkpoint is step-0+8"):
         run.exported()
@@ -346,6 +351,8 @@ def test_command_line(
     assert code == 0 and "delete" in out
     code, _, err = georank(str(tmp_path), REPO)
     assert code == 2 and "is not a run folder" in err
+    code, _, err = georank(str(tmp_path / "nothing"), REPO)
+    assert code == 2 and "Give a run folder" in err
     os.environ.pop("HF_TOKEN")
     code, out, err = georank(str(folder), REPO, "--dry-run")
     assert code == 1 and "no token" in err and "model.safetensors" in out

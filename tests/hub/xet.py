@@ -170,16 +170,19 @@ def _reconstruction(hub: Hub, request: Request, match: re.Match[str]) -> Respons
 
 
 def _fetch_info(hub: Hub, terms: list[Term]) -> dict[str, list[dict[str, Any]]]:
+    """Where to get the chunks: one stretch of each xorb, for the client bears no overlaps."""
     info: dict[str, list[dict[str, Any]]] = {}
-    for term in dict.fromkeys(terms):
-        ranges = chunk_ranges(hub.xet.xorbs[term.xorb])
+    for xorb in {term.xorb for term in terms}:
+        start = min(term.start for term in terms if term.xorb == xorb)
+        end = max(term.end for term in terms if term.xorb == xorb)
+        ranges = chunk_ranges(hub.xet.xorbs[xorb])
         entry = {
-            "range": {"start": term.start, "end": term.end},
-            "url": f"{hub.storage_url}/xorbs/{term.xorb}",
+            "range": {"start": start, "end": end},
+            "url": f"{hub.storage_url}/xorbs/{xorb}",
             # The last byte counts.
-            "url_range": {"start": ranges[term.start][0], "end": ranges[term.end - 1][1] - 1},
+            "url_range": {"start": ranges[start][0], "end": ranges[end - 1][1] - 1},
         }
-        info.setdefault(term.xorb, []).append(entry)
+        info[xorb] = [entry]
     return info
 
 
