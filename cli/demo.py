@@ -91,8 +91,8 @@ def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None
     from georank_zoo.eval.knn import KNN
     from georank_zoo.eval.run import evaluate
     from georank_zoo.eval.splits import make_split
-    from georank_zoo.eval.tasks import class_names, get_task
     from georank_zoo.features import pick_device
+    from georank_zoo.tasks import class_names, get_task
     from georank_zoo.zoo import create_model
 
     from .eval import show

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
+from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 
 if TYPE_CHECKING:
     from georank_zoo.eval.protocol import Protocol
@@ -52,9 +52,10 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
               help="linear-sgd, finetune: samples per step [default: 64].")  # fmt: skip
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]),
               help="finetune: of the training [default: fp32].")  # fmt: skip
-@click.option("--split", "split_name", type=click.Choice(["loo", "random"]),
-              help="Leave one place out (knn only), or 80/20 by place [default: the "
-                   "task's].")  # fmt: skip
+@click.option("--split", "split_name", metavar="NAME",
+              help="loo: leave one place out (knn only). random: 80/20 by place. "
+                   "distance50km: no training sample within 50 km of a test sample. Or a "
+                   "published split that the store holds [default: the task's].")  # fmt: skip
 @click.option("--min-km", type=float, metavar="KM",
               help="Only test samples farther than this from every pretraining place.")  # fmt: skip
 @click.option("--pretrain-store", "pretrain_stores", multiple=True,
@@ -107,8 +108,8 @@ def evaluate(
     from georank_zoo.eval.min_km import beyond, pretraining_stores
     from georank_zoo.eval.protocols import make_protocols
     from georank_zoo.eval.splits import make_split
-    from georank_zoo.eval.tasks import class_names, get_task
     from georank_zoo.features import pick_device
+    from georank_zoo.tasks import class_names, get_task
     from georank_zoo.zoo import create_model
 
     from .progress import Bar
@@ -200,7 +201,7 @@ def show(
         click.echo("loo: each sample is predicted from all samples that are not of its place.")
     absent = split.absent(names)
     if absent:
-        click.echo(f"Not in the test set, so not in the macro accuracy: {', '.join(absent)}.")
+        click.echo(f"Not in the test set, so not in the macro averages: {', '.join(absent)}.")
     if split.dropped:
         click.echo(f"{split.dropped} patches without a label were left out.")
     if first.n_test < SMALL_TEST_SET:

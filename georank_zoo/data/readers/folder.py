@@ -15,10 +15,10 @@ from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.manifest import Skipped
+from georank_zoo.data.patch import Patch, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
-from georank_zoo.data.writer import Patch
 from georank_zoo.errors import UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,8 @@ class Folder:
         self._file_order = self._given if _band_names(descriptions) is None else None
         self.size = size or _usual_size(headers)
         self.class_names = self._labels.class_names
+        self.target: Target = "class"
+        self.splits: tuple[str, ...] = ()
         _check_positions(headers, names, self._labels)
         self._items = self._group(files, names, headers)
         self.spec: dict[str, Any] = {

@@ -20,8 +20,8 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
+from georank_zoo.data.patch import NO_TIME
 from georank_zoo.data.readers.base import BadItem
-from georank_zoo.data.store import NO_TIME
 from georank_zoo.errors import UsageError
 
 # A window is left out when more than this share of its pixels is no-data: beyond, the border
