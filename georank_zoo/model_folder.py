@@ -22,7 +22,7 @@ from georank_zoo.weights_file import check_weights, largest_file, num_bytes, rea
 MODEL_FILES = (CONFIG, WEIGHTS, "README.md")
 
 # What timm, torch, numpy or joblib would unpickle.
-_PICKLES = (
+PICKLES = (
     ".bin", ".pth", ".pt", ".pt2", ".ckpt", ".pkl", ".pickle", ".tar", ".joblib", ".dill", ".npy",
     ".npz",
 )  # fmt: skip
@@ -107,7 +107,7 @@ def refuse_pickles(folder: str | Path) -> None:
 
 
 def _is_pickle(path: Path) -> bool:
-    return path.suffix.lower() in _PICKLES and not path.is_dir()
+    return path.suffix.lower() in PICKLES and not path.is_dir()
 
 
 def skeleton(config: ModelConfig) -> nn.Module:

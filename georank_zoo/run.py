@@ -4,7 +4,7 @@ recipe.yaml     the resolved recipe
 run.json        hashes, data, versions, device, wall time, state
 metrics.jsonl   one line per logged step
 checkpoints/    step-<number>/
-export/         config.json and model.safetensors, as timm loads them
+export/         config.json and model.safetensors, as timm loads them, and the recipe
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from georank_zoo.environment import versions
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.export import export_model
 from georank_zoo.files import write_text
+from georank_zoo.model_config import CONFIG, RECIPE, load_config
 from georank_zoo.recipe import Recipe, from_text
 
-RECIPE = "recipe.yaml"
 FACTS = "run.json"
 METRICS = "metrics.jsonl"
 EXPORT = "export"
@@ -194,8 +194,28 @@ class Run:
                 "store": {k: v for k, v in facts["store"].items() if k != "path"},
                 "versions": facts["versions"],
             },
+            recipe=self.recipe.for_others().to_yaml(),
             overwrite=overwrite,
         )
+
+    def exported(self) -> Path:
+        """The export of the last checkpoint; it is written if there is none.
+
+        Raises:
+            UsageError: If there is an export of another checkpoint.
+            ModelError: If the export is damaged.
+        """
+        folder = self.path / EXPORT
+        if not (folder / CONFIG).is_file():
+            return self.export()
+        step = load_config(folder).georank.get("step")
+        last = max((path.name for path in checkpoints.existing(self.checkpoints)), default=None)
+        if last is not None and step != int(last.removeprefix("step-")):
+            raise UsageError(
+                f"{folder} is of step {step}, but the last checkpoint is {last}. Export that with "
+                f"`georank export {self.path} --overwrite`, or give {folder} itself."
+            )
+        return folder
 
 
 def _differences(there: Recipe, here: Recipe) -> str:

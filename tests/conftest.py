@@ -12,6 +12,8 @@ from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.store import PatchStore
 from tests import trees
+from tests.hub import Hub
+from tests.hub.client import connect
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,3 +66,21 @@ def oscd_tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder_tree(tmp_path: Path) -> Path:
     return trees.folder_tree(tmp_path / "folder")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on 127.0.0.1 that the clients in this process talk to, over Git LFS."""
+    with Hub() as running:
+        connect(monkeypatch, running, tmp_path / "hf")
+        yield running
+
+
+@pytest.fixture(params=["lfs", "xet"])
+def any_hub(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Hub]:
+    """The same, once over Git LFS and once over Xet."""
+    with Hub() as running:
+        connect(monkeypatch, running, tmp_path / "hf", xet=request.param == "xet")
+        yield running
