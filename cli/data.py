@@ -52,6 +52,8 @@ data.add_command(overlap)
 @click.option("--unit", metavar="dn|reflectance", help="Unit of the pixels [default: dn].")
 @click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
               help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
+@click.option("--dates", type=click.IntRange(1), metavar="N",
+              help="Most dates of a place and year of Sen4AgriNet [default: all].")  # fmt: skip
 @click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of a synthetic world.")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,
