@@ -150,7 +150,7 @@ def test_a_damaged_file_is_named(
 def test_digital_numbers_are_no_reflectance(tree: Path, tmp_path: Path) -> None:
     with h5py.File(tree / "training.h5", "r+") as file:
         file["sen2"][()] = file["sen2"][()] * 10_000
-    with pytest.raises(StoreError, match="20 of 29 already.*values contradict the unit"):
+    with pytest.raises(StoreError, match=r"20 of 29 already.*values contradict the unit"):
         prepare(open_reader("so2sat", tree), tmp_path / "out" / "s")
     assert list((tmp_path / "out").iterdir()) == []
 
