@@ -8,7 +8,6 @@ import netCDF4
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import from_origin, xy
 from rasterio.warp import transform
 
 from georank_cli.main import _run
@@ -74,13 +73,16 @@ def test_labels_above_25_pixels(tree: Path) -> None:
     }
 
 
-def test_positions_are_the_windows_centers(tree: Path) -> None:
-    patch = read_all(open_reader("s4a", tree)).patches[-1]
-    assert patch.place == "244,244"
-    ground = from_origin(*S4A_CORNER, 10, 10)
-    x, y = xy(ground, 244 + 61, 244 + 61, offset="ul")
-    lon, lat = transform("EPSG:32631", "EPSG:4326", [x], [y])
-    assert (patch.lat, patch.lon) == pytest.approx((lat[0], lon[0]), abs=1e-9)
+def test_positions_are_the_windows_centers(tmp_path: Path) -> None:
+    s4a_file(tmp_path, days=(0,), labels=np.full((366, 366), 110, np.uint32))
+    patches = read_all(open_reader("s4a", tmp_path)).patches
+    assert len(patches) == 9
+    left, top = S4A_CORNER
+    for patch in patches:
+        row, col = map(int, patch.place.split(","))
+        x, y = left + 10 * (col + 61), top - 10 * (row + 61)
+        lon, lat = transform("EPSG:32631", "EPSG:4326", [x], [y])
+        assert (patch.lat, patch.lon) == pytest.approx((lat[0], lon[0]), abs=1e-9)
 
 
 @pytest.mark.parametrize("damage", ["missing", "pixels"])
