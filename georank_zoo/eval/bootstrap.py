@@ -62,7 +62,9 @@ def resample_totals(counts: Integers, place: Integers, *, seed: int, resamples: 
     return totals
 
 
-def resample_weights(place: Integers, *, seed: int, resamples: int) -> Iterator[Floats]:
+def resample_weights(
+    place: Integers, *, seed: int, resamples: int
+) -> Iterator[npt.NDArray[np.float32]]:
     """How often each sample (n,) is drawn in replicates, in chunks (r, n) of them."""
     places, index = np.unique(place, return_inverse=True)
     generator = np.random.default_rng(seed)
@@ -70,7 +72,7 @@ def resample_weights(place: Integers, *, seed: int, resamples: int) -> Iterator[
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
         drawn = [_draw(generator, everyone, len(places)) for _ in range(size)]
-        yield np.stack(drawn).astype(np.float64)[:, index]
+        yield np.stack(drawn).astype(np.float32)[:, index]
 
 
 def _draw(generator: np.random.Generator, kind: Integers, kinds: int) -> Integers:

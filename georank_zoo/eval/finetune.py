@@ -85,8 +85,10 @@ class Finetune(Supervised):
                     best, epoch, weights = score, number, copy.deepcopy(network.state_dict())
             network.load_state_dict(weights)
             predicted = predict(network.logits(subject, split.test), multi_label=split.multi_label)
+        # The floor's own rate stands apart, so that the floor is comparable with the models.
+        own = f"scratch_lr={training.backbone_lr:g} " if subject.from_scratch else ""
         settings = (
-            f"epoch={epoch} {self.settings()} backbone_lr={training.backbone_lr:g} "
+            f"epoch={epoch} {own}{self.settings()} backbone_lr={self.backbone_lr:g} "
             f"precision={self.precision}"
         )
         return [Prediction(predicted, settings=settings)]

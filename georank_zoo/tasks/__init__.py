@@ -35,6 +35,8 @@ TASKS: dict[str, Task] = {
     )
 }
 
+_PER_PATCH = {"class": "one class", "labels": "several labels", "mask": "a class per pixel"}
+
 
 def get_task(name: str) -> Task:
     """The task of a name.
@@ -60,8 +62,9 @@ def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
     """
     if store.target != task.target and task.classes is not None:
         raise StoreError(
-            f"Store {store.path} is not task {task.name!r}: it holds a {store.target} per patch, "
-            f"not a {task.target}."
+            f"Store {store.path} is not task {task.name!r}: a patch has {_PER_PATCH[store.target]} "
+            f"there, not {_PER_PATCH[task.target]}. Any labelled store can be evaluated with task "
+            "'folder'."
         )
     highest = int(store.label.max(initial=-1))
     names = store.class_names or tuple(str(label) for label in range(highest + 1))
