@@ -105,7 +105,10 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    task = next((name for name, task in TASKS.items() if task.reader == store.manifest.reader), "")
+    own = [task for task in TASKS.values() if task.reader == store.manifest.reader]
+    # Of several tasks of one reader (So2Sat's splits) the one whose split the store holds.
+    own.sort(key=lambda task: task.split not in store.roles)
+    task = own[0].name if own else ""
     labelled = bool(store.class_names) and task not in ("", "synthetic", "folder")
     use = f"eval MODEL --task {task}" if labelled else "train moco_georank"
     click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")

@@ -230,15 +230,16 @@ def test_resumed_after_sigkill_is_byte_identical(
     assert report.store.hash == whole.hash
 
 
-def test_from_the_command_line(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = so2sat_tree(tmp_path / "so2sat", "block")
     out = str(tmp_path / "s")
     assert _run(["data", "prepare", "so2sat", str(tree), "--out", out], False) == 0
-    assert "29 patches of 32 px and 10 bands from 29 places" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "29 patches of 32 px and 10 bands from 29 places" in shown
+    assert "eval MODEL --task so2sat-block" in shown
     assert _run(["data", "info", out], False) == 0
     shown = capsys.readouterr().out
-    for text in ("Split official-random", "20 train", "9 test", "Compact high rise"):
+    for text in ("Split official-block", "20 train", "9 test", "Compact high rise"):
         assert text in shown
     truncate(tree / "training.h5")
     arguments = ["data", "prepare", "so2sat", str(tree), "--out", f"{out}2"]

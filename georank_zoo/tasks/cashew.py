@@ -59,6 +59,6 @@ CASHEW = Task(
         "All samples are cut from one scene of 11 x 12 km at 25 dates: samples of equal masks are "
         "one place.",
         "Chips of 256 px lie 128 px apart, so those of one part of the published split overlap "
-        "those of the others: numbers are higher than on unseen land.",
+        "those of the others: expect lower numbers on unseen land.",
     ),
 )  # fmt: skip
