@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
 import json
+import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +25,14 @@ from tests.trees import truncate
 BLUE = "02 - Blue_2019-11-15"
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cashew_tree(tmp_path_factory.mktemp("geobench") / "m-cashew-plant")
+
+
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    return cashew_tree(tmp_path / "m-cashew-plant")
+def tree(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "m-cashew-plant"))
 
 
 def test_pixels_masks_and_dates_are_the_files(tree: Path) -> None:
@@ -85,11 +93,9 @@ def test_samples_without_a_file_are_reported(tree: Path, caplog: pytest.LogCaptu
     assert "1 samples of the split have no file" in caplog.text
 
 
-def test_nothing_is_unpickled(tree: Path, tmp_path: Path) -> None:
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
     """Each sample's attribute and task_specs.pkl make a folder when they are unpickled."""
-    import ast
-    import pickle
-
+    tree = cashew_tree(tmp_path / "m-cashew-plant")
     prepare(open_reader("cashew", tree), tmp_path / "s")
     assert not (tree / "unpickled").exists()
     with h5py.File(tree / "sample_0.hdf5") as file:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,10 +25,16 @@ from tests.trees import noise, truncate, write_tif
 CEREALS, LEGUMES, OTHER = CLASSES.index("Cereals"), CLASSES.index("Leguminous crops"), 8
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("s4a")
+    s4a_file(root)
+    return root
+
+
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    s4a_file(tmp_path / "s4a")
-    return tmp_path / "s4a"
+def tree(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "s4a"))
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
         BadItem: If it cannot be opened, or breaks while it is read.
     """
     try:
-        with h5py.File(path, "r") as file:
+        # Nobody writes to a published file, and network file systems often refuse locks.
+        with h5py.File(path, "r", locking=False) as file:
             yield file
     except (OSError, RuntimeError) as error:  # h5py's words for what libhdf5 reports
         reason = str(error).strip().splitlines() or [type(error).__name__]

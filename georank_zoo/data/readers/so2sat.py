@@ -1,8 +1,8 @@
 """So2Sat LCZ42: 400,673 labelled patches of 32 px over 52 cities, 10 bands.
 
-Zhu et al.: "So2Sat LCZ42", IEEE GRSM 2020. Layout of version 4, and of version 3, which holds
-the same: `<split>/training.h5` and `<split>/testing.h5`, and `validation.h5` in `culture_10`.
-Version 4 also publishes `*_geo.h5` with positions; they are not read yet.
+Zhu et al.: "So2Sat LCZ42", IEEE GRSM 2020. Layout of versions 3 and 4: `<split>/training.h5` and
+`<split>/testing.h5`, and `validation.h5` in `culture_10`. Version 4 also publishes positions in
+`*_geo.h5`, which are not read.
 """
 
 from __future__ import annotations
