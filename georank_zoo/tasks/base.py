@@ -48,6 +48,8 @@ class Task:
             the target. See `georank_zoo.eval.metrics.METRICS`.
         split: Default split.
         official: Published splits, by the name that `--split` takes, each with its source.
+        own: Splits of this project that the reader gives, where the paper's is not public, by
+            name, each with how it was drawn.
         source: Who published it, and where.
         licence: Licence of the data.
         layout: Its files.
@@ -67,6 +69,7 @@ class Task:
     metrics: tuple[str, ...] = ()
     split: str = "random"
     official: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     licence: str = ""
     layout: str = ""

@@ -43,6 +43,22 @@ READERS: dict[str, ReaderEntry] = {
         ("bands", "size"),
         "OSCD: <city>/imgs_{1,2}/*_B02.tif, 24 cities at two dates",
     ),
+    "so2sat": ReaderEntry(
+        "georank_zoo.data.readers.so2sat:So2Sat",
+        ("bands",),
+        "So2Sat LCZ42: <split>/{training,testing}.h5, 10 bands, 17 classes",
+    ),
+    "s4a": ReaderEntry(
+        "georank_zoo.data.readers.s4a:Sen4AgriNet",
+        ("bands", "dates"),
+        "Sen4AgriNet: <year>_<tile>_patch_<x>_<y>.nc, 9 crop groups",
+    ),
+    "cashew": ReaderEntry(
+        "georank_zoo.data.readers.cashew:Cashew",
+        ("bands",),
+        "m-cashew-plant of GEO-Bench: <sample>.hdf5, a mask of 7 classes",
+        slow=True,
+    ),
     "folder": ReaderEntry(
         "georank_zoo.data.readers.folder:Folder",
         ("bands", "size", "labels", "unit", "offset"),
