@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # skipped items that the summary lists one by one
 _READERS_HELP = "\n".join(
-    f"  {name:10} {entry.summary}\n{'':13}takes {' '.join(f'--{o}' for o in entry.options)}"
+    f"  {name:11} {entry.summary}\n{'':14}takes {' '.join(f'--{o}' for o in entry.options)}"
     for name, entry in READERS.items()
 )
 
@@ -52,6 +52,8 @@ data.add_command(overlap)
 @click.option("--unit", metavar="dn|reflectance", help="Unit of the pixels [default: dn].")
 @click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
               help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
+@click.option("--metadata", type=click.Path(path_type=Path), metavar="FILE",
+              help="BigEarthNet's metadata.parquet, where it does not lie beside the patches.")  # fmt: skip
 @click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of a synthetic world.")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,
@@ -83,6 +85,7 @@ def prepare(
 
 def _show_report(report: Report, out: Path) -> None:
     from georank_zoo.data.describe import by_kind
+    from georank_zoo.tasks import TASKS
 
     store, skipped = report.store, report.skipped
     gone_on = f", going on at item {report.resumed_at}" if report.resumed_at else ""
@@ -102,9 +105,8 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    use = (
-        "eval MODEL --task eurosat" if store.manifest.reader == "eurosat" else "train moco_georank"
-    )
+    own_task = store.manifest.reader in TASKS and bool(store.class_names)
+    use = f"eval MODEL --task {store.manifest.reader}" if own_task else "train moco_georank"
     click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from georank_zoo.errors import StoreError, unknown_name
 from georank_zoo.tasks.base import Task as Task
+from georank_zoo.tasks.bigearthnet import BIGEARTHNET
 from georank_zoo.tasks.eurosat import EUROSAT
 from georank_zoo.tasks.stores import FOLDER, SYNTHETIC
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # them; above, they are enlarged beyond all sense, or a mistyped number fills the memory.
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 2048
 
-TASKS: dict[str, Task] = {task.name: task for task in (EUROSAT, FOLDER, SYNTHETIC)}
+TASKS: dict[str, Task] = {task.name: task for task in (EUROSAT, BIGEARTHNET, FOLDER, SYNTHETIC)}
 
 
 def get_task(name: str) -> Task:

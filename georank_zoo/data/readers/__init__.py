@@ -43,6 +43,12 @@ READERS: dict[str, ReaderEntry] = {
         ("bands", "size"),
         "OSCD: <city>/imgs_{1,2}/*_B02.tif, 24 cities at two dates",
     ),
+    "bigearthnet": ReaderEntry(
+        "georank_zoo.data.readers.bigearthnet:BigEarthNet",
+        ("bands", "metadata"),
+        "BigEarthNet: <tile>/<patch>/<patch>_B02.tif, 19 labels",
+        slow=True,
+    ),
     "folder": ReaderEntry(
         "georank_zoo.data.readers.folder:Folder",
         ("bands", "size", "labels", "unit", "offset"),
