@@ -53,7 +53,7 @@ data.add_command(overlap)
 @click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
               help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
 @click.option("--metadata", type=click.Path(path_type=Path), metavar="FILE",
-              help="BigEarthNet's metadata.parquet, where it does not lie beside the patches.")  # fmt: skip
+              help="metadata.parquet of BigEarthNet, if it does not lie beside it.")  # fmt: skip
 @click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of a synthetic world.")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,

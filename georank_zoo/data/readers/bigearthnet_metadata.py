@@ -21,7 +21,7 @@ from georank_zoo.errors import UsageError
 from georank_zoo.tasks.bigearthnet import CLASSES, CORINE, DROPPED
 
 METADATA = "metadata.parquet"
-UNSUITABLE = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
+UNSUITABLE = "for_patches_with_snow_cloud_or_shadow.parquet"
 _COLUMNS = ("patch_id", "s2v1_name", "labels", "split")
 _FLAGS = {"contains_seasonal_snow": "seasonal snow", "contains_cloud_or_shadow": "cloud or shadow"}
 _CLASS_OF = {corine: n for n, name in enumerate(CLASSES) for corine in CORINE[name]}
@@ -79,8 +79,7 @@ def read_table(path: Path, names: Sequence[str], *, column: str) -> Table:
         flagged = table[flag].to_numpy() & known if flag in table.column_names else []
         left_out.update(dict.fromkeys(np.flatnonzero(flagged).tolist(), reason))
     digest = hashlib.sha256(path.read_bytes())
-    unsuitable = path.with_name(UNSUITABLE)
-    if unsuitable.is_file():
+    for unsuitable in sorted(path.parent.glob(f"*{UNSUITABLE}")):
         digest.update(unsuitable.read_bytes())
         left_out |= _unsuitable(unsuitable, wanted, column, left_out)
     return Table(
