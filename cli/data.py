@@ -52,6 +52,9 @@ data.add_command(overlap)
 @click.option("--unit", metavar="dn|reflectance", help="Unit of the pixels [default: dn].")
 @click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
               help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
+@click.option("--splits", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="EuroSAT's published lists, eurosat-{train,val,test}.txt and "
+              "eurosat-spatial-{train,val,test}.txt.")  # fmt: skip
 @click.option("--metadata", type=click.Path(path_type=Path), metavar="FILE",
               help="metadata.parquet of BigEarthNet, if it does not lie beside it.")  # fmt: skip
 @click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
@@ -105,8 +108,8 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    own_task = store.manifest.reader in TASKS and bool(store.class_names)
-    use = f"eval MODEL --task {store.manifest.reader}" if own_task else "train moco_georank"
+    task = TASKS.get(store.manifest.reader)
+    use = f"eval MODEL --task {task.name}" if task and task.classes else "train moco_georank"
     click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")
 
 

@@ -35,7 +35,7 @@ class ReaderEntry:
 READERS: dict[str, ReaderEntry] = {
     "eurosat": ReaderEntry(
         "georank_zoo.data.readers.eurosat:EuroSat",
-        ("bands",),
+        ("bands", "splits"),
         "EuroSAT MS: <Class>/<Class>_<N>.tif, 13 bands, 10 classes",
     ),
     "oscd": ReaderEntry(
