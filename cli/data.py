@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from georank_zoo.data.readers import READERS
+from georank_zoo.tasks import TASKS
 
 from .overlap import overlap
 
@@ -88,7 +89,6 @@ def prepare(
 
 def _show_report(report: Report, out: Path) -> None:
     from georank_zoo.data.describe import by_kind
-    from georank_zoo.tasks import TASKS
 
     store, skipped = report.store, report.skipped
     gone_on = f", going on at item {report.resumed_at}" if report.resumed_at else ""
@@ -108,8 +108,9 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    task = TASKS.get(store.manifest.reader)
-    use = f"eval MODEL --task {task.name}" if task and task.classes else "train moco_georank"
+    task = next((name for name, task in TASKS.items() if task.reader == store.manifest.reader), "")
+    labelled = bool(store.class_names) and task not in ("", "synthetic", "folder")
+    use = f"eval MODEL --task {task}" if labelled else "train moco_georank"
     click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")
 
 

@@ -201,7 +201,7 @@ def show(
         click.echo("loo: each sample is predicted from all samples that are not of its place.")
     absent = split.absent(names)
     if absent:
-        click.echo(f"Not in the test set, so not in the macro accuracy: {', '.join(absent)}.")
+        click.echo(f"Not in the test set, so not in the macro averages: {', '.join(absent)}.")
     if split.dropped:
         click.echo(f"{split.dropped} patches without a label were left out.")
     if first.n_test < SMALL_TEST_SET:

@@ -172,7 +172,8 @@ def test_store_task_and_split(published: Path, tmp_path: Path) -> None:
     assert store.manifest.places == 3
     split = make_split(store, "official")
     # The two dates of the training place, and one patch of each other part.
-    assert (len(split.train), len(split.validation or ()), len(split.test)) == (2, 1, 1)
+    assert split.validation is not None
+    assert (len(split.train), len(split.validation), len(split.test)) == (2, 1, 1)
     assert names_of(split.label[split.test[0]]) == ["Urban fabric", "Pastures"]
     roles = store.roles["official"]
     assert [ROLES[role] for role in roles] == [

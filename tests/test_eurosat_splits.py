@@ -76,7 +76,8 @@ def test_prepared_store_has_both_splits(
             expected = role_of.get(Path(key).stem)
             assert role == (NO_ROLE if expected is None else ROLES.index(expected))
     split = make_split(store, "public-spatial")
-    assert (len(split.train), len(split.validation or ()), len(split.test)) == (3, 3, 2)
+    assert split.validation is not None
+    assert (len(split.train), len(split.validation), len(split.test)) == (3, 3, 2)
     assert split.dropped == 1
     assert run("data", "info", out) == 0
     shown = capsys.readouterr().out

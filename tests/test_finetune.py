@@ -237,7 +237,7 @@ def test_rows_of_all_protocols_and_their_floors(model, store, monkeypatch):
     assert by[model.name, "linear"].settings.startswith("l2=")
     # All of a network from scratch is new.
     assert "backbone_lr=0.0001 " in by[model.name, "finetune"].settings
-    assert "backbone_lr=0.01 " in by["test_resnet from scratch", "finetune"].settings
+    assert "scratch_lr=0.01 " in by["test_resnet from scratch", "finetune"].settings
     # Classes differ by brightness, which image statistics tell.
     assert by["image statistics", "linear"].value == 1
     assert seen[-1] == ("test_resnet from scratch at 16 px, finetune", 5000, 5000)

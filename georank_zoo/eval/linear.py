@@ -1,4 +1,6 @@
-"""Linear evaluation: multinomial logistic regression on frozen features, solved to its optimum.
+"""Linear evaluation: logistic regression on frozen features, solved to its optimum.
+
+Multinomial for classes; for several labels a sample one binary regression per label.
 
 The problem is convex, so nothing but the L2 strength is left to choose, and no learning rate,
 order of samples or number of epochs can favour a model. The solver is scipy's full-batch L-BFGS,
@@ -16,11 +18,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from scipy.optimize import minimize
 
 from georank_zoo.errors import UsageError
-from georank_zoo.eval.metrics import accuracy_macro
+from georank_zoo.eval.logits import cross_entropy, predict, validation_score
 from georank_zoo.eval.protocol import Prediction, Protocol, Subject
 from georank_zoo.eval.splits import Split, hold_out_validation, require_held_out
 
@@ -57,7 +58,7 @@ class Linear(Protocol):
         train, test = standardize(features[split.train], features[split.test])
         head = fit(train, split.label[split.train], subject.num_classes, strength,
                    device=subject.device)  # fmt: skip
-        predicted = head(test).argmax(dim=1).numpy()
+        predicted = predict(head(test), multi_label=split.multi_label)
         return [Prediction(predicted, settings=f"l2={strength:g} strengths={len(self.l2)}")]
 
     def describe(self) -> str:
@@ -125,7 +126,7 @@ def fit(
 
     Args:
         features: Standardised features (N, D), float64.
-        label: Classes (N,).
+        label: Classes (N,), or labels (N, C) as 0 and 1.
         num_classes: Number of classes, C.
         l2: Strength.
         start: Where to begin; at zero by default.
@@ -140,10 +141,12 @@ def fit(
     def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         weight = torch.from_numpy(flat).view(shape).to(device)
         logits = torch.addmm(weight[:, -1], x, weight[:, :-1].T)
-        log_probability = F.log_softmax(logits, dim=1)
-        value = F.nll_loss(log_probability, y) + l2 / 2 * weight[:, :-1].square().sum()
-        residual = log_probability.exp_()
-        residual[torch.arange(len(y), device=device), y] -= 1
+        value = cross_entropy(logits, y) + l2 / 2 * weight[:, :-1].square().sum()
+        if y.ndim == 2:
+            residual = logits.sigmoid_() - y
+        else:
+            residual = logits.softmax(dim=1)
+            residual[torch.arange(len(y), device=device), y] -= 1
         residual /= len(y)
         slope = torch.cat((residual.T @ x + l2 * weight[:, :-1], residual.sum(0)[:, None]), dim=1)
         return float(value), slope.flatten().cpu().numpy()
@@ -151,18 +154,3 @@ def fit(
     options = {"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT, "ftol": 0.0, "maxcor": 20}
     found = minimize(loss, begin.flatten(), jac=True, method="L-BFGS-B", options=options)
     return LinearHead(torch.from_numpy(found.x).view(shape))
-
-
-def validation_score(logits: torch.Tensor, label: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """What validation compares: macro accuracy and, where that is equal, the cross-entropy.
-
-    Args:
-        logits: (N, C).
-        label: Classes (N,).
-
-    Returns:
-        The larger, the better.
-    """
-    predicted = logits.argmax(dim=1).numpy()
-    entropy = float(F.cross_entropy(logits, torch.from_numpy(label)))
-    return accuracy_macro(predicted, label, logits.shape[1]), -entropy

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +15,24 @@ import torch
 from georank_zoo.data.store import PatchStore
 from georank_zoo.eval.splits import Split
 from georank_zoo.features import extract
+from georank_zoo.tasks.base import Target
 from georank_zoo.zoo import Encoder
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predicted classes of the test samples.
+    """What was predicted of the test samples.
 
     Attributes:
-        predicted: Classes (n_test,).
+        predicted: Classes (n_test,), scores (n_test, C) or pixels per true and predicted class
+            (n_test, C, C), as the task's target asks for; see `georank_zoo.eval.metrics`.
         k: Neighbours that voted, where any did.
         temperature: Of the neighbours' weights, where there were any.
         settings: Other settings as `name=value`, separated by blanks; what validation chose
             comes first.
     """
 
-    predicted: npt.NDArray[np.int64]
+    predicted: npt.NDArray[Any]
     k: int | None = None
     temperature: float | None = None
     settings: str = ""
@@ -84,11 +86,13 @@ class Protocol(ABC):
 
     Attributes:
         name: Name on the command line and in results.
+        targets: What it can predict.
         trains_network: Whether the network itself is trained, not only what stands on its frozen
             features.
     """
 
     name: ClassVar[str]
+    targets: ClassVar[tuple[Target, ...]] = ("class", "labels")
     trains_network: ClassVar[bool] = False
 
     @abstractmethod

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -19,11 +19,11 @@ from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.protocol import Prediction, Protocol, Subject
 from georank_zoo.eval.results import Row
 from georank_zoo.eval.splits import Split
-from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names
+from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names, metric_names
 from georank_zoo.zoo import Encoder
 
 Progress = Callable[[str, int, int], None]
-OnPredictions = Callable[[Row, npt.NDArray[np.int64]], None]
+OnPredictions = Callable[[Row, npt.NDArray[Any]], None]
 
 # Below this many test samples a number says whether the machinery works, not how good a model is.
 SMALL_TEST_SET = 1000
@@ -59,8 +59,8 @@ def evaluate(
         batch_size: Patches per batch where features are extracted.
         device: Where to run.
         on_progress: Called with what is being done, the work done and the work in all.
-        on_predictions: Called with a row and the predicted classes of the test samples, once for
-            all metrics.
+        on_predictions: Called with a row and what was predicted of the test samples, once for all
+            metrics.
 
     Returns:
         One row per model (floors after the models), size, protocol, its variant (such as k) and
@@ -136,6 +136,11 @@ def check(
         )
     all_sizes = tuple(sizes) or tuple(model.image_size for model in models)
     for protocol in protocols:
+        if store.target not in protocol.targets:
+            raise UsageError(
+                f"Protocol {protocol.name} predicts {' or '.join(protocol.targets)}, not the "
+                f"{store.target} of each patch that store {store.path} holds."
+            )
         protocol.check(split, sizes=all_sizes, seed=seed, device=torch.device(device))
     for model in models:
         model.shared_bands(store.bands)
@@ -206,7 +211,7 @@ def _rows(
         n_test=len(split.test),
         versions=results.made_with(subject.device),
     )
-    for metric in task.metrics:
+    for metric in metric_names(task, subject.store):
         score = metrics.score(
             metric,
             prediction.predicted,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from georank_zoo.errors import StoreError, unknown_name
+from georank_zoo.tasks.base import DEFAULT_METRICS
 from georank_zoo.tasks.base import Task as Task
 from georank_zoo.tasks.bigearthnet import BIGEARTHNET
 from georank_zoo.tasks.eurosat import EUROSAT
@@ -19,6 +20,8 @@ MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 2048
 
 TASKS: dict[str, Task] = {task.name: task for task in (EUROSAT, BIGEARTHNET, FOLDER, SYNTHETIC)}
 
+_PER_PATCH = {"class": "one class", "labels": "several labels", "mask": "a class per pixel"}
+
 
 def get_task(name: str) -> Task:
     """The task of a name.
@@ -31,6 +34,11 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
+def metric_names(task: Task, store: PatchStore) -> tuple[str, ...]:
+    """The metrics of a task on a store, the first of them the one that counts."""
+    return task.metrics or DEFAULT_METRICS[store.target]
+
+
 def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
     """Names of the labels 0, 1, ... of a store, checked against the task and the labels.
 
@@ -39,8 +47,9 @@ def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
     """
     if store.target != task.target and task.classes is not None:
         raise StoreError(
-            f"Store {store.path} is not task {task.name!r}: it holds a {store.target} per patch, "
-            f"not a {task.target}."
+            f"Store {store.path} is not task {task.name!r}: a patch has {_PER_PATCH[store.target]} "
+            f"there, not {_PER_PATCH[task.target]}. Any labelled store can be evaluated with task "
+            "'folder'."
         )
     highest = int(store.label.max(initial=-1))
     names = store.class_names or tuple(str(label) for label in range(highest + 1))

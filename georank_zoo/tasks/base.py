@@ -10,6 +10,13 @@ Target = Literal["class", "labels", "mask"]
 """What is known of a patch: one class, any number of labels, or a class per pixel."""
 
 
+DEFAULT_METRICS: dict[Target, tuple[str, ...]] = {
+    "class": ("accuracy_macro", "accuracy_overall"),
+    "labels": ("ap_macro", "ap_micro", "f1_macro", "f1_micro"),
+    "mask": ("miou", "pixel_accuracy"),
+}
+
+
 @dataclass(frozen=True)
 class Published:
     """Published scores of a task, to stand beside; their bands and sizes may differ from ours.
@@ -37,8 +44,8 @@ class Task:
         reader: The reader that prepares it (`georank data prepare`).
         target: What is known of a patch: its class, its labels or a mask.
         classes: Class names that a store must have, in order; None takes the store's.
-        metrics: Names of the metrics, the first of them the one that counts; see
-            `georank_zoo.eval.metrics.METRICS`.
+        metrics: Names of the metrics, the first of them the one that counts; by default those of
+            the target. See `georank_zoo.eval.metrics.METRICS`.
         split: Default split.
         official: Published splits, by the name that `--split` takes, each with its source.
         source: Who published it, and where.
@@ -57,7 +64,7 @@ class Task:
     reader: str
     classes: tuple[str, ...] | None
     target: Target = "class"
-    metrics: tuple[str, ...] = ("accuracy_macro", "accuracy_overall")
+    metrics: tuple[str, ...] = ()
     split: str = "random"
     official: Mapping[str, str] = field(default_factory=dict)
     source: str = ""

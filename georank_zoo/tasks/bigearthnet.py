@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from georank_zoo.bands import S2_12
 from georank_zoo.tasks.base import Published, Task
 
 # The 19 classes in the order of their publication (BigEarthNet-S2_19-classes_models,
@@ -46,6 +45,11 @@ DROPPED = (
     "Sport and leisure facilities", "Bare rock", "Burnt areas", "Intertidal flats",
 )  # fmt: skip
 
+# One file each; Level-2A has no B10.
+FILE_BANDS = (
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12",
+)  # fmt: skip
+
 SIZE = 120
 
 BIGEARTHNET = Task(
@@ -54,7 +58,6 @@ BIGEARTHNET = Task(
     reader="bigearthnet",
     classes=CLASSES,
     target="labels",
-    metrics=("ap_macro", "ap_micro", "f1_macro", "f1_micro"),
     split="official",
     official={
         "official": "the column `split` of metadata.parquet, apart by blocks of each tile "
@@ -65,7 +68,7 @@ BIGEARTHNET = Task(
     licence="CDLA-Permissive-1.0",
     layout="BigEarthNet-S2/<tile>/<patch>/<patch>_<band>.tif at 120, 60 and 20 px; "
     "metadata.parquet",
-    bands=S2_12,
+    bands=FILE_BANDS,
     unit="DN",
     level="L2A",
     image_size=SIZE,
