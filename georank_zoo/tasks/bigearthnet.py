@@ -60,7 +60,7 @@ BIGEARTHNET = Task(
     target="labels",
     split="official",
     official={
-        "official": "the column `split` of metadata.parquet, apart by blocks of each tile "
+        "official": "the column `split` of metadata.parquet, assigned by geography "
         "(Clasen et al. 2024, arXiv 2407.03653)",
     },
     source="BigEarthNet v2.0 (reBEN; Clasen et al. 2024), https://bigearth.net, "
@@ -84,6 +84,7 @@ BIGEARTHNET = Task(
         },
     ),
     notes=(
+        "In the official split all dates of a place are in one part.",
         "The published numbers are of 10 bands, without B01 and B09.",
         "Bands of 20 and 60 m are enlarged to 120 px bilinearly, as torchgeo does.",
         "Patches under seasonal snow, cloud or shadow are left out, as recommended: 480,038 of "

@@ -49,6 +49,12 @@ READERS: dict[str, ReaderEntry] = {
         "BigEarthNet: <tile>/<patch>/<patch>_B02.tif, 19 labels",
         slow=True,
     ),
+    "ssl4eo": ReaderEntry(
+        "georank_zoo.data.readers.ssl4eo:Ssl4Eo",
+        ("bands", "size"),
+        "SSL4EO-S12: s2a (or s2c)/<place>/<acquisition>/B1.tif, four seasons",
+        slow=True,
+    ),
     "folder": ReaderEntry(
         "georank_zoo.data.readers.folder:Folder",
         ("bands", "size", "labels", "unit", "offset"),

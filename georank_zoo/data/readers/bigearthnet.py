@@ -8,19 +8,23 @@ Charfuelan, Demir, Markl: "BigEarthNet", IGARSS 2019 (version 1). Layout of vers
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from georank_zoo import bands as s2
 from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.patch import Patch, Role, Target
 from georank_zoo.data.readers import band_files, raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading
+from georank_zoo.data.readers.base import (
+    BadItem,
+    Item,
+    LazyItems,
+    Reading,
+    fingerprint_of_names,
+)
 from georank_zoo.data.readers.bigearthnet_metadata import (
     METADATA,
     Table,
@@ -83,13 +87,11 @@ class BigEarthNet:
         self._table = self._read_table(metadata)
         self.splits = () if self._table is None else (SPLIT,)
         self._order(on_progress)
-        listing = hashlib.sha256("\n".join(self._patches).encode())
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "version": self.version,
             "patches": len(self._patches),
-            # Names only: the sizes of the 6.6 million files would take an hour to list.
-            "listing": listing.hexdigest(),
+            "listing": fingerprint_of_names(self._patches),
             "metadata": None if self._table is None else self._table.digest,
         }
 
@@ -119,16 +121,18 @@ class BigEarthNet:
             else:
                 places[row] = patch
         self._rows = sorted(range(len(places)), key=lambda row: (places[row], self._patches[row]))
-        changes = [
+        starts = [
             n
             for n, row in enumerate(self._rows)
             if n == 0 or places[row] != places[self._rows[n - 1]]
         ]
-        self._items = _Items(self._item, [*changes, len(places)])
+        self._starts = [*starts, len(places)]
+        self._items = LazyItems(self._item, range(len(starts)))
         self._row = {patch: row for row, patch in enumerate(self._patches)}
 
-    def _item(self, start: int, stop: int) -> Item:
-        names = tuple(self._patches[row] for row in self._rows[start:stop])
+    def _item(self, number: int) -> Item:
+        rows = self._rows[self._starts[number] : self._starts[number + 1]]
+        names = tuple(self._patches[row] for row in rows)
         # What is left out on advice is not bad: no unit.
         units = () if self._reason(names[0]) else names
         return Item(names[0], tuple(self.root / name for name in names), units)
@@ -168,30 +172,6 @@ class BigEarthNet:
             pixels, lat, lon, key=name, place="", time=raster.parse_time(folder.name),
             labels=labels, roles=roles,
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Items(Sequence[Item]):
-    """Items that are made when they are asked for: all at once would take half a gigabyte."""
-
-    make: Callable[[int, int], Item]
-    starts: Sequence[int]  # of each item, and the end of the last
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> _Items: ...
-
-    def __getitem__(self, index: int | slice) -> Item | _Items:
-        if isinstance(index, slice):
-            first, last, _ = index.indices(len(self))
-            return _Items(self.make, self.starts[first : last + 1])
-        index = range(len(self))[index]
-        return self.make(self.starts[index], self.starts[index + 1])
 
 
 def _find(root: Path) -> tuple[Path, int]:
