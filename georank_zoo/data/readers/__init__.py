@@ -55,6 +55,11 @@ READERS: dict[str, ReaderEntry] = {
         "SSL4EO-S12: s2a (or s2c)/<place>/<acquisition>/B1.tif, four seasons",
         slow=True,
     ),
+    "ssl4eo-v1.1": ReaderEntry(
+        "georank_zoo.data.readers.ssl4eo_zarr:Ssl4EoZarr",
+        ("bands", "size"),
+        "SSL4EO-S12 v1.1: S2L2A (or S2L1C)/*.zarr.zip, four seasons",
+    ),
     "folder": ReaderEntry(
         "georank_zoo.data.readers.folder:Folder",
         ("bands", "size", "labels", "unit", "offset"),
