@@ -153,7 +153,7 @@ def test_rows_of_models_and_floors(model, store):
     assert (first.n_train, first.n_test, first.store_hash) == (36, 36, store.hash)
     assert first.bands == " ".join(S2_12)
     assert all(0 <= r.ci_low <= r.value <= r.ci_high <= 1 for r in rows)
-    assert seen[-1] == ("random test_resnet at 32 px", 6000, 6000)
+    assert seen[-1] == ("random test_resnet at 32 px, knn", 12_000, 12_000)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     # Classes differ by brightness: the floor that sees it must be right.
     statistics = [r for r in rows if r.model == "image statistics" and r.k == 1]

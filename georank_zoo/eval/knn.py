@@ -59,6 +59,7 @@ class KNN(Protocol):
             query_groups=split.place[split.test],
             bank_groups=split.place[split.train],
             device=subject.device,
+            on_progress=subject.on_progress,
         )
         label = split.label[split.train]
         votes: dict[int, npt.NDArray[Any]] = (

@@ -11,7 +11,7 @@ the GPU, and a class that the training samples lack is no special case here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,13 +53,16 @@ class Linear(Protocol):
 
     def predict(self, subject: Subject) -> list[Prediction]:
         """Chooses the strength on validation, then fits all training samples with it."""
-        strength = self.l2[0] if len(self.l2) == 1 else self._choose(subject)
+        chosen_of = len(self.l2)
+        progress = _Progress(subject.on_progress, fits=1 if chosen_of == 1 else chosen_of + 1)
+        strength = self.l2[0] if chosen_of == 1 else self._choose(subject, progress)
         split, features = subject.split, subject.features
         train, test = standardize(features[split.train], features[split.test])
         head = fit(train, split.label[split.train], subject.num_classes, strength,
-                   device=subject.device)  # fmt: skip
+                   device=subject.device, on_iteration=progress.iterated)  # fmt: skip
+        progress.fitted()
         predicted = predict(head(test), multi_label=split.multi_label)
-        return [Prediction(predicted, settings=f"l2={strength:g} strengths={len(self.l2)}")]
+        return [Prediction(predicted, settings=f"l2={strength:g} strengths={chosen_of}")]
 
     def describe(self) -> str:
         """How the strength came about."""
@@ -70,18 +73,45 @@ class Linear(Protocol):
         )
         return f"logistic regression on frozen standardised features, L2 {chosen}"
 
-    def _choose(self, subject: Subject) -> float:
+    def _choose(self, subject: Subject, progress: _Progress) -> float:
         fitted, held = hold_out_validation(subject.split, seed=subject.seed)
         train, validation = standardize(subject.features[fitted], subject.features[held])
         label, best, head = subject.split.label, (-1.0, 0.0), None
         # The strong ones are solved in a few steps, and of equal ones the strongest is kept.
         for strength in sorted(self.l2, reverse=True):
             head = fit(train, label[fitted], subject.num_classes, strength, start=head,
-                       device=subject.device)  # fmt: skip
+                       device=subject.device, on_iteration=progress.iterated)  # fmt: skip
+            progress.fitted()
             score = validation_score(head(validation), label[held])
             if score > best:
                 best, chosen = score, strength
         return chosen
+
+
+class _Progress:
+    """Progress of fits, of which each counts the same: how many iterations it takes, nobody knows.
+
+    Within a fit the iterations are those of the longest one allowed; its end jumps ahead.
+    """
+
+    def __init__(self, report: Callable[[int, int], None] | None, *, fits: int) -> None:
+        self._report = report
+        self._total = fits * _MAX_ITERATIONS
+        self._fits = self._iterations = 0
+
+    def iterated(self) -> None:
+        """Counts an iteration; the last one allowed is left to `fitted`."""
+        self._iterations = min(self._iterations + 1, _MAX_ITERATIONS - 1)
+        self._tell()
+
+    def fitted(self) -> None:
+        """Counts a fit."""
+        self._fits, self._iterations = self._fits + 1, 0
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._report is not None:
+            self._report(self._fits * _MAX_ITERATIONS + self._iterations, self._total)
 
 
 @dataclass(frozen=True)
@@ -121,6 +151,7 @@ def fit(
     *,
     start: LinearHead | None = None,
     device: str | torch.device = "cpu",
+    on_iteration: Callable[[], None] | None = None,
 ) -> LinearHead:
     """Minimises mean cross-entropy + l2 / 2 * ||weight||^2; the bias is free.
 
@@ -131,6 +162,7 @@ def fit(
         l2: Strength.
         start: Where to begin; at zero by default.
         device: Where to compute.
+        on_iteration: Called after each iteration.
     """
     # MPS has no float64.
     device = "cpu" if torch.device(device).type == "mps" else device
@@ -152,5 +184,8 @@ def fit(
         return float(value), slope.flatten().cpu().numpy()
 
     options = {"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT, "ftol": 0.0, "maxcor": 20}
-    found = minimize(loss, begin.flatten(), jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        loss, begin.flatten(), jac=True, method="L-BFGS-B", options=options,
+        callback=None if on_iteration is None else lambda _: on_iteration(),
+    )  # fmt: skip
     return LinearHead(torch.from_numpy(found.x).view(shape))

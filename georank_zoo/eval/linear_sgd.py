@@ -47,6 +47,8 @@ class LinearSGD(Supervised):
                 cross_entropy(head(train[chosen]), label[chosen]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 step += 1
+            if subject.on_progress is not None:
+                subject.on_progress(epoch + 1, self.epochs)
         with torch.inference_mode():
             predicted = predict(head(test), multi_label=split.multi_label)
         return [Prediction(predicted, settings=self.settings())]

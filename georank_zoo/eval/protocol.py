@@ -52,8 +52,8 @@ class Subject:
         seed: Seed of whatever a protocol draws.
         batch_size: Patches per batch where features are extracted.
         device: Where to run.
-        on_progress: Called with the work done and its total; each use of the features and each
-            training begins anew.
+        on_progress: Called with the work done and its total, by the extraction of features and by
+            each protocol, from its beginning to its end.
     """
 
     encoder: Encoder
@@ -111,7 +111,10 @@ class Protocol(ABC):
 
     @abstractmethod
     def predict(self, subject: Subject) -> list[Prediction]:
-        """Predicts the test samples, once per variant of the protocol (such as each k)."""
+        """Predicts the test samples, once per variant of the protocol (such as each k).
+
+        Reports to the subject's `on_progress`, and of its total once.
+        """
 
     @abstractmethod
     def describe(self) -> str:

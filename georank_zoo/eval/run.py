@@ -87,8 +87,12 @@ def evaluate(
             batch_size=batch_size,
             device=device,
         )
+        what = f"{job.encoder.name} at {size} px"
+        if job.extracts:
+            subject.on_progress = progress.part(what)
+            _ = subject.features  # now, so that their progress goes by their own name
         for protocol in job.protocols:
-            subject.on_progress = progress.part(f"{job.encoder.name} at {size} px", protocol)
+            subject.on_progress = progress.part(f"{what}, {protocol.name}")
             for prediction in protocol.predict(subject):
                 rows += _rows(subject, task, protocol, prediction)
                 if on_predictions is not None:
@@ -163,10 +167,14 @@ class _Job:
     from_scratch: bool = False
 
     @property
+    def extracts(self) -> bool:
+        """Whether a protocol wants frozen features, extracted once for all that do."""
+        return not all(protocol.trains_network for protocol in self.protocols)
+
+    @property
     def pieces(self) -> int:
-        """Pieces of work: the features, extracted once, and each training of the network."""
-        trained = sum(protocol.trains_network for protocol in self.protocols)
-        return trained + (trained < len(self.protocols))
+        """Pieces of work: the features and each protocol."""
+        return self.extracts + len(self.protocols)
 
 
 def _alone(models: Sequence[Encoder], protocols: Sequence[Protocol]) -> list[_Job]:
@@ -231,16 +239,15 @@ class _Overall:
         self._pieces = pieces
         self._done = 0
 
-    def part(self, what: str, protocol: Protocol) -> Callable[[int, int], None] | None:
-        """What a protocol reports to, while it takes one piece of the work."""
+    def part(self, what: str) -> Callable[[int, int], None] | None:
+        """What one piece of the work reports to."""
         report = self._report
         if report is None:
             return None
-        text = f"{what}, {protocol.name}" if protocol.trains_network else what
 
         def update(done: int, total: int) -> None:
             units = self._done * _UNITS + done * _UNITS // total
-            report(text, units, self._pieces * _UNITS)
+            report(what, units, self._pieces * _UNITS)
             self._done += done == total
 
         return update
