@@ -122,6 +122,15 @@ def test_dates_of_a_place_are_one_item(published: Path) -> None:
         items[len(items)]
 
 
+def test_the_same_column_and_row_of_another_tile_is_another_place(second: Path) -> None:
+    other = f"{tree.EARLY[:-6]}T34VER_26_57"
+    tree.write_patch(second / "BigEarthNet-S2" / other[:-6] / other, 9)
+    rows = [*tree.ROWS, (other, ["Pastures"], "test", "S2A_MSIL2A_20170613T101031_26_57b")]
+    tree.write_metadata(second / "metadata.parquet", rows)
+    items = open_reader("bigearthnet", second).items()
+    assert [len(item.files) for item in items if item.units] == [2, 1, 1, 1]
+
+
 def test_dates_of_a_place_of_version_1_are_found_by_their_footprint(first: Path) -> None:
     seen: list[tuple[int, int]] = []
     reader = open_reader("bigearthnet", first, on_progress=lambda *done: seen.append(done))
