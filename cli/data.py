@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # skipped items that the summary lists one by one
 _READERS_HELP = "\n".join(
-    f"  {name:10} {entry.summary}\n{'':13}takes {' '.join(f'--{o}' for o in entry.options)}"
+    f"  {name:11} {entry.summary}\n{'':14}takes {' '.join(f'--{o}' for o in entry.options)}"
     for name, entry in READERS.items()
 )
 
@@ -57,6 +57,11 @@ data.add_command(overlap)
               help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
 @click.option("--dates", type=click.IntRange(1), metavar="N",
               help="Most dates of a place and year of Sen4AgriNet [default: all].")  # fmt: skip
+@click.option("--splits", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="EuroSAT's published lists, eurosat-{train,val,test}.txt and "
+              "eurosat-spatial-{train,val,test}.txt.")  # fmt: skip
+@click.option("--metadata", type=click.Path(path_type=Path), metavar="FILE",
+              help="metadata.parquet of BigEarthNet, if it does not lie beside it.")  # fmt: skip
 @click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of a synthetic world.")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from georank_zoo.errors import StoreError, unknown_name
 from georank_zoo.tasks.base import DEFAULT_METRICS
 from georank_zoo.tasks.base import Task as Task
+from georank_zoo.tasks.bigearthnet import BIGEARTHNET
 from georank_zoo.tasks.cashew import CASHEW
 from georank_zoo.tasks.eurosat import EUROSAT
 from georank_zoo.tasks.s4a import S4A_RAND, S4A_TILES
@@ -23,6 +24,7 @@ MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 2048
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
+        BIGEARTHNET,
         EUROSAT,
         SO2SAT_RANDOM,
         SO2SAT_BLOCK,

@@ -35,7 +35,7 @@ class ReaderEntry:
 READERS: dict[str, ReaderEntry] = {
     "eurosat": ReaderEntry(
         "georank_zoo.data.readers.eurosat:EuroSat",
-        ("bands",),
+        ("bands", "splits"),
         "EuroSAT MS: <Class>/<Class>_<N>.tif, 13 bands, 10 classes",
     ),
     "oscd": ReaderEntry(
@@ -58,6 +58,23 @@ READERS: dict[str, ReaderEntry] = {
         ("bands",),
         "m-cashew-plant of GEO-Bench: <sample>.hdf5, a mask of 7 classes",
         slow=True,
+    ),
+    "bigearthnet": ReaderEntry(
+        "georank_zoo.data.readers.bigearthnet:BigEarthNet",
+        ("bands", "metadata"),
+        "BigEarthNet: <tile>/<patch>/<patch>_B02.tif, 19 labels",
+        slow=True,
+    ),
+    "ssl4eo": ReaderEntry(
+        "georank_zoo.data.readers.ssl4eo:Ssl4Eo",
+        ("bands", "size"),
+        "SSL4EO-S12: s2a (or s2c)/<place>/<acquisition>/B1.tif, four seasons",
+        slow=True,
+    ),
+    "ssl4eo-v1.1": ReaderEntry(
+        "georank_zoo.data.readers.ssl4eo_zarr:Ssl4EoZarr",
+        ("bands", "size"),
+        "SSL4EO-S12 v1.1: S2L2A (or S2L1C)/*.zarr.zip, four seasons",
     ),
     "folder": ReaderEntry(
         "georank_zoo.data.readers.folder:Folder",
