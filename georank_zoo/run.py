@@ -2,9 +2,10 @@
 
 recipe.yaml     the resolved recipe
 run.json        hashes, data, versions, device, wall time, state
+footprint.json  where its places lie, in cells of one degree
 metrics.jsonl   one line per logged step
 checkpoints/    step-<number>/
-export/         config.json and model.safetensors, as timm loads them
+export/         config.json and model.safetensors, as timm loads them, and the footprint
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from georank_zoo import checkpoints
 from georank_zoo.build import build_algorithm
-from georank_zoo.data.store import PatchStore
+from georank_zoo.data.footprint import FOOTPRINT, Footprint, read_footprint
+from georank_zoo.data.store import NO_TIME, PatchStore
 from georank_zoo.environment import versions
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.export import export_model
 from georank_zoo.files import write_text
 from georank_zoo.recipe import Recipe, from_text
+from georank_zoo.sections import flat
 
 RECIPE = "recipe.yaml"
 FACTS = "run.json"
@@ -39,8 +45,16 @@ class Run:
     recipe: Recipe
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, store: PatchStore) -> Run:
+    def create(
+        cls, path: Path, recipe: Recipe, store: PatchStore, latlon: npt.NDArray[np.float64]
+    ) -> Run:
         """Begins a run folder.
+
+        Args:
+            path: The folder to be.
+            recipe: What is trained.
+            store: What it is trained on.
+            latlon: Positions (places, 2) in degrees of the places that are trained on.
 
         Raises:
             UsageError: If something lies there already.
@@ -54,6 +68,7 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path, recipe)
         write_text(path / RECIPE, recipe.to_yaml())
+        write_text(path / FOOTPRINT, Footprint.of(latlon).to_json())
         run.update(
             recipe=recipe.name,
             recipe_hash=recipe.hash,
@@ -62,6 +77,7 @@ class Run:
                 "places": store.manifest.places, "level": store.manifest.level,
                 "places_used": recipe.data.places or store.manifest.places,
                 "source": store.manifest.source, "licence": store.manifest.licence,
+                "reader": store.manifest.reader, "period": _period(store),
             },
             bands=list(recipe.bands),
             mean=mean,
@@ -190,30 +206,46 @@ class Run:
             georank={
                 "name": self.recipe.name,
                 "recipe_hash": facts["recipe_hash"],
+                "recipe": _for_others(self.recipe),
                 "step": int(source.name.removeprefix("step-")),
+                "seconds": round(checkpoints.seconds(source), 1),
+                "device": facts.get("device"),
+                "processes": facts.get("processes"),
                 "store": {k: v for k, v in facts["store"].items() if k != "path"},
                 "versions": facts["versions"],
             },
+            footprint=read_footprint(self.path),
             overwrite=overwrite,
         )
 
 
+def _period(store: PatchStore) -> list[str] | None:
+    """First and last day of the acquisitions, where the store knows any."""
+    known = store.time[store.time != NO_TIME]
+    if len(known) == 0:
+        return None
+    ends = np.array([known.min(), known.max()]).astype("datetime64[s]").astype("datetime64[D]")
+    return [str(day) for day in ends]
+
+
+def _for_others(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe as it may be published.
+
+    Without this machine's paths, and without what the recipe's author expected of a run, which
+    overrides may have made untrue.
+    """
+    document = recipe.model_dump(mode="json", exclude={"cost", "mirrors"})
+    for section in (document["data"], document["probe"]):
+        section["store"] = section["store"] and Path(section["store"]).name
+    return document
+
+
 def _differences(there: Recipe, here: Recipe) -> str:
     """The keys that differ between a run's recipe and a given one, and their values."""
-    a, b = (_flat(entry.model_dump(mode="json")) for entry in (there, here))
+    a, b = (flat(entry.model_dump(mode="json")) for entry in (there, here))
     texts = [
         f"{key} is {a.get(key)!r} there, {b.get(key)!r} here"
         for key in {**a, **b}
         if a.get(key) != b.get(key) and key.split(".")[0] not in ("name", "summary", "probe")
     ]
     return "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
-
-
-def _flat(section: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{before}{key}.")
-        else:
-            found[f"{before}{key}"] = value
-    return found

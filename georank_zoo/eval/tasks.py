@@ -25,6 +25,8 @@ class Task:
         classes: Class names that a store must have, in order; None takes the store's.
         metrics: Names of the metrics; see `georank_zoo.eval.metrics.METRICS`.
         split: Default split.
+        hub_dataset: Id of the data set on the Hub, for the results in a model card; empty where
+            there is none, and results then stand in the card's text only.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Task:
     classes: tuple[str, ...] | None
     metrics: tuple[str, ...] = ("accuracy_macro", "accuracy_overall")
     split: str = "random"
+    hub_dataset: str = ""
 
 
 TASKS: dict[str, Task] = {
@@ -42,6 +45,7 @@ TASKS: dict[str, Task] = {
             "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture",
             "PermanentCrop", "Residential", "River", "SeaLake",
         ),
+        hub_dataset="torchgeo/eurosat",
     ),
     "folder": Task(name="folder", title="Classes of a labelled store", classes=None),
     "synthetic": Task(name="synthetic", title="Classes of a synthetic world", classes=None),
