@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": (".eval:evaluate", "Evaluate a model beside the floors."),
     "compare": (".compare:compare", "Put results side by side, with paired differences."),
     "export": (".export:export", "Write a trained model as a folder timm loads."),
+    "card": (".card:card", "Write a model card from what is known."),
     "recipes": (".recipes:recipes", "List, show and check recipes."),
 }
 

@@ -50,7 +50,8 @@ class Footprint:
     @property
     def centers(self) -> npt.NDArray[np.float64]:
         """Middles of the cells (N, 2), latitude and longitude in degrees."""
-        return self.corners + CELL_DEGREES / 2
+        centers: npt.NDArray[np.float64] = self.corners.astype(np.float64) + CELL_DEGREES / 2
+        return centers
 
     def to_json(self) -> str:
         """The footprint as the text of `footprint.json`."""
