@@ -121,11 +121,12 @@ class Published:
 
 @dataclass(frozen=True)
 class Method:
-    """What a card says of an algorithm or a regularizer."""
+    """What a card says of an algorithm or a regularizer; `geographic` ones learn positions."""
 
     title: str
     idea: str
     bibtex: str
+    geographic: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,11 @@ class Facts:
     def regularizer(self) -> Method | None:
         """What is said of the regularizer; None for a baseline."""
         return methods()["regularizers"].get(self.recipe.regularizer.name) if self.recipe else None
+
+    @property
+    def geographic(self) -> bool:
+        """Whether training took the positions of places."""
+        return any(method and method.geographic for method in (self.algorithm, self.regularizer))
 
 
 def text_of(name: str) -> str:

@@ -19,8 +19,15 @@ from pydantic import TypeAdapter, ValidationError
 from georank_zoo import bands as s2
 from georank_zoo import recipe as recipes
 from georank_zoo.cards.facts import (
-    Change, Compute, Data, Facts, InputBand, Network, Weights, published,
-)  # fmt: skip
+    Change,
+    Compute,
+    Data,
+    Facts,
+    InputBand,
+    Network,
+    Weights,
+    published,
+)
 from georank_zoo.data.footprint import read_footprint
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, RecipeError
