@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from huggingface_hub import ModelCard
@@ -128,6 +129,28 @@ def test_code_loads_the_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> No
             expected = encoder(names["dn"])
         assert names["features"].shape == (8, 512)
         torch.testing.assert_close(names["features"], expected)
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_convnext", "test_efficientnet"])
+def test_code_fits_the_architecture(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_export(tmp_path / "m", architecture=architecture, bands=("B11", "B12"), mean=(0.2, 0.1),
+                std=(0.1, 0.1), network=timm.create_model(architecture, in_chans=2, num_classes=0,
+                **({"img_size": 32} if "vit" in architecture else {})))  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    text = cards.render_folder("m")
+    blocks = python_blocks(text)
+    assert len(blocks) == 3
+    for code in blocks:
+        names: dict[str, object] = {}
+        exec(code, names)
+        if "maps" in names:
+            channels = [found.shape[1] for found in names["maps"]]
+            assert f"channels {', '.join(map(str, channels))}\n" in code
+        else:
+            width = names["features"].shape[1]
+            assert f"into {width} numbers" in text and f"# (8, {width})" in code
 
 
 def test_code_loads_from_the_hub(run: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ methods.yaml says of algorithm and regularizer. Scores come from results.csv alo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import timm
 import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from torch import nn
 
 from georank_zoo import bands as s2
 from georank_zoo import recipe as recipes
@@ -32,7 +34,7 @@ from georank_zoo.data.footprint import read_footprint
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, RecipeError
 from georank_zoo.model_config import CONFIG, ModelConfig, load_config
-from georank_zoo.model_folder import weights_path
+from georank_zoo.model_folder import build_network, weights_path
 from georank_zoo.recipe import Recipe
 from georank_zoo.sections import flat
 
@@ -48,9 +50,12 @@ def folder_facts(folder: Path) -> Facts:
     recipe = _recipe(config, folder)
     shipped, changes = _shipped(config.name, recipe)
     store = config.georank.get("store")
+    # Shapes are all that is asked for: no memory is filled.
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        network = build_network(config)
     return Facts(
         name=config.name or folder.name,
-        network=describe_network(config.architecture, config.model_args),
+        network=_describe(network, config.architecture, config.model_args),
         bands=tuple(
             InputBand(s2.BY_NAME[name], mean, std)
             for name, mean, std in zip(config.bands, config.mean, config.std, strict=True)
@@ -83,9 +88,13 @@ def recipe_facts(name: str) -> Facts:
             "your own has a card when it is trained: georank card <run folder>."
         )
     recipe = recipes.load(name)
+    architecture = recipe.backbone.name
+    model_args: dict[str, Any] = {"in_chans": len(recipe.bands)}
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        network = timm.create_model(architecture, num_classes=0, **model_args)
     return Facts(
         name=recipe.name,
-        network=describe_network(recipe.backbone.name, {"in_chans": len(recipe.bands)}),
+        network=_describe(network, architecture, model_args),
         bands=tuple(InputBand(s2.BY_NAME[band], None, None) for band in recipe.bands),
         image_size=recipe.image_size,
         recipe=recipe,
@@ -95,22 +104,20 @@ def recipe_facts(name: str) -> Facts:
     )
 
 
-def describe_network(architecture: str, model_args: dict[str, Any]) -> Network:
-    """What timm says of a network, from its shapes alone."""
-    arguments = {key: value for key, value in model_args.items() if key != "num_classes"}
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        network: Any = timm.create_model(architecture, num_classes=0, **arguments)
-        arguments.pop("global_pool", None)
-        try:
+def _describe(network: nn.Module, architecture: str, model_args: Mapping[str, Any]) -> Network:
+    """What timm says of a network, and of its feature maps, where it gives any."""
+    arguments = {k: v for k, v in model_args.items() if k not in ("num_classes", "global_pool")}
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
             maps: Any = timm.create_model(architecture, features_only=True, **arguments)
-            info = maps.feature_info
-            channels, strides = tuple(info.channels()), tuple(info.reduction())
-        except (RuntimeError, TypeError, AttributeError, AssertionError, KeyError):
-            channels, strides = (), ()  # timm has no feature maps of this architecture
+        info = maps.feature_info
+        channels, strides = tuple(info.channels()), tuple(info.reduction())
+    except (RuntimeError, TypeError, AttributeError, AssertionError, KeyError):
+        channels, strides = (), ()  # timm takes no feature maps out of this architecture
     return Network(
         architecture=architecture,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        num_features=int(network.num_features),
+        num_features=int(network.num_features),  # type: ignore[arg-type]
         channels=channels,
         strides=strides,
     )
