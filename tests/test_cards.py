@@ -255,6 +255,10 @@ def test_a_score_that_no_row_holds_is_refused(
     )
     with pytest.raises(GeorankError, match=r"states 99\.9, which no row"):
         cards.render_folder(folder, results=path)
+    boast = template.replace("{{ front_matter }}", "{{ front_matter | replace('0.81', '0.91') }}")
+    assert boast != template
+    with pytest.raises(GeorankError, match=r"Macro accuracy 0\.912345.*no row"):
+        cards.render_folder(folder, results=path)
 
 
 def test_rows_of_other_weights_are_not_its_scores(folder: Path, tmp_path: Path) -> None:
@@ -273,8 +277,9 @@ def test_only_what_was_evaluated_alike_stands_in_a_line(folder: Path, tmp_path: 
         row("moco-r18 (runs/b)", TWIN_HASH, image_size=128, value=0.71),
         row("byol-r18", "d" * 64, value=0.72),  # another model
         row("random resnet50", "none", value=0.73),  # of another architecture
-        row("image statistics (input of byol-r18)", "none", value=0.74),
         row("image statistics (input of georank-moco-r18)", "none", value=0.75),
+        row("image statistics (input of byol-r18)", "none", value=0.74),
+        row("moco-r18 (runs/b)", TWIN_HASH, value=0.69, bands="B02 B03"),
         row("image statistics", "none", value=0.76, store_hash="f" * 64),
         row("random resnet18", "none", value=0.77, bands="B02 B03"),
     ]
