@@ -1,11 +1,21 @@
-"""Results as `georank eval` writes them, for cards: a model, its twin and their floors."""
+"""For tests of cards: a tiny recipe, results as `georank eval` writes them, parts of a card."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 from georank_zoo.bands import S2_12
+from georank_zoo.data.store import sha256_of
+from georank_zoo.eval import results
 from georank_zoo.eval.results import Row
+
+TINY = [
+    "views.size=32", "train.batch_size=8", "train.steps=2", "train.workers=0",
+    "train.precision=fp32", "schedule.warmup_epochs=0", "data.places=40",
+    "algorithm.hidden_dim=16", "algorithm.output_dim=8", "algorithm.queue_size=8",
+]  # fmt: skip
 
 TWIN_HASH = "b" * 64
 
@@ -40,3 +50,24 @@ def block(sha256: str, **changes: object) -> list[Row]:
             ("accuracy_overall", {"value": round(_SCORES[model] + 0.011111, 6)}),
         )
     ]
+
+
+def write_rows(path: Path, rows: list[Row]) -> Path:
+    results.append(path, rows)
+    return path
+
+
+def sha256(folder: Path) -> str:
+    return sha256_of(folder / "model.safetensors")
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.S)
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def table_scores(text: str) -> list[str]:
+    return re.findall(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", section(text, "Evaluation"))
