@@ -16,7 +16,6 @@ torchsort is left out where it is not installed, and on CUDA where it was built 
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import subprocess
 import sys
@@ -25,12 +24,12 @@ from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from measurement import Row, device_name, memory_status, save
 from rank_loss_rivals import MARGIN, MAX_KM, TEMPERATURE, per_row, with_torchsort
 from timm.optim import create_optimizer_v2
 
@@ -50,7 +49,6 @@ DIAGNOSTICS = "diagnostics"
 COLORS = {"per-row": FLOOR, "torchsort": BASELINE, OURS: GEORANK}
 
 Loss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
-Row = dict[str, Any]
 
 
 def ours(embeddings: torch.Tensor, latlon: torch.Tensor, strength: float) -> torch.Tensor:
@@ -218,20 +216,6 @@ def peak_of_this_process(name: str, batch: int, strength: float) -> float:
     return memory_status("VmHWM") - before
 
 
-def memory_status(field: str) -> float:
-    """A field of /proc/self/status, in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's or the CPU's model."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-
-
 def measure(
     batch: int, names: list[str], device: torch.device, arguments: argparse.Namespace
 ) -> list[Row]:
@@ -287,15 +271,6 @@ def show(rows: list[Row]) -> None:
         for name in sorted(time_of.keys() - {step}):
             share = time_of[name] / (time_of[name] + time_of[step])
             print(f"{'':8}{name} would be {share:.1%} of a {step} that includes it")
-
-
-def save(path: Path, rows: list[Row]) -> None:
-    """Writes the CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def draw(path: Path, rows: list[Row]) -> None:

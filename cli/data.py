@@ -1,4 +1,4 @@
-"""`georank data`: prepare, show and verify patch stores."""
+"""`georank data`: download data sets; prepare, show and verify patch stores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from georank_zoo.data.readers import READERS
+from georank_zoo.tasks import TASKS
 
+from .download import download, verify_download
 from .overlap import overlap
 
 if TYPE_CHECKING:
@@ -27,9 +29,10 @@ _READERS_HELP = "\n".join(
 
 @click.group()
 def data() -> None:
-    """Prepare, show and verify patch stores."""
+    """Download data sets; prepare, show and verify patch stores."""
 
 
+data.add_command(download)
 data.add_command(overlap)
 
 
@@ -92,7 +95,7 @@ def _show_report(report: Report, out: Path) -> None:
         f"{report.seconds:.1f} s{gone_on}."
     )
     if store.class_names:
-        labelled = int((store.label >= 0).sum())
+        labelled = int(store.labelled.sum())
         click.echo(f"{labelled} patches are labelled with {len(store.class_names)} classes.")
     if skipped:
         click.echo(f"Left out: {len(skipped)}; {report.bad} of {report.units} sources are bad.")
@@ -102,9 +105,9 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    use = (
-        "eval MODEL --task eurosat" if store.manifest.reader == "eurosat" else "train moco_georank"
-    )
+    task = next((name for name, task in TASKS.items() if task.reader == store.manifest.reader), "")
+    labelled = bool(store.class_names) and task not in ("", "synthetic", "folder")
+    use = f"eval MODEL --task {task}" if labelled else "train moco_georank"
     click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")
 
 
@@ -145,8 +148,8 @@ def _show_facts(console: Console, facts: dict[str, Any]) -> None:
         "Patches": f"{facts['patches']} of {facts['size']} px, {facts['bytes'] / 2**20:.0f} MiB",
         "Places": f"{facts['places']}, {per_place['mean']:.2f} acquisitions each "
         f"(min {per_place['min']}, max {per_place['max']})",
-        "Latitude": f"{extent['south']:.4f} to {extent['north']:.4f}",
-        "Longitude": f"{extent['west']:.4f} to {extent['east']:.4f}",
+        "Latitude": f"{extent['south']:.4f} to {extent['north']:.4f}" if extent else "unknown",
+        "Longitude": f"{extent['west']:.4f} to {extent['east']:.4f}" if extent else "unknown",
         "Dates": dates,
         "Level": facts["level"],
         "Reader": facts["reader"],
@@ -154,10 +157,15 @@ def _show_facts(console: Console, facts: dict[str, Any]) -> None:
         "Licence": facts["licence"],
         "Hash": facts["hash"],
         "Left out": str(len(facts["skipped"])),
+        **{f"Split {name}": _parts(parts) for name, parts in facts["splits"].items()},
     }
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _parts(parts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {role}" for role, count in parts.items())
 
 
 def _show_bands(console: Console, bands: dict[str, dict[str, float]]) -> None:
@@ -189,7 +197,12 @@ def _show_classes(console: Console, facts: dict[str, Any]) -> None:
 @data.command()
 @click.argument("store", type=click.Path(path_type=Path))
 def verify(store: Path) -> None:
-    """Compare every shard of a store with its recorded SHA-256."""
+    """Compare every shard of a store, or every file of a download, with its recorded SHA-256."""
+    from georank_zoo.data.download_record import is_download
+
+    if is_download(store):
+        verify_download(store)
+        return
     from georank_zoo.data.store import PatchStore
     from georank_zoo.errors import StoreError
 

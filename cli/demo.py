@@ -91,8 +91,8 @@ def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None
     from georank_zoo.eval.knn import KNN
     from georank_zoo.eval.run import evaluate
     from georank_zoo.eval.splits import make_split
-    from georank_zoo.eval.tasks import class_names, get_task
     from georank_zoo.features import pick_device
+    from georank_zoo.tasks import class_names, get_task
     from georank_zoo.zoo import create_model
 
     from .eval import show
@@ -109,7 +109,7 @@ def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None
             encoders, store, task, split, protocols=[KNN()], seed=seed, device=pick_device(),
             on_progress=lambda what, done, total: bar.update(done, total, what),
         )  # fmt: skip
-    show(rows, [KNN()], task.title, split, class_names(task, store))
+    show(rows, [KNN()], task.title, split, split.absent(class_names(task, store)))
     results.append(out / "results.csv", rows)
     library.draw(out / "demo.png", encoders, store, rows)
     click.echo(f"Figure: {out / 'demo.png'}")

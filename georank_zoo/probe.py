@@ -15,13 +15,15 @@ from georank_zoo.data.store import PatchStore
 from georank_zoo.diagnostics import geo_spearman
 from georank_zoo.errors import RecipeError, StoreError
 from georank_zoo.eval import knn
-from georank_zoo.eval.metrics import accuracy_macro
+from georank_zoo.eval.average_precision import AP_MACRO
+from georank_zoo.eval.counted import ACCURACY_MACRO
+from georank_zoo.eval.neighbors import Neighbors, find_neighbors
 from georank_zoo.eval.run import check
 from georank_zoo.eval.splits import Split, make_split
-from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.features import extract
 from georank_zoo.model_config import has_fixed_size
 from georank_zoo.recipe import Recipe
+from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.zoo import Encoder
 
 # Spearman's correlation compares all pairs; of more places than this a sample is drawn.
@@ -68,6 +70,7 @@ class Probe:
                 f"Probe store {store.path} has {', '.join(store.bands)}, but the recipe trains on "
                 f"{', '.join(recipe.bands)}: no band in common."
             )
+        store.require_positions("the probe")
         split = make_split(store, "loo")
         _check_neighbors(store, split)
         check([], store, TASKS["folder"], split)
@@ -84,7 +87,8 @@ class Probe:
         """Scores the backbone as it is, and leaves each part of it in its mode.
 
         Returns:
-            `probe_accuracy_macro`, and `probe_geo_spearman`: how far the similarity of features
+            `probe_accuracy_macro` (`probe_ap_macro` where a patch has several labels), and
+            `probe_geo_spearman`: how far the similarity of features
             follows nearness, over all samples (1,024 at most).
         """
         encoder = Encoder(
@@ -97,21 +101,30 @@ class Probe:
         )
         split = self.split
         features = extract(encoder, self.store, samples=split.samples, device=device)
-        neighbors = knn.find_neighbors(
-            features, features, query_groups=split.place, bank_groups=split.place, device=device
+        neighbors = find_neighbors(
+            features,
+            features,
+            knn.K,
+            query_groups=split.place,
+            bank_groups=split.place,
+            device=device,
         )
-        classes = int(split.label.max()) + 1
-        predicted = knn.vote(neighbors, split.label, classes)[knn.K]
-        accuracy = accuracy_macro(predicted, split.label, classes)
         places = np.random.default_rng(0).permutation(len(features))[:SPEARMAN_PLACES]
         spearman = geo_spearman(
             torch.from_numpy(features[places]),
             torch.from_numpy(self.store.latlon[split.samples[places]]),
         )
-        return {
-            "probe_accuracy_macro": float(accuracy),
-            "probe_geo_spearman": float(spearman),
-        }
+        return {**self._score(neighbors), "probe_geo_spearman": float(spearman)}
+
+    def _score(self, neighbors: Neighbors) -> dict[str, float]:
+        """The k-NN score, under the name of its metric."""
+        label = self.split.label
+        if self.split.multi_label:
+            scores = knn.score_labels(neighbors, label)[knn.K]
+            return {"probe_ap_macro": AP_MACRO.value(scores, label, label.shape[1])}
+        classes = int(label.max()) + 1
+        predicted = knn.vote(neighbors, label, classes)[knn.K]
+        return {"probe_accuracy_macro": ACCURACY_MACRO.value(predicted, label, classes)}
 
 
 def _check_neighbors(store: PatchStore, split: Split) -> None:

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from georank_zoo import checkpoints
 from georank_zoo.build import build_algorithm
 from georank_zoo.data.footprint import FOOTPRINT, Footprint, read_footprint
-from georank_zoo.data.store import NO_TIME, PatchStore
+from georank_zoo.data.patch import NO_TIME
+from georank_zoo.data.store import PatchStore
 from georank_zoo.environment import versions
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.export import export_model

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from georank_zoo.bands import S2_12
-from georank_zoo.data.store import NO_LABEL, PatchStore
-from georank_zoo.data.writer import Patch, StoreWriter
+from georank_zoo.data.patch import NO_LABEL, Patch
+from georank_zoo.data.store import PatchStore
+from georank_zoo.data.writer import StoreWriter
 from georank_zoo.export import export_model
 
 MEAN = tuple(0.05 + 0.01 * i for i in range(12))
@@ -46,7 +47,12 @@ def make_store(
     items: dict[int, list[int]] = {}
     for sample, place in enumerate(places):
         items.setdefault(place, []).append(sample)
-    writer = StoreWriter(path, bands=bands, size=size, spec={}, shard_bytes=shard_bytes)
+    labelled = any(label != NO_LABEL for label in labels)
+    names = [f"class{i}" for i in range(max(labels) + 1)] if labelled else []
+    writer = StoreWriter(
+        path, bands=bands, size=size, spec={}, shard_bytes=shard_bytes,
+        class_names=names if class_names is None else class_names,
+    )  # fmt: skip
     order = [sorted(S2_12).index(b) if b in S2_12 else 20 for b in bands]
     base = np.array([50 * i for i in order])[:, None, None]
     for place, samples in items.items():
@@ -68,9 +74,7 @@ def make_store(
                 for sample in samples
             ]
         )
-    labelled = any(label != NO_LABEL for label in labels)
-    names = [f"class{i}" for i in range(max(labels) + 1)] if labelled else []
-    return writer.finish(reader="test", class_names=names if class_names is None else class_names)
+    return writer.finish(reader="test")
 
 
 def make_network(architecture: str = SMALL, seed: int = 0) -> nn.Module:

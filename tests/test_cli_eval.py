@@ -9,10 +9,10 @@ import pytest
 
 from georank_cli import main
 from georank_cli.eval import PROTOCOL_NAMES
-from georank_zoo.data.store import NO_LABEL
+from georank_zoo.data.patch import NO_LABEL
 from georank_zoo.eval.protocols import PROTOCOLS
 from georank_zoo.eval.results import read
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.tasks import TASKS
 
 from .helpers import edit_config, make_export, make_network, make_store
 

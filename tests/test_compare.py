@@ -13,12 +13,13 @@ from georank_zoo.errors import GeorankError, UsageError
 from georank_zoo.eval import predictions, results
 from georank_zoo.eval.compare import compare
 from georank_zoo.eval.metrics import score
-from georank_zoo.eval.paired import PAIRED, paired_difference
+from georank_zoo.eval.paired import paired_difference
 from georank_zoo.eval.predictions import Predictions
 
 from .test_results import ROW
 
 N = 240
+ACCURACIES = ("accuracy_macro", "accuracy_overall")
 
 
 def world(seed=0):
@@ -42,7 +43,7 @@ def write(path, models, *, keep=True, **changes):
     target, place, *_ = world()
     for name, predicted in models.items():
         digest = "none" if name.startswith("random") else name.ljust(64, "0")[:64]
-        for metric in PAIRED:
+        for metric in ACCURACIES:
             found = score(metric, predicted, target, 4, place=place)
             numbers = {"value": found.value, "ci_low": found.low, "ci_high": found.high}
             row = replace(
@@ -65,7 +66,7 @@ def twins(tmp_path):
 
 def test_known_difference_and_resampling_of_places():
     target, place, baseline, better = world()
-    found = paired_difference("accuracy_overall", better, baseline, target, place=place)
+    found = paired_difference("accuracy_overall", better, baseline, target, 4, place=place)
     assert found.value == pytest.approx(8 / N)
     rng = np.random.default_rng(1)
     gain = ((better == target).astype(int) - (baseline == target)).reshape(-1, 2)
@@ -76,24 +77,24 @@ def test_known_difference_and_resampling_of_places():
     assert found.above == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.parametrize("metric", PAIRED)
+@pytest.mark.parametrize("metric", ACCURACIES)
 def test_narrower_than_unpaired_where_predictions_correlate(metric):
     target, place, baseline, better = world()
-    found = paired_difference(metric, better, baseline, target, place=place)
+    found = paired_difference(metric, better, baseline, target, 4, place=place)
     scores = [score(metric, p, target, 4, place=place) for p in (better, baseline)]
     assert found.value == pytest.approx(scores[0].value - scores[1].value)
     unpaired = np.hypot(*(s.high - s.low for s in scores))
     assert 0 < found.high - found.low < 0.6 * unpaired
-    back = paired_difference(metric, baseline, better, target, place=place)
+    back = paired_difference(metric, baseline, better, target, 4, place=place)
     assert (back.value, back.low, back.high) == pytest.approx(
         (-found.value, -found.high, -found.low), abs=2e-3
     )
 
 
-@pytest.mark.parametrize("metric", PAIRED)
+@pytest.mark.parametrize("metric", ACCURACIES)
 def test_identical_models_differ_by_nothing(metric):
     target, place, baseline, _ = world()
-    found = paired_difference(metric, baseline, baseline.copy(), target, place=place)
+    found = paired_difference(metric, baseline, baseline.copy(), target, 4, place=place)
     assert (found.value, found.low, found.high, found.above) == (0, 0, 0, 0.5)
 
 
@@ -104,10 +105,10 @@ def test_twins_are_found_by_name_and_paired(twins):
     assert comparison.pairs == (("georank-moco-r18", "moco-r18"),)
     [result] = comparison.differences
     target, place, baseline, better = world()
-    expected = paired_difference("accuracy_macro", better, baseline, target, place=place)
+    expected = paired_difference("accuracy_macro", better, baseline, target, 4, place=place)
     assert result.paired == expected
     assert comparison.notes == ()
-    other = compare([twins], pairs=[("moco-r18", "random resnet18")], metrics=list(PAIRED))
+    other = compare([twins], pairs=[("moco-r18", "random resnet18")], metrics=list(ACCURACIES))
     assert [r.second.model for r in other.differences] == ["random resnet18"] * 2
 
 

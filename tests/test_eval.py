@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from georank_zoo.bands import S2_12
-from georank_zoo.data.store import NO_LABEL
+from georank_zoo.data.patch import NO_LABEL
 from georank_zoo.errors import StoreError, UsageError
 from georank_zoo.eval.floors import ImageStatistics, floors, random_initialization
 from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.run import evaluate, tell_apart
 from georank_zoo.eval.splits import make_split
-from georank_zoo.eval.tasks import TASKS, class_names, get_task
+from georank_zoo.tasks import TASKS, class_names, get_task
 from georank_zoo.zoo import Encoder, create_model
 
 from .helpers import MEAN, STD, make_export, make_store
@@ -77,7 +77,7 @@ def test_stores_that_cannot_be_split(tmp_path, labels, places, reason):
 
 
 def test_unknown_split_and_task(store):
-    with pytest.raises(UsageError, match="Choose from: loo, random"):
+    with pytest.raises(UsageError, match="Choose from: distance50km, loo, random"):
         make_split(store, "official")
     with pytest.raises(UsageError, match="Choose from: eurosat, folder, synthetic"):
         get_task("bigearthnet")
@@ -153,7 +153,7 @@ def test_rows_of_models_and_floors(model, store):
     assert (first.n_train, first.n_test, first.store_hash) == (36, 36, store.hash)
     assert first.bands == " ".join(S2_12)
     assert all(0 <= r.ci_low <= r.value <= r.ci_high <= 1 for r in rows)
-    assert seen[-1] == ("random test_resnet at 32 px", 6000, 6000)
+    assert seen[-1] == ("random test_resnet at 32 px, knn", 12_000, 12_000)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     # Classes differ by brightness: the floor that sees it must be right.
     statistics = [r for r in rows if r.model == "image statistics" and r.k == 1]

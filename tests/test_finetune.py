@@ -17,7 +17,7 @@ from georank_zoo.eval.protocol import Subject
 from georank_zoo.eval.protocols import PROTOCOLS, make_protocols
 from georank_zoo.eval.run import evaluate
 from georank_zoo.eval.splits import hold_out_validation, make_split
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.tasks import TASKS
 from georank_zoo.views import GeometricViews
 from georank_zoo.zoo import create_model
 
@@ -237,8 +237,17 @@ def test_rows_of_all_protocols_and_their_floors(model, store, monkeypatch):
     assert by[model.name, "linear"].settings.startswith("l2=")
     # All of a network from scratch is new.
     assert "backbone_lr=0.0001 " in by[model.name, "finetune"].settings
-    assert "backbone_lr=0.01 " in by["test_resnet from scratch", "finetune"].settings
+    assert "scratch_lr=0.01 " in by["test_resnet from scratch", "finetune"].settings
     # Classes differ by brightness, which image statistics tell.
     assert by["image statistics", "linear"].value == 1
-    assert seen[-1] == ("test_resnet from scratch at 16 px, finetune", 5000, 5000)
+    assert seen[-1] == ("test_resnet from scratch at 16 px, finetune", 14_000, 14_000)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    # Features and protocols take a piece each, and each says what it is.
+    ends = [what for what, done, _ in seen if done % 1000 == 0 and done]
+    assert list(dict.fromkeys(ends)) == [
+        *(f"{model.name} at 16 px{piece}" for piece in ("", ", knn", ", linear", ", linear-sgd")),
+        f"{model.name} at 16 px, finetune",
+        *(f"image statistics at 16 px{piece}" for piece in ("", *(f", {p}" for p in frozen))),
+        *(f"random test_resnet at 16 px{piece}" for piece in ("", *(f", {p}" for p in frozen))),
+        "test_resnet from scratch at 16 px, finetune",
+    ]

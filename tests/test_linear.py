@@ -10,6 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from georank_zoo.errors import UsageError
+from georank_zoo.eval import linear
 from georank_zoo.eval.linear import Linear, fit, standardize, validation_score
 from georank_zoo.eval.protocol import Subject
 from georank_zoo.eval.splits import Split, hold_out_validation, make_split
@@ -111,6 +112,30 @@ def test_the_strength_that_validation_finds_best():
     [alone] = Linear(l2=(strength,)).predict(subject)
     np.testing.assert_array_equal(alone.predicted, chosen.predicted)
     assert alone.settings == f"l2={strength:g} strengths=1"
+
+
+@pytest.mark.parametrize(("l2", "fits"), [((1.0, 1e-2, 1e-4), 4), ((1e-2,), 1)])
+def test_progress_moves_within_each_fit_and_ends_once(l2, fits):
+    seen = []
+    subject = subject_of(*blobs(spread=2.0))
+    subject.on_progress = lambda *step: seen.append(step)
+    Linear(l2=l2).predict(subject)
+    done = [step for step, _ in seen]
+    total = fits * 1000
+    assert {of for _, of in seen} == {total}
+    assert done == sorted(set(done)), "it fell back or stood still"
+    assert set(range(1000, total + 1, 1000)) <= set(done)
+    assert all(any(fit < step < fit + 1000 for step in done) for fit in range(0, total, 1000))
+    assert done[-1] == total
+
+
+def test_a_fit_that_is_cut_off_is_done_once(monkeypatch):
+    monkeypatch.setattr(linear, "_MAX_ITERATIONS", 3)
+    seen = []
+    subject = subject_of(*blobs(spread=2.0))
+    subject.on_progress = lambda *step: seen.append(step)
+    Linear(l2=(1e-4,)).predict(subject)
+    assert seen == [(1, 3), (2, 3), (2, 3), (3, 3)]
 
 
 def test_validation_is_of_other_places_and_never_of_the_test_set(tmp_path):

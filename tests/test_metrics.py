@@ -7,7 +7,9 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from georank_zoo.errors import UsageError
-from georank_zoo.eval.metrics import METRICS, score
+from georank_zoo.eval.metrics import score
+
+ACCURACIES = {"accuracy_macro": balanced_accuracy_score, "accuracy_overall": accuracy_score}
 
 
 def sample(n=400, classes=6, right=0.7, seed=0):
@@ -44,11 +46,11 @@ def test_a_class_without_samples_does_not_count_even_if_predicted():
     assert value("accuracy_overall", predicted, target, 4) == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ACCURACIES)
 def test_interval_equals_resampling_of_samples(metric):
     predicted, target = sample(150)
     rng = np.random.default_rng(1)
-    oracle = {"accuracy_macro": balanced_accuracy_score, "accuracy_overall": accuracy_score}[metric]
+    oracle = ACCURACIES[metric]
     draws = [rng.integers(0, 150, 150) for _ in range(1500)]
     values = [oracle(target[d], predicted[d]) for d in draws]
     found = score(metric, predicted, target, 6, place=alone(target))
@@ -57,7 +59,7 @@ def test_interval_equals_resampling_of_samples(metric):
     assert found.low < found.value < found.high
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ACCURACIES)
 def test_copies_of_the_samples_of_a_place_change_nothing(metric):
     predicted, target = sample(150)
     once = score(metric, predicted, target, 6, place=alone(target))
@@ -68,7 +70,7 @@ def test_copies_of_the_samples_of_a_place_change_nothing(metric):
     assert naive.high - naive.low < 0.7 * (once.high - once.low)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ACCURACIES)
 def test_interval_equals_resampling_of_places(metric):
     # Places of one to four dates, in no order, nearly always right or wrong together.
     rng = np.random.default_rng(5)
@@ -79,7 +81,7 @@ def test_interval_equals_resampling_of_places(metric):
     target = np.array([kind[p] for p in place])
     right = np.array([easy[p] for p in place]) ^ (rng.random(len(place)) < 0.1)
     predicted = np.where(right, target, (target + 1) % 4)
-    oracle = {"accuracy_macro": balanced_accuracy_score, "accuracy_overall": accuracy_score}[metric]
+    oracle = ACCURACIES[metric]
     members = [np.flatnonzero(place == value) for value in np.unique(place)]
     values = []
     for _ in range(1500):

@@ -9,7 +9,7 @@ import torch
 
 from georank_zoo import recipe as recipes
 from georank_zoo.bands import S2_12
-from georank_zoo.data.store import NO_LABEL
+from georank_zoo.data.patch import NO_LABEL
 from georank_zoo.errors import GeorankError, RecipeError, StoreError
 from georank_zoo.probe import Probe
 

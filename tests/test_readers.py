@@ -14,11 +14,11 @@ import pytest
 import rasterio
 import torch
 
+from georank_zoo.data.patch import NO_LABEL, NO_TIME
 from georank_zoo.data.readers import READERS, open_reader
 from georank_zoo.data.readers.base import BadItem, Reader, Reading
 from georank_zoo.data.readers.labels import read_labels
 from georank_zoo.data.readers.raster import parse_time
-from georank_zoo.data.store import NO_LABEL, NO_TIME
 from georank_zoo.errors import UsageError
 from georank_zoo.geo import great_circle_km
 from tests.trees import ALIEN_CRS, FOLDER_BANDS, noise, truncate, write_tif

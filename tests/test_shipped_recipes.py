@@ -8,8 +8,9 @@ import torch
 
 from georank_zoo import recipe, trainer
 from georank_zoo.bands import S2_12
+from georank_zoo.data.patch import Patch
 from georank_zoo.data.store import PatchStore
-from georank_zoo.data.writer import Patch, StoreWriter
+from georank_zoo.data.writer import StoreWriter
 from georank_zoo.errors import RecipeError, StoreError, UsageError
 from georank_zoo.reporting import Silent
 from tests.small_algorithms import SMALL
@@ -39,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
                 for date in range(2)
             ]
         )  # fmt: skip
-    return writer.finish(reader="test", class_names=[])
+    return writer.finish(reader="test")
 
 
 def load(name: str, store: PatchStore, *overrides: str) -> recipe.Recipe:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from georank_zoo.data.manifest import MANIFEST, Skipped
-from georank_zoo.data.store import NO_LABEL, NO_TIME, PatchStore
-from georank_zoo.data.writer import Patch, StoreWriter
+from georank_zoo.data.patch import NO_LABEL, NO_TIME, Patch
+from georank_zoo.data.store import PatchStore
+from georank_zoo.data.writer import StoreWriter
 from georank_zoo.errors import StoreError, UsageError
 from georank_zoo.files import new_folder, replace_folder, write_text
 from tests.trees import noise
@@ -26,13 +27,14 @@ def patch(n: int, place: str = "a", **keywords: object) -> Patch:
 
 def write(path: Path, items: int = 10, shard_bytes: int = 3 * 8 * 8 * 2 * 4) -> PatchStore:
     """Two patches an item, item 3 left out."""
-    writer = StoreWriter(path, bands=BANDS, size=8, spec={"x": 1}, shard_bytes=shard_bytes)
+    writer = StoreWriter(path, bands=BANDS, size=8, spec={"x": 1}, class_names=("even", "odd"),
+                         shard_bytes=shard_bytes)  # fmt: skip
     for item in range(items):
         if item == 3:
             writer.skip([Skipped("item 3", "all zero")])
         else:
             writer.add([patch(2 * item, label=item % 2), patch(2 * item + 1, time=item)])
-    return writer.finish(reader="test", class_names=("even", "odd"), level="L1C", licence="CC0")
+    return writer.finish(reader="test", level="L1C", licence="CC0")
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -175,8 +177,9 @@ def test_partial_of_another_spec_is_refused(tmp_path: Path) -> None:
 FEW_FILES = """
 import resource, sys
 import numpy as np
+from georank_zoo.data.patch import Patch
 from georank_zoo.data.store import PatchStore
-from georank_zoo.data.writer import Patch, StoreWriter
+from georank_zoo.data.writer import StoreWriter
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
 

@@ -7,9 +7,10 @@ import pytest
 import rasterio
 
 from georank_zoo import bands as s2
+from georank_zoo.data.patch import NO_TIME
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.scenes import CLASSES
-from georank_zoo.data.store import NO_TIME, PatchStore
+from georank_zoo.data.store import PatchStore
 from georank_zoo.data.synthetic import generate_world, read_world
 from georank_zoo.errors import UsageError
 

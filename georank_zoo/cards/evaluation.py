@@ -14,7 +14,7 @@ from georank_zoo.errors import GeorankError, UsageError
 from georank_zoo.eval.compare import SETTING, baseline_name
 from georank_zoo.eval.results import Row
 from georank_zoo.eval.run import SMALL_TEST_SET
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.tasks import TASKS
 from georank_zoo.zoo import NO_HASH
 
 SECTION = "## Evaluation"

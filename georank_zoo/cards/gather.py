@@ -33,8 +33,8 @@ from georank_zoo.cards.facts import (
 from georank_zoo.data.footprint import read_footprint
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, RecipeError
-from georank_zoo.model_config import CONFIG, ModelConfig, load_config
-from georank_zoo.model_folder import build_network, weights_path
+from georank_zoo.model_config import CONFIG, WEIGHTS, ModelConfig, load_config, own_file
+from georank_zoo.model_folder import skeleton
 from georank_zoo.recipe import Recipe
 from georank_zoo.sections import flat
 
@@ -46,13 +46,12 @@ def folder_facts(folder: Path) -> Facts:
         ModelError: If it is damaged, or notes something of another type than this version does.
     """
     config = load_config(folder)
-    weights = weights_path(folder)
+    weights = own_file(folder, WEIGHTS)
     recipe = _recipe(config, folder)
     shipped, changes = _shipped(config.name, recipe)
     store = config.georank.get("store")
-    # Shapes are all that is asked for: no memory is filled.
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        network = build_network(config)
+    with torch.random.fork_rng(devices=[]):
+        network = skeleton(config)
     return Facts(
         name=config.name or folder.name,
         network=_describe(network, config.architecture, config.model_args),

@@ -15,7 +15,8 @@ from georank_zoo.cards.evaluation import Evaluation
 from georank_zoo.cards.facts import Facts
 from georank_zoo.errors import GeorankError, UsageError, unknown_name
 from georank_zoo.eval.results import Row
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.tasks import TASKS
+from georank_zoo.tasks.base import Task
 
 LIBRARY = "timm"
 PIPELINE_TAG = "image-feature-extraction"
@@ -134,6 +135,10 @@ def _setting(row: Row) -> tuple[str, str]:
     return config, row.split
 
 
+def _kind(task: Task) -> str:
+    return "image-segmentation" if task.target == "mask" else "image-classification"
+
+
 def _metric(row: Row) -> tuple[str, str]:
     """The Hub's name of a metric, and ours."""
     return _METRICS.get(row.metric, (row.metric, row.metric.replace("_", " ").capitalize()))
@@ -148,7 +153,7 @@ def _results(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
         entry = entries.setdefault(
             (row.task, config, split),
             {
-                "task": {"type": "image-classification", "name": f"{task.title} ({row.protocol})"},
+                "task": {"type": _kind(task), "name": f"{task.title} ({row.protocol})"},
                 "dataset": {
                     "type": task.hub_dataset,
                     "name": f"{task.name}, {row.n_test} test samples",

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from georank_zoo.data.store import NO_LABEL, NO_TIME, PatchStore
+from georank_zoo.data.patch import NO_TIME, ROLES
+from georank_zoo.data.store import PatchStore
 
 
 def describe(store: PatchStore) -> dict[str, Any]:
@@ -20,7 +21,6 @@ def describe(store: PatchStore) -> dict[str, Any]:
     """
     manifest = store.manifest
     acquisitions = np.bincount(store.place)
-    (south, west), (north, east) = store.latlon.min(axis=0), store.latlon.max(axis=0)
     times = store.time[store.time != NO_TIME]
     return {
         "path": str(store.path),
@@ -37,22 +37,40 @@ def describe(store: PatchStore) -> dict[str, Any]:
             "mean": float(acquisitions.mean()),
             "max": int(acquisitions.max()),
         },
-        "extent": {
-            "south": float(south), "north": float(north), "west": float(west), "east": float(east),
-        },
+        "extent": _extent(store),
+        "without_position": int((~store.located).sum()),
         "first_date": _day(times.min()) if len(times) else None,
         "last_date": _day(times.max()) if len(times) else None,
         "without_date": int((store.time == NO_TIME).sum()),
         "bands": {name: asdict(s) for name, s in manifest.statistics.items()},
-        "classes": {
-            name: int((store.label == label).sum())
-            for label, name in enumerate(store.class_names)
+        "classes": dict(zip(store.class_names, _class_counts(store), strict=True)),
+        "target": store.target,
+        "unlabelled": int((~store.labelled).sum()),
+        "splits": {
+            name: {role: int((roles == part).sum()) for part, role in enumerate(ROLES)}
+            for name, roles in store.roles.items()
         },
-        "unlabelled": int((store.label == NO_LABEL).sum()),
         "skipped": [asdict(entry) for entry in manifest.skipped],
         "skipped_by_kind": by_kind([entry.reason for entry in manifest.skipped]),
         "hash": store.hash,
     }  # fmt: skip
+
+
+def _extent(store: PatchStore) -> dict[str, float] | None:
+    known = store.latlon[store.located]
+    if not len(known):
+        return None
+    (south, west), (north, east) = known.min(axis=0).tolist(), known.max(axis=0).tolist()
+    return {"south": south, "north": north, "west": west, "east": east}
+
+
+def _class_counts(store: PatchStore) -> list[int]:
+    """Patches that have each class (of a mask: as its most frequent one)."""
+    if store.labels is not None:
+        counts: list[int] = store.labels[store.labelled].sum(axis=0, dtype=np.int64).tolist()
+        return counts
+    classes = range(len(store.class_names))
+    return [int((store.label == label).sum()) for label in classes]
 
 
 def by_kind(reasons: list[str]) -> dict[str, int]:

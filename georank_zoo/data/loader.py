@@ -78,6 +78,7 @@ class PlaceBatches(Dataset[Batch]):
         processes: int = 1,
     ) -> None:
         store.require_bands(bands)
+        store.require_positions("pretraining")
         self.store = store
         self.bands = tuple(bands)
         self.batch_size = batch_size

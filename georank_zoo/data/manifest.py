@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from georank_zoo.data.patch import Target
 from georank_zoo.errors import StoreError
 
 FORMAT = "georank-store/1"
@@ -60,6 +61,8 @@ class Manifest:
         skipped: Items left out.
         shards: The files, in order.
         hash: Identifies the content: SHA-256 over the shards' hashes.
+        target: What is known of a patch: its class, its labels or a mask.
+        splits: Names of the published splits that patches have a part in.
     """
 
     reader: str
@@ -76,6 +79,8 @@ class Manifest:
     skipped: tuple[Skipped, ...]
     shards: tuple[Shard, ...]
     hash: str
+    target: Target = "class"
+    splits: tuple[str, ...] = ()
     format: str = FORMAT
 
     def to_json(self) -> str:
@@ -98,6 +103,7 @@ class Manifest:
                 )
             raw["bands"] = tuple(raw["bands"])
             raw["class_names"] = tuple(raw["class_names"])
+            raw["splits"] = tuple(raw.get("splits", ()))
             raw["statistics"] = {b: BandStatistics(**s) for b, s in raw["statistics"].items()}
             raw["skipped"] = tuple(Skipped(**s) for s in raw["skipped"])
             raw["shards"] = tuple(Shard(**s) for s in raw["shards"])

@@ -188,6 +188,8 @@ def overlap(
         StoreError: If the store cannot be split.
         UsageError: If there is no such split, or a position is invalid.
     """
+    for store in (pretrain, evaluation):
+        store.require_positions("a distance")
     chosen = np.arange(len(evaluation))
     name, train_km = "", None
     if split is not None:

@@ -80,6 +80,7 @@ def prepare(
     started = time.monotonic()
     writer = StoreWriter(
         out, bands=reader.bands, size=reader.size, spec=reader.spec, overwrite=overwrite,
+        target=reader.target, class_names=reader.class_names, splits=reader.splits,
         shard_bytes=shard_bytes,
     )  # fmt: skip
     resumed_at = writer.next_item
@@ -89,7 +90,6 @@ def prepare(
         bad, units = _write_items(reader, writer, max_bad, on_progress)
         store = writer.finish(
             reader=reader.name,
-            class_names=reader.class_names,
             level=reader.level,
             source=reader.source,
             licence=reader.licence,

@@ -5,8 +5,10 @@ uint16 digital numbers and are read by memory map, without decoding. While it is
 it is called `<name>.partial`; a folder without that suffix is complete.
 
 A shard holds `patches` (n, bands, size, size) uint16, `latlon` (n, 2) float64 degrees, `place`,
-`time` (Unix seconds) and `label` (n,) int64, and in its header, under the one key `georank`, a
-JSON document (see `ShardHeader`).
+`time` (Unix seconds) and `label` (n,) int64; in a store of several labels a patch `labels`
+(n, classes), in a store of masks `mask` (n, size, size), both uint8; and `split.<name>` (n,) int64
+for each published split. In its header, under the one key `georank`, lies a JSON document (see
+`ShardHeader`).
 """
 
 from __future__ import annotations
@@ -25,11 +27,10 @@ import torch
 
 from georank_zoo import bands as s2
 from georank_zoo.data.manifest import MANIFEST, Manifest, ShardHeader
+from georank_zoo.data.patch import NO_LABEL, UNKNOWN, Target
 from georank_zoo.errors import StoreError
 from georank_zoo.geo import check_latlon
 
-NO_LABEL = -1
-NO_TIME = int(np.datetime64("NaT", "s").astype(np.int64))
 # Read in one go a shard stays below the memory of a small machine, and copies well.
 SHARD_BYTES = 128 * 2**20
 
@@ -55,7 +56,7 @@ def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
     Raises:
         StoreError: If the file is truncated, is no safetensors file or cannot be mapped.
     """
-    dtypes = {"U16": np.uint16, "F64": np.float64, "I64": np.int64}
+    dtypes = {"U16": np.uint16, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -88,10 +89,14 @@ class PatchStore:
     Attributes:
         path: The folder.
         manifest: What `store.json` says.
-        latlon: Patch centres (N, 2), WGS84 degrees, float64.
+        latlon: Patch centres (N, 2), WGS84 degrees, float64; NaN where the source does not tell.
         place: Place of each patch (N,); patches of one place differ in date.
         time: Acquisition time (N,), Unix seconds or `NO_TIME`.
-        label: Class (N,) or `NO_LABEL`.
+        label: Class (N,) or `NO_LABEL`; in a store of masks the class that most pixels have.
+        labels: 0 or 1 for each class (N, C), rows of `UNKNOWN` where unknown; None in a store of
+            another target.
+        roles: Part of each patch (N,) in published splits, by name: a position in `ROLES`, or
+            `NO_ROLE`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -122,13 +127,22 @@ class PatchStore:
             )
         columns = {
             name: np.concatenate([np.asarray(arrays[name]) for arrays, _ in shards])
-            for name in _COLUMNS
+            for name in self._columns()
         }
         self.latlon: npt.NDArray[np.float64] = columns["latlon"]
         self.place: npt.NDArray[np.int64] = columns["place"]
         self.time: npt.NDArray[np.int64] = columns["time"]
         self.label: npt.NDArray[np.int64] = columns["label"]
-        check_latlon(torch.from_numpy(self.latlon), where=f"Store {self.path}")
+        self.labels: npt.NDArray[np.uint8] | None = columns.get("labels")
+        self.roles: dict[str, npt.NDArray[np.int64]] = {
+            name: columns[f"split.{name}"] for name in self.manifest.splits
+        }
+        self._masks = [arrays["mask"] for arrays, _ in shards] if self.target == "mask" else []
+        check_latlon(torch.from_numpy(self.latlon[self.located]), where=f"Store {self.path}")
+
+    def _columns(self) -> list[str]:
+        own = ["labels"] if self.target == "labels" else []
+        return [*_COLUMNS, *own, *(f"split.{name}" for name in self.manifest.splits)]
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -158,6 +172,23 @@ class PatchStore:
         return self.manifest.class_names
 
     @property
+    def target(self) -> Target:
+        """What is known of a patch: its class, its labels or a mask."""
+        return self.manifest.target
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """Which patches (N,) have a class, labels or a mask."""
+        if self.labels is not None:
+            return np.asarray(self.labels[:, 0] != UNKNOWN)
+        return np.asarray(self.label != NO_LABEL)
+
+    @property
+    def located(self) -> npt.NDArray[np.bool_]:
+        """Which patches (N,) have a position."""
+        return np.asarray(~np.isnan(self.latlon).all(axis=1))
+
+    @property
     def nbytes(self) -> int:
         """Size of the pixels in bytes."""
         return sum(patches.nbytes for patches in self._patches)
@@ -178,6 +209,23 @@ class PatchStore:
                 "cannot be standardised. Leave them out of the recipe's bands."
             )
         return [s.mean for s in chosen], [s.std for s in chosen]
+
+    def require_positions(self, purpose: str) -> None:
+        """Checks that the position of every patch is known.
+
+        Args:
+            purpose: What needs them, for the message.
+
+        Raises:
+            StoreError: If a position is lacking.
+        """
+        lacking = int((~self.located).sum())
+        if lacking:
+            raise StoreError(
+                f"{lacking} of the {len(self)} patches of store {self.path} have no position (the "
+                f"{self.manifest.reader} files hold none), and {purpose} needs one for each. "
+                "Choose a store with positions."
+            )
 
     def require_bands(self, bands: Sequence[str]) -> None:
         """Checks that the store has the bands.
@@ -208,14 +256,30 @@ class PatchStore:
         wanted = self.bands if bands is None else tuple(bands)
         channels = None if wanted == self.bands else s2.indices(self.bands, wanted)
         out = np.empty((len(indices), len(wanted), self.size, self.size), np.uint16)
-        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
-        for shard in np.unique(shard_of):
-            rows = np.flatnonzero(shard_of == shard)
-            local = np.asarray(indices)[rows] - self._starts[shard]
-            for row, source in zip(rows, local, strict=True):
-                patch = self._patches[shard][source]
-                out[row] = patch if channels is None else patch[channels]
+        for row, shard, position in self._locate(indices):
+            patch = self._patches[shard][position]
+            out[row] = patch if channels is None else patch[channels]
         return out
+
+    def masks(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
+        """Reads masks (n, size, size) of patches (n,): classes, `UNKNOWN` where there is none.
+
+        Raises:
+            StoreError: If the store has no masks.
+        """
+        if self.target != "mask":
+            raise StoreError(f"Store {self.path} has no masks.")
+        out = np.empty((len(indices), self.size, self.size), np.uint8)
+        for row, shard, position in self._locate(indices):
+            out[row] = self._masks[shard][position]
+        return out
+
+    def _locate(self, indices: npt.NDArray[np.integer[Any]]) -> Iterator[tuple[int, int, int]]:
+        """Row, shard and position within the shard of each of the patches, shard by shard."""
+        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
+        for row in np.argsort(shard_of, kind="stable"):
+            shard = int(shard_of[row])
+            yield int(row), shard, int(indices[row] - self._starts[shard])
 
     def chunks(
         self, size: int, bands: Sequence[str] | None = None

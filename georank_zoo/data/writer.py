@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +15,15 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import (
-    FORMAT,
-    MANIFEST,
-    BandStatistics,
-    Manifest,
-    Shard,
-    ShardHeader,
-    Skipped,
-)
-from georank_zoo.data.store import (
-    NO_LABEL,
-    NO_TIME,
-    SHARD_BYTES,
-    PatchStore,
-    map_safetensors,
-    sha256_of,
-)
+from georank_zoo.data.manifest import FORMAT, MANIFEST, Manifest, Shard, ShardHeader, Skipped
+from georank_zoo.data.moments import moments, statistics_of
+from georank_zoo.data.patch import NO_LABEL, NO_ROLE, ROLES, UNKNOWN, Patch, Target, most_frequent
+from georank_zoo.data.store import SHARD_BYTES, PatchStore, map_safetensors, sha256_of
 from georank_zoo.errors import StoreError, UsageError
 from georank_zoo.files import new_file, new_folder, replace_folder, write_text
 
 _SPEC = "spec.json"
 PARTIAL = ".partial"
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One patch on its way into a store.
-
-    Attributes:
-        pixels: Digital numbers (bands, size, size), uint16, offset of baseline 04.00 removed.
-        lat: Latitude of the centre, WGS84 degrees.
-        lon: Longitude of the centre.
-        key: The source file, relative to the source folder, and the window if it was cut.
-        place: Name of the place within the item; patches that share it differ in date.
-        time: Acquisition time as Unix seconds.
-        label: Class.
-    """
-
-    pixels: npt.NDArray[np.uint16]
-    lat: float
-    lon: float
-    key: str
-    place: str
-    time: int = NO_TIME
-    label: int = NO_LABEL
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
@@ -105,6 +68,9 @@ class StoreWriter:
         size: Patch side in pixels.
         spec: All that decides what the items are and what they give (JSON values). A partial
             store of another spec is refused.
+        target: What is known of a patch.
+        class_names: Names of the classes 0, 1, ...; empty without labels.
+        splits: Names of the published splits that patches may have a part in.
         overwrite: Replace a complete store, or a partial one of another spec.
         shard_bytes: Pixels of a shard, roughly.
 
@@ -119,6 +85,9 @@ class StoreWriter:
         bands: Sequence[str],
         size: int,
         spec: dict[str, Any],
+        target: Target = "class",
+        class_names: Sequence[str] = (),
+        splits: Sequence[str] = (),
         overwrite: bool = False,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
@@ -126,6 +95,9 @@ class StoreWriter:
         self.bands = s2.resolve(bands)
         self.size = size
         self.spec = spec
+        self.target = target
+        self.class_names = tuple(class_names)
+        self.splits = tuple(splits)
         self.shard_bytes = shard_bytes
         self.overwrite = overwrite
         self.partial = self.path.with_name(self.path.name + PARTIAL)
@@ -186,17 +158,42 @@ class StoreWriter:
         """Takes all the patches of the next item, and what of it was left out."""
         places: dict[str, int] = {}
         for patch in patches:
-            expected = (len(self.bands), self.size, self.size)
-            if patch.pixels.shape != expected or patch.pixels.dtype != np.uint16:
-                raise ValueError(
-                    f"{patch.key}: {patch.pixels.shape} {patch.pixels.dtype}, not {expected} uint16"
-                )
+            self._check(patch)
             places.setdefault(patch.place, self._next_place + len(places))
             self._patches.append(patch)
             self._places.append(places[patch.place])
         self._next_place += len(places)
         self._skipped += left_out
         self._advance()
+
+    def _check(self, patch: Patch) -> None:
+        """What a reader promises of its patches; a mistake of its author, not of the data."""
+        expected = (len(self.bands), self.size, self.size)
+        if patch.pixels.shape != expected or patch.pixels.dtype != np.uint16:
+            raise ValueError(
+                f"{patch.key}: {patch.pixels.shape} {patch.pixels.dtype}, not {expected} uint16"
+            )
+        if np.isnan(patch.lat) != np.isnan(patch.lon):
+            raise ValueError(f"{patch.key}: one coordinate without the other")
+        foreign = {
+            "labels": patch.labels is not None and self.target != "labels",
+            "mask": (patch.mask is not None) != (self.target == "mask"),
+            "label": patch.label != NO_LABEL and self.target != "class",
+            "roles": not set(patch.roles) <= set(self.splits),
+        }
+        if any(foreign.values()):
+            name = next(name for name, wrong in foreign.items() if wrong)
+            raise ValueError(f"{patch.key}: {name} does not suit a store of target {self.target!r}")
+        highest = len(self.class_names)
+        if patch.labels is not None and (
+            patch.labels.shape != (highest,) or patch.labels.max() > 1
+        ):
+            raise ValueError(f"{patch.key}: labels must be {highest} zeros and ones")
+        if patch.mask is not None and (
+            patch.mask.shape != (self.size, self.size)
+            or (patch.mask[patch.mask != UNKNOWN] >= highest).any()
+        ):
+            raise ValueError(f"{patch.key}: the mask must be {self.size} px of {highest} classes")
 
     def skip(self, left_out: Sequence[Skipped]) -> None:
         """Leaves out the next item, all of whose parts are named."""
@@ -222,8 +219,19 @@ class StoreWriter:
             "latlon": np.array([(p.lat, p.lon) for p in self._patches], np.float64).reshape(-1, 2),
             "place": np.array(self._places, np.int64),
             "time": np.array([p.time for p in self._patches], np.int64),
-            "label": np.array([p.label for p in self._patches], np.int64),
+            "label": np.array([self._label(p) for p in self._patches], np.int64),
         }
+        if self.target == "labels":
+            unknown = np.full(len(self.class_names), UNKNOWN, np.uint8)
+            rows = [unknown if p.labels is None else p.labels for p in self._patches]
+            arrays["labels"] = np.array(rows, np.uint8).reshape(-1, len(self.class_names))
+        if self.target == "mask":
+            masks = [p.mask for p in self._patches]
+            arrays["mask"] = np.array(masks, np.uint8).reshape(-1, self.size, self.size)
+        for name in self.splits:
+            roles = [ROLES.index(p.roles[name]) if name in p.roles else NO_ROLE
+                     for p in self._patches]  # fmt: skip
+            arrays[f"split.{name}"] = np.array(roles, np.int64)
         header = ShardHeader(
             format=FORMAT,
             bands=self.bands,
@@ -232,7 +240,7 @@ class StoreWriter:
             next_place=self._next_place,
             keys=[patch.key for patch in self._patches],
             skipped=self._skipped,
-            **_moments(pixels),
+            **moments(pixels),
         )
         name = f"shard-{len(self._shards):05d}.safetensors"
         # One metadata key: with more, safetensors' bytes differ from process to process.
@@ -243,11 +251,15 @@ class StoreWriter:
         self._shards.append((shard, header))
         self._reset()
 
+    @staticmethod
+    def _label(patch: Patch) -> int:
+        # Of a mask, so that splits can be stratified and classes counted without reading masks.
+        return patch.label if patch.mask is None else most_frequent(patch.mask)
+
     def finish(
         self,
         *,
         reader: str,
-        class_names: Sequence[str] = (),
         level: str = "unknown",
         source: str = "",
         licence: str = "unknown",
@@ -271,8 +283,10 @@ class StoreWriter:
             size=self.size,
             count=count,
             places=self._next_place,
-            statistics=_statistics(self.bands, [header for _, header in self._shards]),
-            class_names=tuple(class_names),
+            statistics=statistics_of(self.bands, [header for _, header in self._shards]),
+            class_names=self.class_names,
+            target=self.target,
+            splits=self.splits,
             level=level,
             source=source,
             licence=licence,
@@ -285,33 +299,3 @@ class StoreWriter:
         replace_folder(self.partial, self.path)
         (self.path / _SPEC).unlink()
         return PatchStore(self.path)
-
-
-def _moments(pixels: npt.NDArray[np.uint16]) -> dict[str, Any]:
-    """Exact integer moments per band, so that shards add up without rounding."""
-    empty = len(pixels) == 0
-    flat = [pixels[:, band].reshape(-1) for band in range(pixels.shape[1])]
-    return {
-        "pixels": flat[0].size,
-        "sums": [int(x.sum(dtype=np.uint64)) for x in flat],
-        "squares": [int((x.astype(np.uint64) ** 2).sum()) for x in flat],
-        "mins": [65535 if empty else int(x.min()) for x in flat],
-        "maxs": [0 if empty else int(x.max()) for x in flat],
-    }
-
-
-def _statistics(bands: Sequence[str], headers: Sequence[ShardHeader]) -> dict[str, BandStatistics]:
-    pixels = sum(header.pixels for header in headers)
-    statistics = {}
-    for band, name in enumerate(bands):
-        mean = sum(header.sums[band] for header in headers) / pixels
-        # Exact in integers: n * sum(x^2) - sum(x)^2.
-        total = sum(header.sums[band] for header in headers)
-        variance = (pixels * sum(h.squares[band] for h in headers) - total**2) / pixels**2
-        statistics[name] = BandStatistics(
-            mean=mean / s2.DN_PER_REFLECTANCE,
-            std=float(np.sqrt(variance)) / s2.DN_PER_REFLECTANCE,
-            min=min(header.mins[band] for header in headers) / s2.DN_PER_REFLECTANCE,
-            max=max(header.maxs[band] for header in headers) / s2.DN_PER_REFLECTANCE,
-        )
-    return statistics

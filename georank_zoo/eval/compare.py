@@ -10,7 +10,7 @@ import numpy as np
 
 from georank_zoo.errors import UsageError, unknown_name
 from georank_zoo.eval import predictions, results
-from georank_zoo.eval.paired import PAIRED, Difference, paired_difference
+from georank_zoo.eval.paired import Difference, paired_difference
 from georank_zoo.eval.results import Row
 from georank_zoo.zoo import NO_HASH
 
@@ -265,8 +265,6 @@ def _differences(
 
 
 def _paired(first: Entry, second: Entry, seed: int) -> Difference | None:
-    if first.row.metric not in PAIRED:
-        return None
     own = predictions.read(first.path, first.row)
     other = predictions.read(second.path, second.row)
     if own is None or other is None:
@@ -275,5 +273,11 @@ def _paired(first: Entry, second: Entry, seed: int) -> Difference | None:
         if not np.array_equal(getattr(own, name), getattr(other, name)):
             return None
     return paired_difference(
-        first.row.metric, own.predicted, other.predicted, own.target, place=own.place, seed=seed
+        first.row.metric,
+        own.predicted,
+        other.predicted,
+        own.target,
+        max(own.num_classes, other.num_classes),
+        place=own.place,
+        seed=seed,
     )

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import nn
 
 from georank_zoo.environment import MIN_CPU_BF16_SIZE
 from georank_zoo.errors import GeorankError, UsageError, unknown_name
-from georank_zoo.eval.linear import validation_score
+from georank_zoo.eval.logits import cross_entropy, predict, validation_score
 from georank_zoo.eval.protocol import Prediction, Subject
 from georank_zoo.eval.splits import Indices, Split, hold_out_validation
 from georank_zoo.eval.supervised import Supervised, seeded_head
@@ -85,9 +84,11 @@ class Finetune(Supervised):
                 if score > best:
                     best, epoch, weights = score, number, copy.deepcopy(network.state_dict())
             network.load_state_dict(weights)
-            predicted = network.logits(subject, split.test).argmax(dim=1).numpy()
+            predicted = predict(network.logits(subject, split.test), multi_label=split.multi_label)
+        # The floor's own rate stands apart, so that the floor is comparable with the models.
+        own = f"scratch_lr={training.backbone_lr:g} " if subject.from_scratch else ""
         settings = (
-            f"epoch={epoch} {self.settings()} backbone_lr={training.backbone_lr:g} "
+            f"epoch={epoch} {own}{self.settings()} backbone_lr={self.backbone_lr:g} "
             f"precision={self.precision}"
         )
         return [Prediction(predicted, settings=settings)]
@@ -197,7 +198,7 @@ class _Training:
         self._optimizer.zero_grad()
         kind, bf16 = torch.device(subject.device).type, self._protocol.precision == "bf16"
         with torch.autocast(kind, torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(self._network(z), label)
+            loss = cross_entropy(self._network(z), label)
         self._accelerator.backward(loss)
         self._optimizer.step()
         return loss.detach()

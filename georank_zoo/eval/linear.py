@@ -1,4 +1,6 @@
-"""Linear evaluation: multinomial logistic regression on frozen features, solved to its optimum.
+"""Linear evaluation: logistic regression on frozen features, solved to its optimum.
+
+Multinomial for classes; for several labels a sample one binary regression per label.
 
 The problem is convex, so nothing but the L2 strength is left to choose, and no learning rate,
 order of samples or number of epochs can favour a model. The solver is scipy's full-batch L-BFGS,
@@ -9,18 +11,17 @@ the GPU, and a class that the training samples lack is no special case here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from scipy.optimize import minimize
 
 from georank_zoo.errors import UsageError
-from georank_zoo.eval.metrics import accuracy_macro
+from georank_zoo.eval.logits import cross_entropy, predict, validation_score
 from georank_zoo.eval.protocol import Prediction, Protocol, Subject
 from georank_zoo.eval.splits import Split, hold_out_validation, require_held_out
 
@@ -52,13 +53,16 @@ class Linear(Protocol):
 
     def predict(self, subject: Subject) -> list[Prediction]:
         """Chooses the strength on validation, then fits all training samples with it."""
-        strength = self.l2[0] if len(self.l2) == 1 else self._choose(subject)
+        chosen_of = len(self.l2)
+        progress = _Progress(subject.on_progress, fits=1 if chosen_of == 1 else chosen_of + 1)
+        strength = self.l2[0] if chosen_of == 1 else self._choose(subject, progress)
         split, features = subject.split, subject.features
         train, test = standardize(features[split.train], features[split.test])
         head = fit(train, split.label[split.train], subject.num_classes, strength,
-                   device=subject.device)  # fmt: skip
-        predicted = head(test).argmax(dim=1).numpy()
-        return [Prediction(predicted, settings=f"l2={strength:g} strengths={len(self.l2)}")]
+                   device=subject.device, on_iteration=progress.iterated)  # fmt: skip
+        progress.fitted()
+        predicted = predict(head(test), multi_label=split.multi_label)
+        return [Prediction(predicted, settings=f"l2={strength:g} strengths={chosen_of}")]
 
     def describe(self) -> str:
         """How the strength came about."""
@@ -69,18 +73,45 @@ class Linear(Protocol):
         )
         return f"logistic regression on frozen standardised features, L2 {chosen}"
 
-    def _choose(self, subject: Subject) -> float:
+    def _choose(self, subject: Subject, progress: _Progress) -> float:
         fitted, held = hold_out_validation(subject.split, seed=subject.seed)
         train, validation = standardize(subject.features[fitted], subject.features[held])
         label, best, head = subject.split.label, (-1.0, 0.0), None
         # The strong ones are solved in a few steps, and of equal ones the strongest is kept.
         for strength in sorted(self.l2, reverse=True):
             head = fit(train, label[fitted], subject.num_classes, strength, start=head,
-                       device=subject.device)  # fmt: skip
+                       device=subject.device, on_iteration=progress.iterated)  # fmt: skip
+            progress.fitted()
             score = validation_score(head(validation), label[held])
             if score > best:
                 best, chosen = score, strength
         return chosen
+
+
+class _Progress:
+    """Progress of fits, of which each counts the same: how many iterations it takes, nobody knows.
+
+    Within a fit the iterations are those of the longest one allowed; its end jumps ahead.
+    """
+
+    def __init__(self, report: Callable[[int, int], None] | None, *, fits: int) -> None:
+        self._report = report
+        self._total = fits * _MAX_ITERATIONS
+        self._fits = self._iterations = 0
+
+    def iterated(self) -> None:
+        """Counts an iteration; the last one allowed is left to `fitted`."""
+        self._iterations = min(self._iterations + 1, _MAX_ITERATIONS - 1)
+        self._tell()
+
+    def fitted(self) -> None:
+        """Counts a fit."""
+        self._fits, self._iterations = self._fits + 1, 0
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._report is not None:
+            self._report(self._fits * _MAX_ITERATIONS + self._iterations, self._total)
 
 
 @dataclass(frozen=True)
@@ -120,16 +151,18 @@ def fit(
     *,
     start: LinearHead | None = None,
     device: str | torch.device = "cpu",
+    on_iteration: Callable[[], None] | None = None,
 ) -> LinearHead:
     """Minimises mean cross-entropy + l2 / 2 * ||weight||^2; the bias is free.
 
     Args:
         features: Standardised features (N, D), float64.
-        label: Classes (N,).
+        label: Classes (N,), or labels (N, C) as 0 and 1.
         num_classes: Number of classes, C.
         l2: Strength.
         start: Where to begin; at zero by default.
         device: Where to compute.
+        on_iteration: Called after each iteration.
     """
     # MPS has no float64.
     device = "cpu" if torch.device(device).type == "mps" else device
@@ -140,29 +173,19 @@ def fit(
     def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         weight = torch.from_numpy(flat).view(shape).to(device)
         logits = torch.addmm(weight[:, -1], x, weight[:, :-1].T)
-        log_probability = F.log_softmax(logits, dim=1)
-        value = F.nll_loss(log_probability, y) + l2 / 2 * weight[:, :-1].square().sum()
-        residual = log_probability.exp_()
-        residual[torch.arange(len(y), device=device), y] -= 1
+        value = cross_entropy(logits, y) + l2 / 2 * weight[:, :-1].square().sum()
+        if y.ndim == 2:
+            residual = logits.sigmoid_() - y
+        else:
+            residual = logits.softmax(dim=1)
+            residual[torch.arange(len(y), device=device), y] -= 1
         residual /= len(y)
         slope = torch.cat((residual.T @ x + l2 * weight[:, :-1], residual.sum(0)[:, None]), dim=1)
         return float(value), slope.flatten().cpu().numpy()
 
     options = {"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT, "ftol": 0.0, "maxcor": 20}
-    found = minimize(loss, begin.flatten(), jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        loss, begin.flatten(), jac=True, method="L-BFGS-B", options=options,
+        callback=None if on_iteration is None else lambda _: on_iteration(),
+    )  # fmt: skip
     return LinearHead(torch.from_numpy(found.x).view(shape))
-
-
-def validation_score(logits: torch.Tensor, label: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """What validation compares: macro accuracy and, where that is equal, the cross-entropy.
-
-    Args:
-        logits: (N, C).
-        label: Classes (N,).
-
-    Returns:
-        The larger, the better.
-    """
-    predicted = logits.argmax(dim=1).numpy()
-    entropy = float(F.cross_entropy(logits, torch.from_numpy(label)))
-    return accuracy_macro(predicted, label, logits.shape[1]), -entropy

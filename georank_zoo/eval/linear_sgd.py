@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 
 from georank_zoo.eval.linear import standardize
+from georank_zoo.eval.logits import cross_entropy, predict
 from georank_zoo.eval.protocol import Prediction, Subject
 from georank_zoo.eval.supervised import Supervised, seeded_head
 
@@ -44,11 +44,13 @@ class LinearSGD(Supervised):
                 self.set_rates(optimizer, step, len(train))
                 chosen = torch.from_numpy(batch).to(subject.device)
                 optimizer.zero_grad()
-                F.cross_entropy(head(train[chosen]), label[chosen]).backward()  # type: ignore[no-untyped-call]
+                cross_entropy(head(train[chosen]), label[chosen]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 step += 1
+            if subject.on_progress is not None:
+                subject.on_progress(epoch + 1, self.epochs)
         with torch.inference_mode():
-            predicted = head(test).argmax(dim=1).cpu().numpy()
+            predicted = predict(head(test), multi_label=split.multi_label)
         return [Prediction(predicted, settings=self.settings())]
 
     def describe(self) -> str:

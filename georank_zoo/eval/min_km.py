@@ -75,6 +75,8 @@ def beyond(split: Split, store: PatchStore, km: float, pretraining: Sequence[Pat
         UsageError: If no test sample is that far away, or the distance is invalid.
     """
     check_radii([km])
+    for other in (store, *pretraining):
+        other.require_positions("a distance")
     # An array of positions, not of stores: most places have several dates.
     places = np.unique(np.concatenate([other.latlon for other in pretraining]), axis=0)
     distance = nearest_km(store.latlon[split.samples[split.test]], places)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from georank_zoo.errors import unknown_name
-from georank_zoo.eval.metrics import CONFIDENCE, RESAMPLES
-
-Indices = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-_CHUNK = 100  # replicates at a time: 48 MB where all of 60,000 places differ
+from georank_zoo.eval.bootstrap import RESAMPLES, Integers, interval
+from georank_zoo.eval.metrics import get_metric
 
 
 @dataclass(frozen=True)
@@ -34,34 +29,14 @@ class Difference:
     above: float
 
 
-def macro(hits: Floats, counts: Floats) -> Floats:
-    """Mean accuracy over the classes that have a sample: (..., C) and (..., C) to (...)."""
-    there = counts > 0
-    per_class = np.divide(hits, counts, out=np.zeros(hits.shape), where=there)
-    means: Floats = per_class.sum(axis=-1) / there.sum(axis=-1)
-    return means
-
-
-def overall(hits: Floats, counts: Floats) -> Floats:
-    """Share of the samples that are right: (..., C) and (..., C) to (...)."""
-    shares: Floats = hits.sum(axis=-1) / counts.sum(axis=-1)
-    return shares
-
-
-# The metrics that follow from right predictions and samples per class.
-PAIRED: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "accuracy_macro": macro,
-    "accuracy_overall": overall,
-}
-
-
 def paired_difference(
     metric: str,
-    first: Indices,
-    second: Indices,
-    target: Indices,
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    target: Integers,
+    num_classes: int,
     *,
-    place: Indices,
+    place: Integers,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Difference:
@@ -72,10 +47,11 @@ def paired_difference(
     of other training runs: the models stay what they are.
 
     Args:
-        metric: Name in `PAIRED`.
-        first: Classes (n,) that the first model predicts.
-        second: Classes (n,) that the second model predicts.
-        target: True classes (n,).
+        metric: Name in `georank_zoo.eval.metrics.METRICS`.
+        first: What the first model predicts of n samples, as the metric takes it.
+        second: What the second model predicts.
+        target: What is true of them.
+        num_classes: Number of classes.
         place: Place of each sample (n,); drawn with all its samples.
         seed: Seed of the resampling.
         resamples: Number of replicates.
@@ -83,44 +59,17 @@ def paired_difference(
     Raises:
         UsageError: If there is no such metric.
     """
-    if metric not in PAIRED:
-        raise unknown_name("metric for paired differences", metric, PAIRED)
-    score = PAIRED[metric]
-    # Places of equal counts are of one kind, and numbers of kinds are drawn: see `metrics`.
-    kinds, frequency = np.unique(_tables(first, second, target, place), axis=0, return_counts=True)
-    kinds = kinds.astype(np.float64)  # for BLAS; counts below 2^53 stay exact
-    places = int(frequency.sum())
-    generator = np.random.default_rng(seed)
-    differences = []
-    for start in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - start)
-        drawn = generator.multinomial(places, frequency / places, size=size)
-        differences.append(_difference(score, drawn.astype(np.float64) @ kinds))
-    drawn_differences = np.concatenate(differences)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn_differences, (tail, 1 - tail))
-    return Difference(
-        value=float(_difference(score, frequency.astype(np.float64) @ kinds)),
-        low=float(low),
-        high=float(high),
-        above=float((drawn_differences > 0).mean() + (drawn_differences == 0).mean() / 2),
+    chosen = get_metric(metric)
+    of_first, of_second = chosen.replicates(
+        [first, second], target, num_classes, place=place, seed=seed, resamples=resamples
     )
-
-
-def _tables(first: Indices, second: Indices, target: Indices, place: Indices) -> Indices:
-    """Per place: samples, and right predictions of each model, per class (places, 3 C)."""
-    places, index = np.unique(place, return_inverse=True)
-    names, label = np.unique(target, return_inverse=True)  # absent classes do not count
-    size = len(places) * len(names)
-    cell = index * len(names) + label
-    counts = (
-        np.bincount(cell[chosen], minlength=size).reshape(len(places), len(names))
-        for chosen in (np.full(len(target), True), first == target, second == target)
-    )
-    return np.concatenate(list(counts), axis=1)
-
-
-def _difference(score: Callable[[Floats, Floats], Floats], totals: Floats) -> Floats:
-    counts, first, second = np.split(totals, 3, axis=-1)
     # Rounded, or sums in another order would make a difference of equal scores.
-    return np.round(score(first, counts) - score(second, counts), 12)
+    drawn = np.round(of_first - of_second, 12)
+    values = [chosen.value(predicted, target, num_classes) for predicted in (first, second)]
+    low, high = interval(drawn)
+    return Difference(
+        value=round(values[0] - values[1], 12),
+        low=low,
+        high=high,
+        above=float((drawn > 0).mean() + (drawn == 0).mean() / 2),
+    )

@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,20 +37,28 @@ class Predictions:
     Attributes:
         sample: Positions (n,) of the samples in the store.
         place: Place of each (n,).
-        target: True class (n,).
-        predicted: Predicted class (n,).
+        target: True class (n,), or labels (n, C) as 0 and 1.
+        predicted: Predicted class (n,), scores (n, C), or pixels per true and predicted class
+            (n, C, C); see `georank_zoo.eval.metrics`.
     """
 
     sample: Indices
     place: Indices
     target: Indices
-    predicted: Indices
+    predicted: npt.NDArray[Any]
 
     @classmethod
-    def of(cls, split: Split, predicted: Indices) -> Predictions:
-        """Predictions (n,) for the test samples of a split."""
+    def of(cls, split: Split, predicted: npt.NDArray[Any]) -> Predictions:
+        """What was predicted for the test samples of a split."""
         test = split.test
         return cls(split.samples[test], split.place[test], split.label[test], predicted)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that they know of."""
+        if self.predicted.ndim > 1:
+            return int(self.predicted.shape[1])
+        return int(max(self.target.max(), self.predicted.max())) + 1
 
 
 def path_of(results: Path, row: Row) -> Path:
@@ -72,9 +81,7 @@ def write(results: Path, row: Row, predictions: Predictions) -> Path:
     """
     path = path_of(results, row)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: np.ascontiguousarray(getattr(predictions, name), np.int64) for name in _TENSORS
-    }
+    tensors = {name: np.ascontiguousarray(getattr(predictions, name)) for name in _TENSORS}
     about = {"model": row.model, "task": row.task, "store_hash": row.store_hash, "split": row.split}
     with new_file(path) as beside:
         save_file(tensors, beside, metadata={"georank": json.dumps(about, sort_keys=True)})
@@ -98,9 +105,22 @@ def read(results: Path, row: Row) -> Predictions | None:
             f"{path} is damaged: {error}. Delete it to compare the scores only, or repeat the "
             "evaluation."
         ) from error
-    if any(t.shape != (row.n_test,) or t.dtype != np.int64 for t in tensors.values()):
+    if not _fits(tensors, row.n_test):
         raise GeorankError(
             f"{path} does not hold the {row.n_test} predictions that its row in {results} speaks "
             "of. Delete it to compare the scores only, or repeat the evaluation."
         )
     return Predictions(**tensors)
+
+
+def _fits(tensors: dict[str, npt.NDArray[Any]], count: int) -> bool:
+    """Whether tensors have the shapes that the metrics take, and `count` samples."""
+    predicted, target = tensors["predicted"], tensors["target"]
+    whole = all(np.issubdtype(tensors[name].dtype, np.integer) for name in _TENSORS[:3])
+    shapes = [tensors[name].shape for name in ("sample", "place")] + [target.shape[:1]]
+    return (
+        whole
+        and predicted.shape[:1] == (count,)
+        and all(shape == (count,) for shape in shapes)
+        and (predicted.shape == target.shape or predicted.ndim == 3)
+    )

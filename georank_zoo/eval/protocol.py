@@ -6,31 +6,34 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from georank_zoo.data.store import PatchStore
+from georank_zoo.eval.maps import extract_maps
 from georank_zoo.eval.splits import Split
 from georank_zoo.features import extract
+from georank_zoo.tasks.base import Target
 from georank_zoo.zoo import Encoder
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predicted classes of the test samples.
+    """What was predicted of the test samples.
 
     Attributes:
-        predicted: Classes (n_test,).
+        predicted: Classes (n_test,), scores (n_test, C) or pixels per true and predicted class
+            (n_test, C, C), as the task's target asks for; see `georank_zoo.eval.metrics`.
         k: Neighbours that voted, where any did.
         temperature: Of the neighbours' weights, where there were any.
         settings: Other settings as `name=value`, separated by blanks; what validation chose
             comes first.
     """
 
-    predicted: npt.NDArray[np.int64]
+    predicted: npt.NDArray[Any]
     k: int | None = None
     temperature: float | None = None
     settings: str = ""
@@ -50,8 +53,8 @@ class Subject:
         seed: Seed of whatever a protocol draws.
         batch_size: Patches per batch where features are extracted.
         device: Where to run.
-        on_progress: Called with the work done and its total; each use of the features and each
-            training begins anew.
+        on_progress: Called with the work done and its total, by the extraction of features and by
+            each protocol, from its beginning to its end.
     """
 
     encoder: Encoder
@@ -78,17 +81,36 @@ class Subject:
             on_progress=self.on_progress,
         )
 
+    @cached_property
+    def maps(self) -> npt.NDArray[np.float32]:
+        """Frozen last maps (n, D, h, w) of the split's samples, extracted when first asked for."""
+        return extract_maps(
+            self.encoder,
+            self.store,
+            samples=self.split.samples,
+            image_size=self.image_size,
+            batch_size=self.batch_size,
+            device=self.device,
+            on_progress=self.on_progress,
+        )
+
+    def prepare(self) -> None:
+        """Extracts what protocols of the frozen network take."""
+        _ = self.maps if self.store.target == "mask" else self.features
+
 
 class Protocol(ABC):
     """A way to score a model. The fields of a subclass, a dataclass, are its settings.
 
     Attributes:
         name: Name on the command line and in results.
+        targets: What it can predict.
         trains_network: Whether the network itself is trained, not only what stands on its frozen
             features.
     """
 
     name: ClassVar[str]
+    targets: ClassVar[tuple[Target, ...]] = ("class", "labels")
     trains_network: ClassVar[bool] = False
 
     @abstractmethod
@@ -107,7 +129,10 @@ class Protocol(ABC):
 
     @abstractmethod
     def predict(self, subject: Subject) -> list[Prediction]:
-        """Predicts the test samples, once per variant of the protocol (such as each k)."""
+        """Predicts the test samples, once per variant of the protocol (such as each k).
+
+        Reports to the subject's `on_progress`, and of its total once.
+        """
 
     @abstractmethod
     def describe(self) -> str:

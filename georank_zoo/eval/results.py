@@ -75,8 +75,8 @@ class Row:
 
     @property
     def given_settings(self) -> str:
-        """The other settings without those that validation may choose for each model."""
-        chosen = ("l2=", "epoch=")
+        """The other settings without those that may differ between comparable models."""
+        chosen = ("l2=", "epoch=", "scratch_lr=")
         return " ".join(part for part in self.settings.split() if not part.startswith(chosen))
 
     @property

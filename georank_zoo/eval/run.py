@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -19,11 +19,11 @@ from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.protocol import Prediction, Protocol, Subject
 from georank_zoo.eval.results import Row
 from georank_zoo.eval.splits import Split
-from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names
+from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Task, class_names, metric_names
 from georank_zoo.zoo import Encoder
 
 Progress = Callable[[str, int, int], None]
-OnPredictions = Callable[[Row, npt.NDArray[np.int64]], None]
+OnPredictions = Callable[[Row, npt.NDArray[Any]], None]
 
 # Below this many test samples a number says whether the machinery works, not how good a model is.
 SMALL_TEST_SET = 1000
@@ -59,8 +59,8 @@ def evaluate(
         batch_size: Patches per batch where features are extracted.
         device: Where to run.
         on_progress: Called with what is being done, the work done and the work in all.
-        on_predictions: Called with a row and the predicted classes of the test samples, once for
-            all metrics.
+        on_predictions: Called with a row and what was predicted of the test samples, once for all
+            metrics.
 
     Returns:
         One row per model (floors after the models), size, protocol, its variant (such as k) and
@@ -87,8 +87,12 @@ def evaluate(
             batch_size=batch_size,
             device=device,
         )
+        what = f"{job.encoder.name} at {size} px"
+        if job.extracts:
+            subject.on_progress = progress.part(what)
+            subject.prepare()  # now, so that its progress goes by its own name
         for protocol in job.protocols:
-            subject.on_progress = progress.part(f"{job.encoder.name} at {size} px", protocol)
+            subject.on_progress = progress.part(f"{what}, {protocol.name}")
             for prediction in protocol.predict(subject):
                 rows += _rows(subject, task, protocol, prediction)
                 if on_predictions is not None:
@@ -136,6 +140,11 @@ def check(
         )
     all_sizes = tuple(sizes) or tuple(model.image_size for model in models)
     for protocol in protocols:
+        if store.target not in protocol.targets:
+            raise UsageError(
+                f"Protocol {protocol.name} predicts {' or '.join(protocol.targets)}, not the "
+                f"{store.target} of each patch that store {store.path} holds."
+            )
         protocol.check(split, sizes=all_sizes, seed=seed, device=torch.device(device))
     for model in models:
         model.shared_bands(store.bands)
@@ -158,10 +167,14 @@ class _Job:
     from_scratch: bool = False
 
     @property
+    def extracts(self) -> bool:
+        """Whether a protocol wants frozen features, extracted once for all that do."""
+        return not all(protocol.trains_network for protocol in self.protocols)
+
+    @property
     def pieces(self) -> int:
-        """Pieces of work: the features, extracted once, and each training of the network."""
-        trained = sum(protocol.trains_network for protocol in self.protocols)
-        return trained + (trained < len(self.protocols))
+        """Pieces of work: the features and each protocol."""
+        return self.extracts + len(self.protocols)
 
 
 def _alone(models: Sequence[Encoder], protocols: Sequence[Protocol]) -> list[_Job]:
@@ -206,7 +219,7 @@ def _rows(
         n_test=len(split.test),
         versions=results.made_with(subject.device),
     )
-    for metric in task.metrics:
+    for metric in metric_names(task, subject.store):
         score = metrics.score(
             metric,
             prediction.predicted,
@@ -226,16 +239,15 @@ class _Overall:
         self._pieces = pieces
         self._done = 0
 
-    def part(self, what: str, protocol: Protocol) -> Callable[[int, int], None] | None:
-        """What a protocol reports to, while it takes one piece of the work."""
+    def part(self, what: str) -> Callable[[int, int], None] | None:
+        """What one piece of the work reports to."""
         report = self._report
         if report is None:
             return None
-        text = f"{what}, {protocol.name}" if protocol.trains_network else what
 
         def update(done: int, total: int) -> None:
             units = self._done * _UNITS + done * _UNITS // total
-            report(text, units, self._pieces * _UNITS)
+            report(what, units, self._pieces * _UNITS)
             self._done += done == total
 
         return update

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from georank_zoo.data.store import NO_LABEL, PatchStore
+from georank_zoo.data.patch import ROLES
+from georank_zoo.data.store import PatchStore
 from georank_zoo.errors import StoreError, UsageError, unknown_name
+from georank_zoo.eval.distance_split import split_by_distance
 from georank_zoo.random_streams import stream
 
 Indices = npt.NDArray[np.int64]
 TEST_FRACTION = 0.2
 VALIDATION_FRACTION = 0.2
 LEAVE_ONE_OUT = "loo"
+_DISTANCE = re.compile(r"distance(\d+(?:\.\d+)?)km")
 
 
 @dataclass(frozen=True)
@@ -25,24 +30,33 @@ class Split:
     Attributes:
         name: Name in results; names the seed where there is one.
         samples: Positions (n,) of the labelled patches in the store.
-        label: Class of each sample (n,).
+        label: Class of each sample (n,); in a store of several labels a patch 0 or 1 for each
+            class (n, C); in a store of masks the class that most pixels have (n,).
         place: Place of each sample (n,). A test sample must not see samples of its own place.
         train: Positions in `samples`.
         test: Positions in `samples`.
-        dropped: Patches of the store without a label.
+        dropped: Patches of the store without a label, or without a part in the split.
+        validation: Positions in `samples` of a published validation set; None where there is none.
     """
 
     name: str
     samples: Indices
-    label: Indices
+    label: npt.NDArray[Any]
     place: Indices
     train: Indices
     test: Indices
     dropped: int
+    validation: Indices | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sample may have several labels."""
+        return self.label.ndim == 2
 
     def absent(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
         """Classes without a test sample."""
-        present = set(self.label[self.test].tolist())
+        label = self.label[self.test]
+        present = np.flatnonzero(label.any(axis=0)) if self.multi_label else np.unique(label)
         return tuple(name for index, name in enumerate(class_names) if index not in present)
 
 
@@ -51,31 +65,46 @@ def make_split(store: PatchStore, name: str, *, seed: int = 0) -> Split:
 
     Args:
         store: The patches.
-        name: `loo`: each sample is predicted from all others that are not of its place.
-            `random`: a fifth of the places of each class is the test set. It is this project's
-            own split, not an official one.
-        seed: Seed of the random split.
+        name: The name of a published split that the store holds, or one of this project's own:
+            `loo`: each sample is predicted from all others that are not of its place.
+            `random`: a fifth of the places of each class is the test set.
+            `distance<R>km`, such as `distance50km`: about a fifth of the samples, in blocks, is the
+            test set, and no training sample lies within R km of one of them.
+        seed: Seed of the splits that are drawn.
 
     Raises:
         StoreError: If no patch has a label, or there are not two classes and two places.
         UsageError: If there is no such split.
     """
-    if name not in SPLITS:
-        raise unknown_name("split", name, SPLITS)
-    samples = np.flatnonzero(store.label != NO_LABEL)
+    choices = split_names(store)
+    if name not in choices and not _DISTANCE.fullmatch(name):
+        raise unknown_name("split", name, choices)
+    samples = np.flatnonzero(store.labelled)
     if len(samples) == 0:
         raise StoreError(f"Store {store.path} has no labels: it cannot be evaluated.")
-    label, place = store.label[samples], store.place[samples]
-    if len(np.unique(label)) < 2:
+    label = store.label[samples] if store.labels is None else store.labels[samples].astype(np.int64)
+    place = store.place[samples]
+    if len(np.unique(label, axis=0)) < 2:
         raise StoreError(f"Store {store.path} has one class only: there is nothing to predict.")
     if len(np.unique(place)) < 2:
         raise StoreError(
             f"Store {store.path} has one place only, and a place is never in both training and "
             "test set."
         )
-    split_name, train, test = SPLITS[name](label, place, seed)
+    validation = None
+    if name in store.roles:
+        split_name = name
+        train, validation, test = _published(store, name, samples)
+    elif distance := _DISTANCE.fullmatch(name):
+        store.require_positions("a split by distance")
+        km = float(distance[1])
+        train, test = split_by_distance(store.latlon[samples], km, TEST_FRACTION, seed=seed)
+        split_name = f"{name}-seed{seed}"
+    else:
+        split_name, train, test = SPLITS[name](_strata(label), place, seed)
     if len(train) == 0 or len(test) == 0:
         raise StoreError(f"Store {store.path} has too few places per class for split {name!r}.")
+    used = len(np.unique(np.concatenate([train, test, [] if validation is None else validation])))
     return Split(
         name=split_name,
         samples=samples,
@@ -83,8 +112,38 @@ def make_split(store: PatchStore, name: str, *, seed: int = 0) -> Split:
         place=place,
         train=train,
         test=test,
-        dropped=len(store) - len(samples),
+        dropped=len(store) - used,
+        validation=validation,
     )
+
+
+def split_names(store: PatchStore) -> tuple[str, ...]:
+    """Names that `make_split` takes for a store, with one example of a split by distance."""
+    return (*store.roles, *SPLITS, "distance50km")
+
+
+def _published(
+    store: PatchStore, name: str, samples: Indices
+) -> tuple[Indices, Indices | None, Indices]:
+    """Training, validation (None where there is none) and test samples of a published split."""
+    roles = store.roles[name][samples]
+    train, validation, test = (np.flatnonzero(roles == part) for part in range(len(ROLES)))
+    for role, part in zip(ROLES, (train, validation, test), strict=True):
+        if len(part) == 0 and role != "validation":
+            raise StoreError(
+                f"Store {store.path} has no {role} patch in split {name!r}: it was prepared from a "
+                "part of the data set. Choose split random, or loo, or prepare all of it."
+            )
+    return train, validation if len(validation) else None, test
+
+
+def _strata(label: npt.NDArray[Any]) -> Indices:
+    """A class (n,) to stratify by: of several labels the rarest, which a draw could miss."""
+    if label.ndim == 1:
+        return np.asarray(label, np.int64)
+    counts = np.where(label.any(axis=0), label.sum(axis=0), len(label) + 1)
+    rarest = np.where(label == 1, counts, len(label) + 2).argmin(axis=1)
+    return np.asarray(np.where(label.any(axis=1), rarest, label.shape[1]), np.int64)
 
 
 def require_held_out(split: Split, protocol: str) -> None:
@@ -102,21 +161,24 @@ def require_held_out(split: Split, protocol: str) -> None:
 
 
 def hold_out_validation(split: Split, *, seed: int = 0) -> tuple[Indices, Indices]:
-    """Parts the training samples by place; the test samples have no part in it.
+    """The samples to fit to and to validate on; the test samples have no part in it.
 
     Args:
         split: The samples.
         seed: Seed of the choice.
 
     Returns:
-        Positions in `split.samples` of the samples to fit to, and of the validation samples: a
-        fifth of each class's training places.
+        Positions in `split.samples`: the training and the published validation samples, or, where
+        none are published, the training samples without, and with, a fifth of each class's
+        training places.
 
     Raises:
         UsageError: If every class has one training place only.
     """
+    if split.validation is not None:
+        return split.train, split.validation
     held = _hold_out(
-        split.label[split.train],
+        _strata(split.label[split.train]),
         split.place[split.train],
         VALIDATION_FRACTION,
         stream(seed, "validation places"),

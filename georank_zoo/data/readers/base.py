@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.writer import Patch
+from georank_zoo.data.patch import Patch, Target
 from georank_zoo.errors import GeorankError
 
 
@@ -71,6 +71,14 @@ class Reader(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the labels 0, 1, ...; empty without labels."""
+
+    @property
+    def target(self) -> Target:
+        """What is known of a patch: its class, its labels or a mask."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the published splits that patches have a part in."""
 
     @property
     def level(self) -> str:

@@ -11,22 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
+from georank_zoo.data.patch import Patch, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.data.writer import Patch
 from georank_zoo.errors import UsageError
-
-# In this order they are the labels 0 ... 9, also of a store that lacks some of them.
-CLASS_NAMES = (
-    "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial",
-    "Pasture", "PermanentCrop", "Residential", "River", "SeaLake",
-)  # fmt: skip
-
-# B8A stands last in the files, not after B08: a list of positions is wrong from B09 on.
-FILE_BANDS = (
-    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A",
-)  # fmt: skip
-SIZE = 64
+from georank_zoo.tasks.eurosat import CLASSES, EUROSAT, FILE_BANDS, SIZE
 
 
 class EuroSat:
@@ -42,15 +31,17 @@ class EuroSat:
 
     name = "eurosat"
     size = SIZE
-    class_names = CLASS_NAMES
-    level = "L1C"
-    source = "EuroSAT MS (Helber et al. 2019), https://github.com/phelber/EuroSAT"
-    licence = "MIT; contains modified Copernicus Sentinel data"
+    class_names = CLASSES
+    target: Target = "class"
+    splits: tuple[str, ...] = ()
+    level = EUROSAT.level
+    source = EUROSAT.source
+    licence = EUROSAT.licence
 
     def __init__(self, root: str | Path, *, bands: str | Sequence[str] = "s2-12") -> None:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
-        files = [file for name in CLASS_NAMES for file in sorted(self.root.glob(f"{name}/*.tif"))]
+        files = [file for name in CLASSES for file in sorted(self.root.glob(f"{name}/*.tif"))]
         if not files:
             raise UsageError(
                 f"{self.root} holds no EuroSAT MS files (<Class>/<Class>_<N>.tif, e.g. "
@@ -93,7 +84,7 @@ class EuroSat:
         raster.require_some_data(pixels)
         patch = Patch(
             pixels, float(lat), float(lon), key=item.name, place=item.name,
-            label=CLASS_NAMES.index(label),
+            label=CLASSES.index(label),
         )  # fmt: skip
         return Reading([patch])
 

@@ -15,10 +15,10 @@ from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.manifest import Skipped
+from georank_zoo.data.patch import Patch, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
-from georank_zoo.data.writer import Patch
 from georank_zoo.errors import UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -90,9 +90,11 @@ class Folder:
         self._given = None if bands is None else s2.resolve(bands)
         descriptions = _usual_descriptions(headers)
         self.bands = _store_bands(descriptions, self._given)
-        self._file_order = self._given if _band_names(descriptions) is None else None
+        self._file_order = self._given if raster.band_names(descriptions) is None else None
         self.size = size or _usual_size(headers)
         self.class_names = self._labels.class_names
+        self.target: Target = "class"
+        self.splits: tuple[str, ...] = ()
         _check_positions(headers, names, self._labels)
         self._items = self._group(files, names, headers)
         self.spec: dict[str, Any] = {
@@ -178,7 +180,7 @@ class Folder:
 
     def _channels(self, dataset: Any) -> list[int]:
         """The file's channels, counted from 1, of the store's bands."""
-        described = _band_names(dataset.descriptions)
+        described = raster.band_names(dataset.descriptions)
         if described is None:
             if self._file_order is None:
                 raise BadItem("no band names: unlike most files, this one does not name its bands")
@@ -229,20 +231,6 @@ def _header(file: Path) -> _Header:
         return _Header()  # reading it will say why
 
 
-def _band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
-    """The described bands, canonical where they are Sentinel-2's; None if none of them is."""
-    if not all(descriptions):
-        return None
-    names = []
-    for text in descriptions:
-        try:
-            names.append(s2.canonical(str(text)))
-        except UsageError:
-            names.append(str(text))
-    # "Band 1" or "1" says no more than no description.
-    return tuple(names) if set(names) & set(s2.BY_NAME) else None
-
-
 def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
     described = Counter(h.descriptions for h in headers if h.descriptions is not None)
     if not described:
@@ -254,7 +242,7 @@ def _store_bands(
     descriptions: Sequence[str | None], given: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     """Bands of the store, in canonical order where the user did not choose them."""
-    names = _band_names(descriptions)
+    names = raster.band_names(descriptions)
     if names is None:
         if given is None:
             what = (

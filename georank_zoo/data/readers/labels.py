@@ -18,8 +18,8 @@ import torch
 from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 
+from georank_zoo.data.patch import NO_LABEL
 from georank_zoo.data.readers import raster
-from georank_zoo.data.store import NO_LABEL
 from georank_zoo.errors import UsageError
 from georank_zoo.geo import check_latlon
 

@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.manifest import Skipped
+from georank_zoo.data.patch import NO_TIME, Patch, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.data.store import NO_TIME
-from georank_zoo.data.writer import Patch
 from georank_zoo.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -44,6 +43,8 @@ class Oscd:
 
     name = "oscd"
     class_names: tuple[str, ...] = ()
+    target: Target = "class"
+    splits: tuple[str, ...] = ()
     level = "L1C"
     source = "OSCD (Daudt et al. 2018), https://rcdaudt.github.io/oscd/"
     licence = "Copernicus Sentinel data terms"

@@ -20,8 +20,8 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
+from georank_zoo.data.patch import NO_TIME
 from georank_zoo.data.readers.base import BadItem
-from georank_zoo.data.store import NO_TIME
 from georank_zoo.errors import UsageError
 
 # A window is left out when more than this share of its pixels is no-data: beyond, the border
@@ -102,6 +102,20 @@ def require_uint16(dataset: Any) -> None:
     types = sorted(set(dataset.dtypes))
     if types != ["uint16"]:
         raise BadItem(f"wrong data type: {', '.join(types)} instead of uint16")
+
+
+def band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
+    """The described bands, canonical where they are Sentinel-2's; None if none of them is."""
+    if not all(descriptions):
+        return None
+    names = []
+    for text in descriptions:
+        try:
+            names.append(s2.canonical(str(text)))
+        except UsageError:
+            names.append(str(text))
+    # "Band 1" or "1" says no more than no description.
+    return tuple(names) if set(names) & set(s2.BY_NAME) else None
 
 
 def read_on_grid(dataset: Any, shape: tuple[int, int]) -> npt.NDArray[np.uint16]:

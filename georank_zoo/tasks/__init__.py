@@ -1,11 +1,14 @@
-"""The evaluation tasks."""
+"""The evaluation tasks: one file a data set, which its reader takes the facts from too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from georank_zoo.errors import StoreError, unknown_name
+from georank_zoo.tasks.base import DEFAULT_METRICS
+from georank_zoo.tasks.base import Task as Task
+from georank_zoo.tasks.eurosat import EUROSAT
+from georank_zoo.tasks.stores import FOLDER, SYNTHETIC
 
 if TYPE_CHECKING:
     from georank_zoo.data.store import PatchStore
@@ -14,42 +17,9 @@ if TYPE_CHECKING:
 # them; above, they are enlarged beyond all sense, or a mistyped number fills the memory.
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 2048
 
+TASKS: dict[str, Task] = {task.name: task for task in (EUROSAT, FOLDER, SYNTHETIC)}
 
-@dataclass(frozen=True)
-class Task:
-    """A labelled data set and how it is scored.
-
-    Attributes:
-        name: Name on the command line and in results.
-        title: What is predicted.
-        classes: Class names that a store must have, in order; None takes the store's.
-        metrics: Names of the metrics; see `georank_zoo.eval.metrics.METRICS`.
-        split: Default split.
-        hub_dataset: Id of the data set on the Hub, for the results in a model card; empty where
-            there is none, and results then stand in the card's text only.
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...] | None
-    metrics: tuple[str, ...] = ("accuracy_macro", "accuracy_overall")
-    split: str = "random"
-    hub_dataset: str = ""
-
-
-TASKS: dict[str, Task] = {
-    "eurosat": Task(
-        name="eurosat",
-        title="EuroSAT: land use and land cover",
-        classes=(
-            "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture",
-            "PermanentCrop", "Residential", "River", "SeaLake",
-        ),
-        hub_dataset="torchgeo/eurosat",
-    ),
-    "folder": Task(name="folder", title="Classes of a labelled store", classes=None),
-    "synthetic": Task(name="synthetic", title="Classes of a synthetic world", classes=None),
-}  # fmt: skip
+_PER_PATCH = {"class": "one class", "labels": "several labels", "mask": "a class per pixel"}
 
 
 def get_task(name: str) -> Task:
@@ -63,12 +33,23 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
+def metric_names(task: Task, store: PatchStore) -> tuple[str, ...]:
+    """The metrics of a task on a store, the first of them the one that counts."""
+    return task.metrics or DEFAULT_METRICS[store.target]
+
+
 def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
     """Names of the labels 0, 1, ... of a store, checked against the task and the labels.
 
     Raises:
         StoreError: If the classes are not the task's, or a label has no name.
     """
+    if store.target != task.target and task.classes is not None:
+        raise StoreError(
+            f"Store {store.path} is not task {task.name!r}: a patch has {_PER_PATCH[store.target]} "
+            f"there, not {_PER_PATCH[task.target]}. Any labelled store can be evaluated with task "
+            "'folder'."
+        )
     highest = int(store.label.max(initial=-1))
     names = store.class_names or tuple(str(label) for label in range(highest + 1))
     if task.classes is not None and names != task.classes:

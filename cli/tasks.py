@@ -1,0 +1,67 @@
+"""`georank tasks`."""
+
+from __future__ import annotations
+
+import click
+
+from georank_zoo.tasks import TASKS, get_task
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[TASK]")
+def tasks(name: str | None) -> None:
+    """List the evaluation tasks, or show what is known of one."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if name is not None:
+        console.print(_facts(name))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("task", "a patch has", "prepared by", "splits published"):
+        table.add_column(heading, no_wrap=heading == "task")
+    for task in TASKS.values():
+        per_patch = {"class": "one class", "labels": "several labels", "mask": "a mask"}
+        table.add_row(
+            f"{task.name}\n[dim]{task.title}",
+            per_patch[task.target] if task.classes else "what the store says",
+            f"data prepare {task.reader}",
+            ", ".join(task.official) or "none",
+        )
+    console.print(table)
+
+
+def _facts(name: str) -> object:
+    from rich.table import Table
+
+    from georank_zoo.tasks.base import DEFAULT_METRICS
+
+    task = get_task(name)
+    table = Table(show_header=False, box=None, title=task.title, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = {
+        "Source": task.source,
+        "Licence": task.licence,
+        "Files": task.layout,
+        "Bands, in the files": " ".join(task.bands),
+        "Unit": " ".join(part for part in (task.unit, task.level) if part),
+        "Size": f"{task.image_size} px" if task.image_size else "",
+        "Classes": ", ".join(task.classes or ()),
+        "Metrics": ", ".join(task.metrics or DEFAULT_METRICS[task.target]),
+        "Default split": task.split,
+        **{f"Split {split}": source for split, source in task.official.items()},
+        "Notes": "\n".join(task.notes),
+    }
+    if task.published is not None:
+        published = task.published
+        rows[f"Published, {published.metric}"] = (
+            "\n".join(f"{score:6.2f}  {method}" for method, score in published.scores.items())
+            + f"\n{published.protocol}; {published.source}"
+        )
+    for fact, value in rows.items():
+        if value:
+            table.add_row(fact, value)
+    return table

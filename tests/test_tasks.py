@@ -1,0 +1,48 @@
+"""What each evaluation task states."""
+
+from __future__ import annotations
+
+import pytest
+
+from georank_cli.main import _run
+from georank_zoo import bands as s2
+from georank_zoo.data.readers import READERS
+from georank_zoo.eval.metrics import METRICS
+from georank_zoo.tasks import TASKS
+
+PUBLISHED = [task for task in TASKS.values() if task.classes is not None]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_reader_prepares_it(task):
+    assert task.reader in READERS
+
+
+@pytest.mark.parametrize("task", PUBLISHED, ids=[task.name for task in PUBLISHED])
+def test_states_its_facts(task):
+    assert len(set(task.classes)) == len(task.classes) > 1
+    assert s2.resolve(task.bands) == task.bands
+    assert set(task.metrics) <= set(METRICS)
+    assert all((task.source, task.licence, task.layout, task.unit, task.level, task.image_size))
+    assert task.published is not None
+    assert all(0 < score < 100 for score in task.published.scores.values())
+    assert task.published.scores["GeoRank (MoCo v2)"] > 0
+    assert task.split in {*task.official, "random", "loo"}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_command_shows_it(name, capsys):
+    assert _run(["tasks", name], False) == 0
+    shown = capsys.readouterr().out
+    task = TASKS[name]
+    assert task.title in shown
+    for word in (*(task.published.scores if task.published else ()), *task.official):
+        assert word in shown
+
+
+def test_command_lists_all(capsys):
+    assert _run(["tasks"], False) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in TASKS)
+    assert _run(["tasks", "eurosta"], False) == 2
+    assert "Choose from: " in capsys.readouterr().err
