@@ -61,7 +61,7 @@ def push(
         if run.facts.get("status") != "finished":
             click.echo("The training has not finished; this is its last checkpoint.", err=True)
         folder = run.exported()
-    model = check_folder(folder)
+    model = check_folder(folder, repo=repo)
     click.echo(f"{folder}: timm loads it, with the same features as georank-zoo.")
     try:
         plan = plan_push(

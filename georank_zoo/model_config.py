@@ -25,7 +25,7 @@ from georank_zoo.timm_arguments import (
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 RECIPE = "recipe.yaml"
-CARD = "README.md"
+CARD, CARD_MAP = "README.md", "footprint.png"  # which `georank card` adds
 
 # A config of this project is about 2 kB.
 MAX_CONFIG_BYTES = 2**20

@@ -14,14 +14,23 @@ from huggingface_hub import ModelCard
 from torch import nn
 
 from georank_zoo import recipe
+from georank_zoo.cards import write_folder
+from georank_zoo.data.footprint import FOOTPRINT
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, RecipeError, plain
-from georank_zoo.files import write_text
-from georank_zoo.model_config import CARD, CONFIG, RECIPE, WEIGHTS, ModelConfig, load_config
+from georank_zoo.model_config import (
+    CARD,
+    CARD_MAP,
+    CONFIG,
+    RECIPE,
+    WEIGHTS,
+    ModelConfig,
+    load_config,
+)
 from georank_zoo.model_folder import disallowed_files, load_network
 
 NEEDED = (WEIGHTS, CONFIG, CARD, RECIPE)
-OPTIONAL = ("LICENSE", "footprint.json", "footprint.png")
+OPTIONAL = ("LICENSE", FOOTPRINT, CARD_MAP)
 
 # What timm may raise on a model that it cannot build or fill.
 TIMM_ERRORS = (RuntimeError, TypeError, ValueError, KeyError, AssertionError)
@@ -70,10 +79,14 @@ class Publishable:
     features: torch.Tensor
 
 
-def check_folder(folder: str | Path) -> Publishable:
+def check_folder(folder: str | Path, *, repo: str | None = None) -> Publishable:
     """Checks that a folder may be published: its files, and that timm loads it as we do.
 
-    A folder without `README.md` gets a short one.
+    A folder without `README.md` gets a card that knows of no evaluation.
+
+    Args:
+        folder: The folder.
+        repo: `org/name` on the Hub, from which the card's commands load the model.
 
     Raises:
         ModelError: If a file is missing, unsafe, not one of those that are published, or damaged,
@@ -88,29 +101,11 @@ def check_folder(folder: str | Path) -> Publishable:
     config = load_config(folder)
     _check_recipe(folder, config)
     if not (folder / CARD).exists():
-        write_text(folder / CARD, card_for(folder))
+        write_folder(folder, repo=repo)
     _check_card(folder / CARD)
     features = _compare_with_timm(folder, config)
     names = (*NEEDED, *(name for name in OPTIONAL if (folder / name).is_file()))
     return Publishable(folder, config, tuple(LocalFile(folder / name) for name in names), features)
-
-
-def card_for(folder: Path) -> str:
-    """A model card that says no more than the config does."""
-    config = load_config(folder)
-    name = config.name or config.architecture
-    bands = ", ".join(config.bands)
-    data = {"library_name": "timm", "pipeline_tag": "image-feature-extraction"}
-    tags = ["sentinel-2", "remote-sensing", "self-supervised-learning"]
-    front = yaml.safe_dump({**data, "tags": tags}, sort_keys=False)
-    return (
-        f"---\n{front}---\n\n# {name}\n\n"
-        f"A {config.architecture} for Sentinel-2 images, pretrained with georank-zoo by the recipe "
-        f"in `{RECIPE}`.\n\n"
-        f"Input: reflectance, standardised with the means and standard deviations in `{CONFIG}`; "
-        f"{len(config.bands)} bands in this order: {bands}. Trained on images of "
-        f"{config.image_size} px. It has not been evaluated here.\n"
-    )
 
 
 def fixed_images(config: ModelConfig) -> torch.Tensor:

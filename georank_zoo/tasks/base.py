@@ -59,6 +59,8 @@ class Task:
         image_size: Patch side in pixels.
         published: Published scores.
         notes: What a reader of the numbers must know.
+        hub_dataset: Id of the data set on the Hub, for the results in a model card; empty where
+            there is none, and results then stand in the card's text only.
     """
 
     name: str
@@ -79,3 +81,4 @@ class Task:
     image_size: int | None = None
     published: Published | None = None
     notes: tuple[str, ...] = ()
+    hub_dataset: str = ""

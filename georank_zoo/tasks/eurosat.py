@@ -53,6 +53,7 @@ EUROSAT = Task(
     unit="DN",
     level="L1C",
     image_size=SIZE,
+    hub_dataset="torchgeo/eurosat",
     published=Published(
         metric="accuracy macro",
         protocol="k-NN, k 10, temperature 0.9, 10 bands, 120 px",
