@@ -1,4 +1,4 @@
-"""`georank data`: prepare, show and verify patch stores."""
+"""`georank data`: download data sets; prepare, show and verify patch stores."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from georank_zoo.data.readers import READERS
 from georank_zoo.tasks import TASKS
 
+from .download import download, verify_download
 from .overlap import overlap
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ _READERS_HELP = "\n".join(
 
 @click.group()
 def data() -> None:
-    """Prepare, show and verify patch stores."""
+    """Download data sets; prepare, show and verify patch stores."""
 
 
+data.add_command(download)
 data.add_command(overlap)
 
 
@@ -195,7 +197,12 @@ def _show_classes(console: Console, facts: dict[str, Any]) -> None:
 @data.command()
 @click.argument("store", type=click.Path(path_type=Path))
 def verify(store: Path) -> None:
-    """Compare every shard of a store with its recorded SHA-256."""
+    """Compare every shard of a store, or every file of a download, with its recorded SHA-256."""
+    from georank_zoo.data.download_record import is_download
+
+    if is_download(store):
+        verify_download(store)
+        return
     from georank_zoo.data.store import PatchStore
     from georank_zoo.errors import StoreError
 

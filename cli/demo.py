@@ -109,7 +109,7 @@ def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None
             encoders, store, task, split, protocols=[KNN()], seed=seed, device=pick_device(),
             on_progress=lambda what, done, total: bar.update(done, total, what),
         )  # fmt: skip
-    show(rows, [KNN()], task.title, split, class_names(task, store))
+    show(rows, [KNN()], task.title, split, split.absent(class_names(task, store)))
     results.append(out / "results.csv", rows)
     library.draw(out / "demo.png", encoders, store, rows)
     click.echo(f"Figure: {out / 'demo.png'}")

@@ -12,12 +12,13 @@ import click
 from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 
 if TYPE_CHECKING:
+    from georank_zoo.data.store import PatchStore
     from georank_zoo.eval.protocol import Protocol
     from georank_zoo.eval.results import Row
     from georank_zoo.eval.splits import Split
 
 # Written out, for the registry imports torch, which help does without.
-PROTOCOL_NAMES = ("knn", "linear", "linear-sgd", "finetune")
+PROTOCOL_NAMES = ("knn", "linear", "linear-sgd", "upernet", "finetune")
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
@@ -41,15 +42,16 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
               help="linear: strength; one is taken as it is, of several validation chooses "
                    "[default: 10, 1, ..., 1e-6].")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
-              help="linear-sgd, finetune: passes over the samples [default: 30].")  # fmt: skip
+              help="linear-sgd, upernet, finetune, linear of masks: passes over the samples "
+                   "[default: 30].")  # fmt: skip
 @click.option("--lr", type=POSITIVE,
-              help="linear-sgd, finetune: highest rate of the head [default: 0.001].")  # fmt: skip
+              help="The same: highest rate of the head [default: 0.001].")  # fmt: skip
 @click.option("--backbone-lr", type=click.FloatRange(min=0),
               help="finetune: highest rate of the backbone [default: 0.0001].")  # fmt: skip
 @click.option("--weight-decay", type=click.FloatRange(min=0),
-              help="linear-sgd, finetune: of the weights [default: 0.01].")  # fmt: skip
+              help="The same: of the weights [default: 0.01].")  # fmt: skip
 @click.option("--train-batch-size", type=click.IntRange(min=2),
-              help="linear-sgd, finetune: samples per step [default: 64].")  # fmt: skip
+              help="The same: samples per step [default: 64; of masks 16].")  # fmt: skip
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]),
               help="finetune: of the training [default: fp32].")  # fmt: skip
 @click.option("--split", "split_name", metavar="NAME",
@@ -129,6 +131,7 @@ def evaluate(
         raise UsageError("--pretrain-store is for --min-km: say how far test samples must be.")
     protocols = make_protocols(
         protocol_names,
+        target=store.target,
         k=tuple(dict.fromkeys(k)) or None,
         temperature=temperature,
         l2=tuple(dict.fromkeys(l2)) or None,
@@ -168,7 +171,7 @@ def evaluate(
                 (row, predictions.Predictions.of(split, predicted))
             ),
         )
-    show(rows, protocols, task.title, split, class_names(task, store))
+    show(rows, protocols, task.title, split, _absent(store, split, class_names(task, store)))
     if results_path is not None:
         for row, predicted in kept:
             predictions.write(results_path, row, predicted)
@@ -181,7 +184,7 @@ def show(
     protocols: Sequence[Protocol],
     title: str,
     split: Split,
-    names: tuple[str, ...],
+    absent: tuple[str, ...],
 ) -> None:
     """Shows the results as a table, with what one must know to read it."""
     from georank_zoo.eval.run import SMALL_TEST_SET
@@ -199,7 +202,6 @@ def show(
     )
     if split.name == "loo":
         click.echo("loo: each sample is predicted from all samples that are not of its place.")
-    absent = split.absent(names)
     if absent:
         click.echo(f"Not in the test set, so not in the macro averages: {', '.join(absent)}.")
     if split.dropped:
@@ -209,6 +211,15 @@ def show(
             f"Only {first.n_test} test samples: this checks that the machinery works. It is no "
             "benchmark."
         )
+
+
+def _absent(store: PatchStore, split: Split, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Classes that the test set lacks."""
+    from georank_zoo.eval.segmentation.counts import absent_from_masks
+
+    if store.target == "mask":
+        return absent_from_masks(store, split, names)
+    return split.absent(names)
 
 
 def _show_table(rows: Sequence[Row], title: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -9,18 +10,50 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "kind", type=click.Choice(["timm", "onnx"]), default="timm",
+              show_default=True, help="A folder for timm, or one ONNX file.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
-              help="Folder to write [default: export/ in the run folder].")  # fmt: skip
+              help="What to write [default: export/ or model.onnx in the run folder].")  # fmt: skip
 @click.option("--checkpoint", default="last", show_default=True, metavar="last|NAME",
               help="Checkpoint to take, such as step-00000500.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export.")
-def export(run: Path, out: Path | None, checkpoint: str, overwrite: bool) -> None:
-    """Write the model of a RUN folder as a folder that timm loads.
+def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: bool) -> None:
+    """Write the model of a RUN folder as a folder that timm loads, or as ONNX.
 
-    What was written is loaded back with timm and compared bit for bit before it gets its name.
+    What was written is loaded back with timm and compared bit for bit before it gets its name;
+    an ONNX file is run by onnxruntime and compared with torch. For ONNX, RUN may be an export
+    folder or a model on the Hugging Face Hub too.
     """
-    from georank_zoo.run import Run
+    from georank_zoo.run import RECIPE, Run
 
-    folder = Run.open(run).export(out, checkpoint=checkpoint, overwrite=overwrite)
-    click.echo(f"Exported {folder}; timm loads it back bit for bit.")
-    click.echo(f"Load it: timm.create_model('local-dir:{folder}', pretrained=True)")
+    if kind == "timm":
+        folder = Run.open(run).export(out, checkpoint=checkpoint, overwrite=overwrite)
+        click.echo(f"Exported {folder}; timm loads it back bit for bit.")
+        click.echo(f"Load it: timm.create_model('local-dir:{folder}', pretrained=True)")
+    elif (run / RECIPE).is_file():
+        # Not the run's export/: it may be of another checkpoint, or not be there yet.
+        with tempfile.TemporaryDirectory() as beside:
+            model = Run.open(run).export(Path(beside) / "model", checkpoint=checkpoint)
+            _export_onnx(model, out or run / "model.onnx", overwrite)
+    else:
+        if out is None or checkpoint != "last":
+            raise click.UsageError(
+                f"{run} is no run folder: say --out FILE.onnx, and no --checkpoint."
+            )
+        _export_onnx(run, out, overwrite)
+
+
+def _export_onnx(model: Path, out: Path, overwrite: bool) -> None:
+    from georank_zoo.onnx_export import TOLERANCE, export_onnx, require_packages
+    from georank_zoo.zoo import create_model
+
+    require_packages()
+    encoder = create_model(model)
+    export_onnx(encoder, out, overwrite=overwrite)
+    click.echo(
+        f"Exported {out}; onnxruntime gives torch's features, within {TOLERANCE:g} of the largest."
+    )
+    click.echo(
+        f"It takes reflectance (DN / 10000), (batch, {len(encoder.model_bands)}, height, width), "
+        f"of the bands {', '.join(encoder.model_bands)}."
+    )

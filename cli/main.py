@@ -13,11 +13,12 @@ import click
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (".demo:demo", "Generate a small world, pretrain, export and evaluate."),
-    "data": (".data:data", "Prepare, show and verify patch stores."),
+    "data": (".data:data", "Download data sets; prepare, show and verify stores."),
     "train": (".train:train", "Pretrain a model from a recipe."),
     "eval": (".eval:evaluate", "Evaluate a model beside the floors."),
     "compare": (".compare:compare", "Put results side by side, with paired differences."),
     "export": (".export:export", "Write a trained model as a folder timm loads."),
+    "features": (".features:features", "Write embeddings of a store or of a whole scene."),
     "tasks": (".tasks:tasks", "List the evaluation tasks and what is published on them."),
     "recipes": (".recipes:recipes", "List, show and check recipes."),
 }

@@ -32,13 +32,28 @@ class StoreError(GeorankError):
     """A patch store is missing, damaged or does not fit its use."""
 
 
+class DownloadError(GeorankError):
+    """A data set could not be downloaded or unpacked, or what was downloaded is damaged."""
+
+
 class ModelError(GeorankError):
     """A model folder is missing, damaged, unsafe or does not reload exactly."""
+
+
+def plain(text: object, limit: int = 80) -> str:
+    """A stranger's text for a message: short, on one line, and no control character in it.
+
+    A name in a downloaded file may hold escape sequences that a terminal obeys.
+    """
+    shown = str(text)[: limit + 1]
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return escaped if len(escaped) <= limit else f"{escaped[: limit - 3]}..."
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     """The error for a name that is not in a registry, with the nearest valid one."""
     choices = sorted(valid)
-    close = difflib.get_close_matches(str(name).lower(), [c.lower() for c in choices], n=1)
+    close = difflib.get_close_matches(str(name)[:80].lower(), [c.lower() for c in choices], n=1)
     hint = next((f" Did you mean {c!r}?" for c in choices if close and c.lower() == close[0]), "")
-    return UsageError(f"Unknown {kind} {name!r}.{hint} Choose from: {', '.join(choices)}.")
+    shown = plain(repr(name))
+    return UsageError(f"Unknown {kind} {shown}.{hint} Choose from: {', '.join(choices)}.")

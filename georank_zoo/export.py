@@ -25,7 +25,7 @@ from georank_zoo.model_config import (
     has_fixed_size,
     load_config,
 )
-from georank_zoo.model_folder import check_finite
+from georank_zoo.weights_file import check_finite
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -118,27 +119,78 @@ def extract(
         ModelError: If a feature is NaN or infinite.
     """
     samples = np.arange(len(store)) if samples is None else samples
-    size = encoder.image_size if image_size is None else image_size
     encoder.shared_bands(store.bands)
     warn_of_lacking_bands(encoder, store)
     features = np.empty((len(samples), encoder.num_features), np.float32)
+    extract_into(
+        features, encoder, store, samples=samples, image_size=image_size, batch_size=batch_size,
+        device=device, on_progress=on_progress,
+    )  # fmt: skip
+    return features
+
+
+def extract_into(
+    features: npt.NDArray[np.float32],
+    encoder: Encoder,
+    store: PatchStore,
+    *,
+    samples: npt.NDArray[np.int64],
+    image_size: int | None = None,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Embeds patches into an array that there is already, such as a part of a mapped file.
+
+    Args:
+        features: Filled with the features (N, D).
+        encoder: As for `extract`, like all that follows.
+        store: The patches.
+        samples: Positions (N,) of the patches in the store.
+        image_size: Side in pixels that patches are resized to; the model's by default.
+        batch_size: Patches per batch.
+        device: Where to run.
+        on_progress: Called with the number of patches done and their total.
+
+    Raises:
+        UsageError: If store and model have no band in common.
+        ModelError: If a feature is NaN or infinite.
+    """
+    size = encoder.image_size if image_size is None else image_size
+    encoder.shared_bands(store.bands)
+    with evaluating(encoder, device):
+        for start in range(0, len(samples), batch_size):
+            part = slice(start, start + batch_size)
+            z = read_images(encoder, store, samples[part], size, device)
+            features[part] = encoder.embed(z).float().cpu().numpy()
+            if on_progress is not None:
+                on_progress(min(part.stop, len(samples)), len(samples))
+    require_finite(features, encoder)
+
+
+def require_finite(features: npt.NDArray[np.float32], encoder: Encoder) -> None:
+    """Refuses features (N, D) of which one is NaN or infinite.
+
+    Raises:
+        ModelError: Says for how many patches.
+    """
+    broken = int((~np.isfinite(features).all(axis=1)).sum())
+    if broken:
+        raise ModelError(
+            f"{encoder.name} gives NaN or infinite features for {broken} of {len(features)} "
+            "patches."
+        )
+
+
+@contextmanager
+def evaluating(encoder: Encoder, device: str | torch.device) -> Iterator[None]:
+    """Moves a model to the device for inference; each part's mode is put back afterwards."""
     # Not one mode for all: parts of a network in training may be frozen.
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.to(device).eval()
     try:
         with torch.inference_mode():
-            for start in range(0, len(samples), batch_size):
-                part = slice(start, start + batch_size)
-                z = read_images(encoder, store, samples[part], size, device)
-                features[part] = encoder.embed(z).float().cpu().numpy()
-                if on_progress is not None:
-                    on_progress(min(part.stop, len(samples)), len(samples))
+            yield
     finally:
         for module, training in modes:
             module.training = training
-    broken = int((~np.isfinite(features).all(axis=1)).sum())
-    if broken:
-        raise ModelError(
-            f"{encoder.name} gives NaN or infinite features for {broken} of {len(samples)} patches."
-        )
-    return features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -10,6 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+from georank_zoo.errors import GeorankError
+
+
+@contextmanager
+def telling_of_full_disk(path: Path, remedy: str) -> Iterator[None]:
+    """Says where a disk is full, and what to do; `write` alone does not even name the file.
+
+    Raises:
+        GeorankError: In place of the system's error; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GeorankError(f"The disk is full at {path}. {remedy}") from error
+        raise
 
 
 @contextmanager
@@ -76,6 +94,20 @@ def replace_folder(new: Path, path: Path) -> None:
         if aside.exists() and not path.exists():
             aside.rename(path)
     _delete(aside)
+
+
+def leads_out(path: Path) -> bool:
+    """Whether an existing file is a link to somewhere outside its folder.
+
+    A snapshot in the Hub's cache is a folder of links to `../../blobs`, and that is its own.
+    """
+    if not path.is_symlink():
+        return False
+    home = path.parent.resolve()
+    target = Path(os.path.normpath(home / path.readlink()))
+    if home.parent.name == "snapshots" and target.parent == home.parent.parent / "blobs":
+        return False
+    return not path.resolve().is_relative_to(home)
 
 
 def _delete(folder: Path) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub import (
+    HfFileMetadata,
+    constants,
+    errors,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     FileMetadataError,
@@ -22,7 +30,8 @@ from huggingface_hub.errors import (
 
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, UsageError
-from georank_zoo.model_config import CONFIG, WEIGHTS, load_config
+from georank_zoo.model_config import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, load_config
+from georank_zoo.model_folder import largest_weights
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +41,7 @@ _HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA1 = re.compile(r"[0-9a-f]{40}")
 _PATIENCE = 10  # seconds for the Hub's first answer
 
 
@@ -70,8 +80,8 @@ def download(hub_id: HubId, *, weights: bool = True) -> Path:
     """Downloads `config.json` and `model.safetensors`, and nothing else, to the Hub's cache.
 
     The config is checked before the weights are asked for, and the weights are taken from the
-    config's commit, so both are of one version. A file that is in the cache is not downloaded
-    again; without a network the cache is used.
+    config's commit, so both are of one version. No file is asked for that is larger than it can
+    be. A file that is in the cache is not downloaded again; without a network the cache is used.
 
     Args:
         hub_id: The model.
@@ -84,29 +94,44 @@ def download(hub_id: HubId, *, weights: bool = True) -> Path:
         ModelError: If the model, the revision or a file does not exist, the Hub does not
             answer, or the file that arrived is damaged.
     """
-    offline = not _answers(hub_id)
-    config = _fetch(hub_id, CONFIG, hub_id.revision, offline)
-    load_config(config.parent)
+    config = _fetch(hub_id, CONFIG, hub_id.revision, max_bytes=MAX_CONFIG_BYTES)
+    model = load_config(config.parent)
     if weights:
         commit = config.parent.name
-        check_blob(_fetch(hub_id, WEIGHTS, commit, offline))
+        _fetch(hub_id, WEIGHTS, commit, max_bytes=largest_weights(model))
     return config.parent
 
 
-def _answers(hub_id: HubId) -> bool:
-    """Whether the Hub answers at all; the download itself would retry for 25 s to find out."""
+def _fetch(hub_id: HubId, filename: str, revision: str | None, *, max_bytes: int) -> Path:
+    answers, remote = _look(hub_id, filename, revision)
+    if remote is not None and remote.size is not None and remote.size > max_bytes:
+        raise ModelError(
+            f"{filename} of {hub_id} on {constants.ENDPOINT} has {remote.size} bytes, but at most "
+            f"{max_bytes} can be part of this model. It was not downloaded."
+        )
+    path = _download(hub_id, filename, revision, offline=not answers)
+    # The branch may have moved since: what was said then is of another file.
+    etag = remote.etag if remote and remote.commit_hash == path.parent.name else None
+    check_blob(path, etag)
+    return path
+
+
+def _look(hub_id: HubId, filename: str, revision: str | None) -> tuple[bool, HfFileMetadata | None]:
+    """Whether the Hub answers at all, and what it says of a file.
+
+    The download itself would retry for 25 s to find out.
+    """
     try:
-        url = hf_hub_url(hub_id.repo, CONFIG, revision=hub_id.revision)
-        get_hf_file_metadata(url, timeout=_PATIENCE)
+        url = hf_hub_url(hub_id.repo, filename, revision=revision)
+        return True, get_hf_file_metadata(url, timeout=_PATIENCE)
     except (HfHubHTTPError, EntryNotFoundError, FileMetadataError, HFValidationError):
-        return True  # what is wrong, the download will say
+        return True, None  # what is wrong, the download will say
     except (_HTTPError, OSError) as error:
         logger.info("The Hub does not answer (%s); looking into the cache.", error)
-        return False
-    return True
+        return False, None
 
 
-def _fetch(hub_id: HubId, filename: str, revision: str | None, offline: bool) -> Path:
+def _download(hub_id: HubId, filename: str, revision: str | None, *, offline: bool) -> Path:
     where = f"{hub_id} on {constants.ENDPOINT}"
     try:
         return Path(
@@ -131,7 +156,10 @@ def _fetch(hub_id: HubId, filename: str, revision: str | None, offline: bool) ->
             "cache. Check the network, HF_ENDPOINT and HF_HUB_OFFLINE."
         ) from error
     except EntryNotFoundError as error:
-        raise ModelError(f"{where} has no {filename}, so it is no model of this kind.") from error
+        raise ModelError(
+            f"{where} has no {filename}, so it is no model of this kind. No other "
+            "file is read, and no pickle ever."
+        ) from error
     except HfHubHTTPError as error:
         raise ModelError(f"The Hub refused {filename} of {where}: {_reason(error)}.") from error
     except (_HTTPError, OSError, RuntimeError) as error:
@@ -143,22 +171,36 @@ def _reason(error: BaseException) -> str:
     return str(cause).strip().splitlines()[0][:200] if str(cause).strip() else type(cause).__name__
 
 
-def check_blob(path: Path) -> None:
-    """Compares a file of the Hub's cache with its SHA-256.
+def check_blob(path: Path, etag: str | None = None) -> None:
+    """Compares a file of the Hub's cache with its hash.
 
-    The client checks only the size of what it downloads. The blob of a large file is named by
-    its SHA-256.
+    The client checks only the size of what it downloads. The Hub names a large file by its
+    SHA-256 and a small one by git's SHA-1, in its answer and in the name of the cached blob.
+
+    Args:
+        path: The file, or the link to its blob.
+        etag: What the Hub says of it; where it said nothing, only the blob's name is compared.
 
     Raises:
         ModelError: If the content does not match.
     """
     # One link only: the blob itself may be a link to a shared one, named by another hash.
-    name = path.readlink().name if path.is_symlink() else ""
-    if not _SHA256.fullmatch(name):
-        return
-    if sha256_of(path) != name:
-        blob = path.parent / path.readlink()
-        raise ModelError(
-            f"{path.name} was damaged on the way: its SHA-256 is not {name}. Delete "
-            f"{Path(os.path.normpath(blob))} and try again."
-        )
+    blob = Path(os.path.normpath(path.parent / path.readlink())) if path.is_symlink() else path
+    for name in {blob.name, etag or ""}:
+        if (_SHA256.fullmatch(name) and sha256_of(path) != name) or (
+            _SHA1.fullmatch(name) and name not in _sha1s_of(path)
+        ):
+            raise ModelError(
+                f"{path.name} was damaged on the way: its hash is not {name}. Delete {blob} and "
+                "try again."
+            )
+
+
+def _sha1s_of(path: Path) -> tuple[str, str]:
+    """The hash of a small file as git makes it, and the plain one, which some mirrors give."""
+    content = path.read_bytes()
+    git = b"blob %d\0" % len(content)
+    first, second = (
+        hashlib.sha1(start + content, usedforsecurity=False).hexdigest() for start in (git, b"")
+    )
+    return first, second

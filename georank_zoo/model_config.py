@@ -1,12 +1,7 @@
-"""The `config.json` of a model folder, read without trusting it.
-
-timm follows a config to other files, pickles and URLs, and some versions run code on the way
-(1.0.9-1.0.25, `hf_hub_filename`). Here a config that points elsewhere is refused.
-"""
+"""The `config.json` of a model folder, read without trusting it."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,25 +12,27 @@ from typing import Any
 import timm
 
 from georank_zoo import bands as s2
-from georank_zoo.errors import ModelError, UsageError, unknown_name
+from georank_zoo.errors import ModelError, UsageError, plain, unknown_name
+from georank_zoo.files import leads_out
+from georank_zoo.strict_json import read_object
+from georank_zoo.timm_arguments import (
+    MAX_IMAGE_SIZE,
+    check_model_args,
+    check_pretrained_cfg,
+    refuse_redirects,
+)
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
 # A config of this project is about 2 kB.
-_MAX_CONFIG_BYTES = 2**20
-_MAX_IMAGE_SIZE = 4096
-
-# What makes timm read weights from somewhere else, or with a model's own loader.
-_REDIRECTS = (
-    "url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "custom_load", "source",
-    "checkpoint_path", "pretrained_cfg_overlay",
-)  # fmt: skip
-# timm.create_model would take any keyword from here, `checkpoint_path` too.
-_MODEL_ARGS = ("in_chans", "num_classes", "global_pool", "img_size", "dynamic_img_size")
+MAX_CONFIG_BYTES = 2**20
+# What is divided by it stays finite in float32; that of no store of integers is smaller, but 0.
+_MIN_STD = 1e-12
 
 # As a recipe's name: nothing that a terminal or a table would take for more than text.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_HASH = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,9 @@ class ModelConfig:
     @property
     def recipe(self) -> str:
         """Name and short hash of the recipe that trained it, as far as the config tells."""
-        parts = (str(self.georank.get("name", "")), str(self.georank.get("recipe_hash", ""))[:12])
-        return "@".join(part for part in parts if part)
+        digest = str(self.georank.get("recipe_hash", ""))
+        short = digest[:12] if _HASH.fullmatch(digest) else ""
+        return "@".join(part for part in (self.name, short) if part)
 
 
 def check_architecture(name: object) -> str:
@@ -105,55 +103,50 @@ def load_config(folder: str | Path) -> ModelConfig:
         ModelError: If it is missing, damaged, points to other files, or does not name the
             Sentinel-2 bands of the model's channels.
     """
-    path = Path(folder) / CONFIG
-    raw = _read_json(path)
+    path = own_file(folder, CONFIG)
+    raw = read_object(path, max_bytes=MAX_CONFIG_BYTES)
     pretrained_cfg = _mapping(raw, "pretrained_cfg", path)
     model_args = _mapping(raw, "model_args", path) if "model_args" in raw else {}
     for section in (raw, pretrained_cfg, model_args):
-        _refuse_redirects(section, path)
-    unknown = sorted(set(model_args) - set(_MODEL_ARGS))
-    if unknown:
-        raise ModelError(
-            f"{path}: model_args has {', '.join(unknown)}, which this version does not pass on. "
-            f"Valid: {', '.join(_MODEL_ARGS)}."
-        )
+        refuse_redirects(section, path)
+    check_model_args(model_args, path)
+    check_pretrained_cfg(pretrained_cfg, path)
     try:
         architecture = check_architecture(raw.get("architecture"))
         bands = _bands(raw, path)
     except UsageError as error:
         raise ModelError(f"{path}: {error}") from error
-    mean = _numbers(pretrained_cfg, "mean", len(bands), path)
-    std = _numbers(pretrained_cfg, "std", len(bands), path)
-    if min(std) <= 0:
-        raise ModelError(f"{path}: pretrained_cfg.std must be positive, but one is {min(std):g}.")
     return ModelConfig(
         architecture=architecture,
         model_args={
             **model_args,
             "in_chans": _exactly(model_args.get("in_chans", len(bands)), len(bands), path),
-            "num_classes": _no_classifier(raw, model_args, path),
+            "num_classes": _no_classifier((raw, pretrained_cfg, model_args), path),
         },
         bands=bands,
-        mean=mean,
-        std=std,
+        mean=_numbers(pretrained_cfg, "mean", len(bands), path),
+        std=_numbers(pretrained_cfg, "std", len(bands), path),
         image_size=_image_size(pretrained_cfg, len(bands), path),
         pretrained_cfg=dict(pretrained_cfg),
-        georank=dict(_mapping(raw, "georank", path)),
+        georank=_georank(raw, path),
     )
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def own_file(folder: str | Path, name: str) -> Path:
+    """A file of a model folder.
+
+    Raises:
+        ModelError: If there is none, or it is a link that leads out of the folder.
+    """
+    path = Path(folder) / name
     if not path.is_file():
-        raise ModelError(f"No {path.name} in {path.parent}: it is no model folder.")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise ModelError(f"{path} has {path.stat().st_size} bytes: it is no model's config.")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is no valid JSON: {error}.") from error
-    if not isinstance(raw, dict):
-        raise ModelError(f"{path} must hold a JSON object.")
-    return raw
+        raise ModelError(f"No {name} in {folder}: it is no model folder.")
+    if leads_out(path):
+        raise ModelError(
+            f"{path} is a link that leads out of the folder. Put the file itself there if you "
+            "trust it."
+        )
+    return path
 
 
 def _mapping(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
@@ -168,15 +161,6 @@ def _mapping(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
     raise ModelError(f"{path}: {key!r} must be an object.")
 
 
-def _refuse_redirects(section: Mapping[str, Any], path: Path) -> None:
-    for key in _REDIRECTS:
-        if section.get(key):
-            raise ModelError(
-                f"{path}: {key!r} points to other weights ({str(section[key])[:80]!r}). For "
-                f"safety only {WEIGHTS} beside it is read; remove {key!r} if you trust the rest."
-            )
-
-
 def _bands(raw: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     names = _mapping(raw, "georank", path).get("bands")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -184,36 +168,54 @@ def _bands(raw: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     return s2.resolve(names)
 
 
+def _georank(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    facts = _mapping(raw, "georank", path)
+    for key, only in (("unit", "reflectance"), ("scale", 1 / s2.DN_PER_REFLECTANCE)):
+        if facts.get(key, only) != only:
+            raise ModelError(
+                f"{path}: georank.{key} is {plain(repr(facts[key]))}, but models of this version "
+                f"take standardised reflectance ({key} {only!r})."
+            )
+    return dict(facts)
+
+
 def _numbers(cfg: Mapping[str, Any], key: str, count: int, path: Path) -> tuple[float, ...]:
     values = cfg.get(key)
     if (
         not isinstance(values, list)
         or len(values) != count
-        or not all(type(v) in (int, float) and math.isfinite(v) for v in values)
+        or not all(type(value) in (int, float) for value in values)
     ):
         raise ModelError(f"{path}: pretrained_cfg.{key} must be {count} finite numbers.")
-    return tuple(float(value) for value in values)
+    try:
+        return check_statistics(values, count, name=key)
+    except UsageError as error:
+        raise ModelError(f"{path}: pretrained_cfg.{error}") from error
 
 
 def _exactly(value: object, expected: int, path: Path) -> int:
     if type(value) is not int or value != expected:
         raise ModelError(
-            f"{path}: the model has {value!r} input channels, but georank.bands names {expected}."
+            f"{path}: the model has {plain(repr(value))} input channels, but georank.bands names "
+            f"{expected}."
         )
     return expected
 
 
-def _no_classifier(raw: Mapping[str, Any], model_args: Mapping[str, Any], path: Path) -> int:
-    for value in (raw.get("num_classes", 0), model_args.get("num_classes", 0)):
-        if value != 0:
-            raise ModelError(f"{path}: the model has a classifier ({value!r} classes), no encoder.")
+def _no_classifier(sections: Sequence[Mapping[str, Any]], path: Path) -> int:
+    for value in (section.get("num_classes", 0) for section in sections):
+        if type(value) is not int or value != 0:
+            raise ModelError(
+                f"{path}: the model has a classifier (num_classes is {plain(repr(value))}), so "
+                "it is no encoder."
+            )
     return 0
 
 
 def _image_size(cfg: Mapping[str, Any], channels: int, path: Path) -> int:
     size = cfg.get("input_size")
     valid = isinstance(size, list) and len(size) == 3 and all(type(n) is int for n in size)
-    if not valid or size[1] != size[2] or not 1 <= size[1] <= _MAX_IMAGE_SIZE:  # type: ignore[index]
+    if not valid or size[1] != size[2] or not 1 <= size[1] <= MAX_IMAGE_SIZE:  # type: ignore[index]
         raise ModelError(f"{path}: pretrained_cfg.input_size must be [channels, side, side].")
     assert size is not None
     _exactly(size[0], channels, path)
@@ -221,14 +223,25 @@ def _image_size(cfg: Mapping[str, Any], channels: int, path: Path) -> int:
 
 
 def check_statistics(values: Sequence[float], count: int, *, name: str) -> tuple[float, ...]:
-    """Checks means or standard deviations that are to be written or used.
+    """Checks means or standard deviations, in reflectance, that are to be written or used.
+
+    Statistics in DN beside images in reflectance make every feature nonsense, without an error.
 
     Raises:
-        UsageError: If there are not `count` finite numbers.
+        UsageError: If there are not `count` finite numbers, or they cannot be of reflectance.
     """
     numbers = tuple(float(value) for value in values)
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise UsageError(f"{name} must be {count} finite numbers, one per band, not {numbers}.")
     if name == "std" and min(numbers) <= 0:
         raise UsageError(f"std must be positive, but one is {min(numbers):g}.")
+    if name == "std" and min(numbers) < _MIN_STD:
+        raise UsageError(f"std must be at least {_MIN_STD:g}, but one is {min(numbers):g}.")
+    if min(numbers) < s2.MIN_REFLECTANCE or max(numbers) > s2.MAX_REFLECTANCE:
+        extreme = max(numbers, key=abs)
+        raise UsageError(
+            f"{name} has {extreme:g}, which is no reflectance (valid: {s2.MIN_REFLECTANCE:g} to "
+            f"{s2.MAX_REFLECTANCE:g}). Statistics of digital numbers must be divided by "
+            f"{s2.DN_PER_REFLECTANCE:g}."
+        )
     return numbers

@@ -5,118 +5,172 @@ Nothing but these two files is ever opened: no pickle, and no file that the conf
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from georank_zoo.errors import ModelError
-from georank_zoo.model_config import WEIGHTS, ModelConfig
+from georank_zoo.errors import ModelError, plain
+from georank_zoo.files import leads_out
+from georank_zoo.model_config import CONFIG, WEIGHTS, ModelConfig, load_config, own_file
+from georank_zoo.timm_arguments import PRETRAINED_CFG
+from georank_zoo.weights_file import check_weights, largest_file, num_bytes, read_weights
 
-_PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".tar")
-# What timm is told of the weights; anything else might lead it to other files.
-_PRETRAINED_CFG = (
-    "tag", "input_size", "fixed_input_size", "interpolation", "crop_pct", "crop_mode", "mean",
-    "std", "num_classes", "pool_size", "first_conv", "classifier", "license", "origin_url",
+MODEL_FILES = (CONFIG, WEIGHTS, "README.md")
+
+# What timm, torch, numpy or joblib would unpickle.
+_PICKLES = (
+    ".bin", ".pth", ".pt", ".pt2", ".ckpt", ".pkl", ".pickle", ".tar", ".joblib", ".dill", ".npy",
+    ".npz",
 )  # fmt: skip
+
+# Seven times the largest encoder that Sentinel-2 is trained with today (ViT-L/16).
+_MAX_NETWORK_BYTES = 8 * 2**30
+# What timm raises for arguments that an architecture does not take or that do not go together.
+_BUILD_ERRORS = (
+    TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError,
+    ArithmeticError,
+)  # fmt: skip
+
+
+def check_folder(folder: str | Path, *, allowed: Collection[str] = MODEL_FILES) -> ModelConfig:
+    """Checks a model folder whole, without trusting it and without building its network.
+
+    Args:
+        folder: The folder.
+        allowed: Names that may lie in it.
+
+    Raises:
+        ModelError: If a file lies in it that is not allowed, the config or the weights are
+            missing, damaged or unsafe, or they do not fit each other.
+    """
+    disallowed = disallowed_files(folder, allowed=allowed)
+    if disallowed:
+        listed = "; ".join(f"{plain(name)}: {why}" for name, why in disallowed.items())
+        raise ModelError(f"{folder} holds what a model folder must not: {plain(listed, 500)}.")
+    config = load_config(folder)
+    read_weights(skeleton(config).state_dict(), own_file(folder, WEIGHTS))
+    return config
+
+
+def disallowed_files(
+    folder: str | Path, *, allowed: Collection[str] = MODEL_FILES
+) -> dict[str, str]:
+    """What lies in a folder and is no part of a model, each with the reason.
+
+    Args:
+        folder: The folder. Only names and kinds are looked at; nothing is opened.
+        allowed: Names that may lie in it.
+
+    Raises:
+        ModelError: If there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise ModelError(f"{folder} is no folder.")
+    reasons = {p.name: _why_not(p, allowed) for p in sorted(Path(folder).iterdir())}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _why_not(path: Path, allowed: Collection[str]) -> str:
+    if path.is_symlink() and (not path.exists() or leads_out(path)):
+        return "a link that leads out of the folder"
+    if _is_pickle(path):
+        return "a pickle, which can run code when it is read"
+    if not path.is_file():
+        return "a folder" if path.is_dir() else "no regular file"
+    return "" if path.name in allowed else "no part of a model"
+
+
+def refuse_pickles(folder: str | Path) -> None:
+    """Refuses a folder that holds a pickle, although it would not be read here.
+
+    Raises:
+        ModelError: Names the pickles.
+    """
+    found = sorted(path.name for path in Path(folder).iterdir() if _is_pickle(path))
+    if not found:
+        return
+    names = plain(", ".join(found))
+    if not (Path(folder) / WEIGHTS).is_file():
+        raise ModelError(
+            f"{folder} holds its weights only as a pickle ({names}), which can run code when it "
+            f"is read. Only {WEIGHTS} is read: ask its author for one."
+        )
+    raise ModelError(
+        f"{folder} holds a pickle beside {WEIGHTS} ({names}). Nothing of it is read here, but "
+        "other programs may prefer it, and it can run code then. No export holds one: delete it "
+        "if you trust the rest."
+    )
+
+
+def _is_pickle(path: Path) -> bool:
+    return path.suffix.lower() in _PICKLES and not path.is_dir()
+
+
+def skeleton(config: ModelConfig) -> nn.Module:
+    """The network of a config on the meta device: names, shapes and types, no memory.
+
+    Raises:
+        ModelError: If timm cannot build it, or it would be larger than any encoder.
+    """
+    with torch.device("meta"):
+        network = _build(config)
+    # Buffers that are not saved count too: some grow with the fourth power of the image size.
+    size = num_bytes(chain(network.parameters(), network.buffers()))
+    if size > _MAX_NETWORK_BYTES:
+        raise ModelError(
+            f"{config.architecture} with {config.model_args} would take {size / 2**30:.0f} GiB; "
+            f"at most {_MAX_NETWORK_BYTES / 2**30:.0f} GiB are built on a config's word."
+        )
+    return network
 
 
 def build_network(config: ModelConfig) -> nn.Module:
     """The network of a config, with random weights.
 
     Raises:
-        ModelError: If timm cannot build it.
+        ModelError: If timm cannot build it, or it would be larger than any encoder.
     """
+    skeleton(config)
+    return _build(config)
+
+
+def load_network(config: ModelConfig, folder: str | Path) -> nn.Module:
+    """The network of a model folder: every tensor is from the file.
+
+    It is built only when the file's header fits, so that it takes no more memory than the file
+    on the disk does.
+
+    Raises:
+        ModelError: If timm cannot build the network, the weights file is missing or damaged, a
+            tensor is missing, unexpected or of another shape or type, or a weight is no number.
+    """
+    path = own_file(folder, WEIGHTS)
+    check_weights(skeleton(config).state_dict(), path)
+    network = _build(config)
+    network.load_state_dict(read_weights(network.state_dict(), path), strict=True)
+    return network
+
+
+def largest_weights(config: ModelConfig) -> int:
+    """Most bytes that the weights file of a config may have."""
+    return largest_file(skeleton(config).state_dict())
+
+
+def _build(config: ModelConfig) -> nn.Module:
     known = {
-        key: config.pretrained_cfg[key] for key in _PRETRAINED_CFG if key in config.pretrained_cfg
+        key: config.pretrained_cfg[key] for key in PRETRAINED_CFG if key in config.pretrained_cfg
     }
     try:
         network: nn.Module = timm.create_model(
             config.architecture, pretrained=False, pretrained_cfg=known, **config.model_args
         )
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except _BUILD_ERRORS as error:
         raise ModelError(
             f"timm {timm.__version__} cannot build {config.architecture} with "
-            f"{config.model_args}: {error}"
+            f"{config.model_args}: {plain(error, 300)}"
         ) from error
     return network
-
-
-def load_weights(network: nn.Module, folder: str | Path) -> None:
-    """Fills a network with `model.safetensors`: every tensor of the one, none besides.
-
-    Raises:
-        ModelError: If the file is missing or damaged, a tensor is missing, unexpected or of
-            another shape or type, or a weight is NaN or infinite.
-    """
-    path = weights_path(folder)
-    wanted = network.state_dict()
-    try:
-        with safe_open(path, framework="pt") as file:
-            _compare_names(set(wanted), set(file.keys()), path)
-            for name, tensor in wanted.items():
-                # From the header: a wrong shape is refused before its bytes are read.
-                shape = list(file.get_slice(name).get_shape())
-                if shape != list(tensor.shape):
-                    raise ModelError(
-                        f"{path}: {name} has shape {shape}, but the model takes "
-                        f"{list(tensor.shape)}."
-                    )
-            tensors = {name: file.get_tensor(name) for name in wanted}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged: {error}. Download or export it again.") from error
-    for name, tensor in tensors.items():
-        if tensor.dtype != wanted[name].dtype:
-            raise ModelError(f"{path}: {name} is {tensor.dtype}, not {wanted[name].dtype}.")
-    check_finite(tensors, where=str(path))
-    network.load_state_dict(tensors, strict=True)
-
-
-def weights_path(folder: str | Path) -> Path:
-    """The weights file of a model folder.
-
-    Raises:
-        ModelError: If there is none; says so when there are only pickles.
-    """
-    path = Path(folder) / WEIGHTS
-    if path.is_file():
-        return path
-    pickles = sorted(p.name for p in Path(folder).iterdir() if p.suffix.lower() in _PICKLES)
-    if pickles:
-        raise ModelError(
-            f"{folder} holds its weights only as a pickle ({', '.join(pickles)}), which can run "
-            f"code when it is read. Only {WEIGHTS} is read: ask its author for one."
-        )
-    raise ModelError(f"No {WEIGHTS} in {folder}.")
-
-
-def _compare_names(wanted: set[str], found: set[str], path: Path) -> None:
-    for kind, names in (("lacks", wanted - found), ("has unexpected", found - wanted)):
-        if names:
-            shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-            raise ModelError(f"{path} {kind} {len(names)} tensor(s): {shown}.")
-
-
-def check_finite(tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
-    """Refuses NaN and infinite weights.
-
-    Raises:
-        ModelError: Names the first tensor that has one.
-    """
-    broken = [
-        name
-        for name, tensor in tensors.items()
-        # Smallest and largest are NaN where any is, and found ten times faster than by isfinite.
-        if tensor.is_floating_point()
-        and tensor.numel()
-        and not all(map(math.isfinite, (float(end) for end in tensor.aminmax())))
-    ]
-    if broken:
-        raise ModelError(
-            f"{where}: {len(broken)} tensor(s) hold NaN or infinite weights, the first is "
-            f"{broken[0]}. The training diverged or the file is damaged."
-        )

@@ -13,8 +13,8 @@ from georank_zoo.bands import DN_PER_REFLECTANCE, Unit
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, UsageError, unknown_name
 from georank_zoo.hub import download, parse_id
-from georank_zoo.model_config import CONFIG, ModelConfig, check_statistics, load_config
-from georank_zoo.model_folder import build_network, load_weights, weights_path
+from georank_zoo.model_config import CONFIG, WEIGHTS, ModelConfig, check_statistics, load_config
+from georank_zoo.model_folder import build_network, load_network, refuse_pickles
 
 EXPORT_FOLDER = "export"  # of a run folder
 NO_HASH = "none"
@@ -177,11 +177,12 @@ def create_model(
     local = _is_local(source)
     folder = find_model(source, revision=revision, weights=pretrained)
     config = load_config(folder)
+    # From the Hub no other file was asked for, so there none is refused.
+    if local:
+        refuse_pickles(folder)
     # The caller's random state does not depend on whether it loads a model.
     with torch.random.fork_rng(devices=[], enabled=pretrained):
-        network = build_network(config)
-    if pretrained:
-        load_weights(network, folder)
+        network = load_network(config, folder) if pretrained else build_network(config)
     encoder = Encoder(
         network,
         model_bands=config.bands,
@@ -192,7 +193,7 @@ def create_model(
         unit=unit,
         # A folder may lie anywhere and be called `export`; an id of the Hub says what it is.
         name=(config.name if local else "") or str(source),
-        model_hash=sha256_of(weights_path(folder)) if pretrained else NO_HASH,
+        model_hash=sha256_of(folder / WEIGHTS) if pretrained else NO_HASH,
         config=config,
     )
     return encoder.eval()

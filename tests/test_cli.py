@@ -29,7 +29,9 @@ def test_help_and_version_import_nothing_heavy(argument: str) -> None:
     assert done.stdout.strip().endswith("HEAVY []")
 
 
-@pytest.mark.parametrize("command", ["data", "train", "eval", "export", "recipes", "demo"])
+@pytest.mark.parametrize(
+    "command", ["data", "train", "eval", "export", "features", "recipes", "demo"]
+)
 def test_help_of_each_command_is_quick(command: str) -> None:
     done = georank(command, "--help")
     assert done.returncode == 0 and "Usage: georank" in done.stdout

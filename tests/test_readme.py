@@ -3,12 +3,19 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+import rasterio
+import torch
+from torchgeo.datasets import EuroSAT
 
+import georank_zoo
 from georank_cli.main import cli
 from georank_zoo import recipe
+from georank_zoo.bands import S2_13
+from tests import trees
 from tests.helpers import make_export, make_network
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -21,14 +28,43 @@ def blocks(language: str) -> list[str]:
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export = tmp_path / "runs" / "georank-moco-r18" / "export"
     make_export(export, make_network(architecture="resnet18"), architecture="resnet18")
+    torchgeo_eurosat(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     found = blocks("python")
-    assert len(found) == 3
-    names: dict[str, object] = {}
+    assert len(found) == 4
+    names: dict[str, Any] = {}
     for block in found:
         exec(block, names)
     assert names["features"].shape == (8, 512)
     assert names["embeddings"].grad.abs().sum() > 0
+    check_torchgeo(names, tmp_path)
+
+
+def torchgeo_eurosat(root: Path) -> None:
+    """EuroSAT where torchgeo expects it."""
+    trees.eurosat_tree(root / EuroSAT.base_dir)
+    files = sorted((root / EuroSAT.base_dir).glob("*/*.tif"))
+    for seed, path in enumerate(files):
+        # Bands of their own, so that a mixed-up order shows.
+        trees.write_tif(path, trees.noise((13, 64, 64), seed))
+    (root / "eurosat-train.txt").write_text("".join(f"{path.stem}.jpg\n" for path in files))
+
+
+def check_torchgeo(names: dict[str, Any], folder: Path) -> None:
+    task, dataset = names["task"], names["train_set"]
+    assert len(dataset) == 9
+    task.model.reset_classifier(0)
+    with torch.inference_mode():
+        found = task.model.eval()(dataset[4]["image"][None])
+    with rasterio.open(dataset.samples[4][0]) as file:
+        pixels = torch.from_numpy(file.read()[None].astype("float32"))
+    # The bands in the files' order: B8A is the last one.
+    model = georank_zoo.create_model(
+        folder / "runs" / "georank-moco-r18", bands=[*S2_13[:8], *S2_13[9:], "B8A"], unit="dn"
+    )
+    with torch.inference_mode():
+        torch.testing.assert_close(found, model(pixels), rtol=1e-3, atol=1e-3)
+    assert dataset[4]["label"] == 1
 
 
 def commands() -> list[str]:

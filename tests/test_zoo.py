@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import pickle
 import shutil
-import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from georank_zoo.bands import S2_12
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.hub import check_blob, parse_id
-from georank_zoo.model_config import load_config
 from georank_zoo.zoo import create_model
 
 from .helpers import MEAN, STD, edit_config, make_export, make_network
+from .hub_client import run_against
 from .hub_server import Hub
 
 
@@ -166,125 +160,6 @@ def test_a_local_model_has_the_name_in_its_config(folder, copy, monkeypatch):
     assert create_model("org/model").name == "org/model"
 
 
-# One entry per way in which a folder may be hostile or broken: what is done to it, the reason.
-HOSTILE_CONFIGS = [
-    ({"pretrained_cfg__hf_hub_filename": "../../evil.bin"}, "hf_hub_filename"),
-    ({"pretrained_cfg__hf_hub_filename": "evil.pth"}, "hf_hub_filename"),
-    ({"pretrained_cfg__custom_load": True}, "custom_load"),
-    ({"pretrained_cfg__custom_load": "hf"}, "custom_load"),
-    ({"pretrained_cfg__file": "/etc/passwd"}, "file"),
-    ({"pretrained_cfg__url": "http://127.0.0.1/evil.pth"}, "url"),
-    ({"pretrained_cfg__hf_hub_id": "evil/model"}, "hf_hub_id"),
-    ({"hf_hub_filename": "evil.bin"}, "hf_hub_filename"),
-    ({"model_args__checkpoint_path": "evil.pth"}, "checkpoint_path"),
-    ({"model_args__block": "x"}, "model_args has block"),
-    ({"architecture": "hf-hub:evil/model"}, "Unknown timm architecture"),
-    ({"architecture": "../resnet18"}, "Unknown timm architecture"),
-    ({"architecture": "no_such_net"}, "Unknown timm architecture"),
-    ({"architecture": 7}, "Unknown timm architecture"),
-    ({"architecture": "resnet34"}, "lacks"),
-    ({"georank": None}, "georank.bands"),
-    ({"georank__bands": None}, "georank.bands"),
-    ({"georank__bands": ["B77"] * 12}, "Unknown band"),
-    ({"georank__bands": list(S2_12[:11])}, "mean must be 11"),
-    ({"pretrained_cfg__mean": [0.1] * 11}, "mean must be 12"),
-    ({"pretrained_cfg__std": [0.0] * 12}, "std must be positive"),
-    ({"pretrained_cfg__std": [float("nan")] * 12}, "std must be 12 finite"),
-    ({"pretrained_cfg__mean": ["0.1"] * 12}, "mean must be 12"),
-    ({"pretrained_cfg__input_size": [12, 32]}, "input_size"),
-    ({"pretrained_cfg__input_size": [12, 10**9, 10**9]}, "input_size"),
-    ({"pretrained_cfg__input_size": [13, 32, 32]}, "13 input channels"),
-    ({"model_args__in_chans": 13}, "13 input channels"),
-    ({"num_classes": 10}, "classifier"),
-    ({"pretrained_cfg": []}, "pretrained_cfg"),
-    ({"model_args__global_pool": "nonsense"}, "cannot build"),
-]
-
-
-@pytest.mark.parametrize(("changes", "reason"), HOSTILE_CONFIGS)
-def test_hostile_configs_are_refused(copy, changes, reason):
-    edit_config(copy, **changes)
-    with pytest.raises(ModelError, match=reason):
-        create_model(copy)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, " " * (2**20 + 1)])
-def test_files_that_are_no_config(copy, text):
-    (copy / "config.json").write_text(text)
-    with pytest.raises(ModelError, match=r"config\.json"):
-        load_config(copy)
-
-
-def _rewrite(folder, change):
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors")
-
-
-def _set_nan(tensors):
-    tensors["conv1.1.running_var"][3] = float("nan")
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (_set_nan, r"NaN.*conv1\.1\.running_var"),
-        (lambda t: t.update({"conv1.0.weight": torch.zeros(24, 3, 3, 3)}), "0.weight has shape"),
-        (lambda t: t.pop("conv1.0.weight"), r"lacks 1 tensor\(s\): conv1\.0\.weight"),
-        (lambda t: t.update({"../evil": torch.zeros(1)}), r"unexpected 1 tensor\(s\): \.\./evil"),
-        (lambda t: t.update({"conv1.1.bias": t["conv1.1.bias"].double()}), "float64"),
-    ],
-)
-def test_wrong_weights_are_refused(copy, change, reason):
-    _rewrite(copy, change)
-    with pytest.raises(ModelError, match=reason):
-        create_model(copy)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x00",
-        struct.pack("<Q", 10**15) + b"{}",
-        struct.pack("<Q", 2**64 - 1) + b"{}",
-        struct.pack("<Q", 2) + b"{}",
-        struct.pack("<Q", 2) + b"[]",
-        pickle.dumps({"conv1.weight": 1}),
-    ],
-)
-def test_files_that_are_no_safetensors(copy, data):
-    (copy / "model.safetensors").write_bytes(data)
-    with pytest.raises(ModelError, match=r"is damaged|lacks"):
-        create_model(copy)
-
-
-def test_cut_weights_are_refused(copy):
-    path = copy / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ModelError, match="is damaged"):
-        create_model(copy)
-
-
-class _Bomb:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.mkdir, (self.mark,)
-
-
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "evil.pt"])
-def test_pickles_are_never_read(copy, tmp_path, name):
-    mark = str(tmp_path / "code-was-run")
-    (copy / name).write_bytes(pickle.dumps(_Bomb(mark)))
-    create_model(copy)  # safetensors beside it is taken
-    (copy / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=rf"only as a pickle \({name}\)"):
-        create_model(copy)
-    assert not Path(mark).exists()
-
-
 def test_sources_that_are_no_model(tmp_path, folder):
     with pytest.raises(ModelError, match=r"neither config\.json nor export/config\.json"):
         create_model(tmp_path)
@@ -330,7 +205,6 @@ def test_the_blob_is_checked_by_the_first_link_only(tmp_path):
         check_blob(tmp_path / "snapshots" / sha)
 
 
-# The Hub's client reads HF_ENDPOINT when it is imported, so this runs in a process of its own.
 _LOAD = """
 import json, sys, torch, timm
 from pathlib import Path
@@ -354,25 +228,6 @@ print(json.dumps(answers))
 """
 
 
-def _load(endpoint, home, *sources):
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "*",
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", _LOAD, *sources],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def test_hub(folder, copy, tmp_path):
     home, empty = tmp_path / "home", tmp_path / "empty"
     empty.mkdir()
@@ -380,9 +235,9 @@ def test_hub(folder, copy, tmp_path):
     fine = [create_model(folder).model_hash, True]
     sources = {"org/model": folder, "org/evil": copy, "org/empty": empty, "org/broken": folder}
     with Hub(sources, damaged=["org/broken"]) as hub:
-        answers = _load(
-            hub.url, home, "org/model", "org/model@v1", "org/nothing", "org/model@v9", "org/empty",
-            "org/evil", "org/broken", "org/broken",
+        answers = run_against(
+            hub, home, _LOAD, "org/model", "org/model@v1", "org/nothing", "org/model@v9",
+            "org/empty", "org/evil", "org/broken", "org/broken",
         )  # fmt: skip
     assert answers[:2] == [fine, fine]
     assert "No model org/nothing" in answers[2]
@@ -398,10 +253,10 @@ def test_hub(folder, copy, tmp_path):
     assert not [path for path in weights if "org/evil" in path], "weights before the config"
 
     # Nobody listens any more: the cache is enough, and without it there is a sentence.
-    answers = _load(hub.url, home, "org/never", "runs/moco", "org/nothing")
+    answers = run_against(hub, home, _LOAD, "org/never", "runs/moco", "org/nothing")
     assert "the Hub did not answer" in answers[0]
     assert answers[1].startswith("There is no folder runs/moco here.")
-    assert _load(hub.url, home, "org/model")[0][0] == fine[0]
+    assert run_against(hub, home, _LOAD, "org/model")[0][0] == fine[0]
 
 
 def test_weights_differ_from_another_seed(folder, tmp_path, images):

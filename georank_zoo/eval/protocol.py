@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from georank_zoo.data.store import PatchStore
+from georank_zoo.eval.maps import extract_maps
 from georank_zoo.eval.splits import Split
 from georank_zoo.features import extract
 from georank_zoo.tasks.base import Target
@@ -79,6 +80,23 @@ class Subject:
             device=self.device,
             on_progress=self.on_progress,
         )
+
+    @cached_property
+    def maps(self) -> npt.NDArray[np.float32]:
+        """Frozen last maps (n, D, h, w) of the split's samples, extracted when first asked for."""
+        return extract_maps(
+            self.encoder,
+            self.store,
+            samples=self.split.samples,
+            image_size=self.image_size,
+            batch_size=self.batch_size,
+            device=self.device,
+            on_progress=self.on_progress,
+        )
+
+    def prepare(self) -> None:
+        """Extracts what protocols of the frozen network take."""
+        _ = self.maps if self.store.target == "mask" else self.features
 
 
 class Protocol(ABC):

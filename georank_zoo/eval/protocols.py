@@ -1,4 +1,4 @@
-"""The registry of evaluation protocols."""
+"""The registries of evaluation protocols: one for classes and labels, one for masks."""
 
 from __future__ import annotations
 
@@ -12,33 +12,44 @@ from georank_zoo.eval.knn import KNN
 from georank_zoo.eval.linear import Linear
 from georank_zoo.eval.linear_sgd import LinearSGD
 from georank_zoo.eval.protocol import Protocol
+from georank_zoo.eval.segmentation.knn import MaskKNN
+from georank_zoo.eval.segmentation.trained import MaskFinetune, MaskLinear, MaskUPerNet
+from georank_zoo.tasks.base import Target
 
 PROTOCOLS: dict[str, type[Protocol]] = {
     kind.name: kind for kind in (KNN, Linear, LinearSGD, Finetune)
 }
+MASK_PROTOCOLS: dict[str, type[Protocol]] = {
+    kind.name: kind for kind in (MaskKNN, MaskLinear, MaskUPerNet, MaskFinetune)
+}
 
 
-def make_protocols(names: Sequence[str], **settings: Any) -> list[Protocol]:
+def make_protocols(
+    names: Sequence[str], *, target: Target = "class", **settings: Any
+) -> list[Protocol]:
     """Protocols, each with those of the settings that are its own.
 
     Args:
-        names: Names in `PROTOCOLS`, each taken once.
+        names: Their names, each taken once.
+        target: What is to be predicted.
         **settings: Values of the protocols' fields; None takes a protocol's default.
 
     Raises:
-        UsageError: If there is no such protocol, or a setting is none of the protocols'.
+        UsageError: If the target has no such protocol, or a setting is none of the protocols'.
     """
-    unknown = next((name for name in names if name not in PROTOCOLS), None)
+    registry = MASK_PROTOCOLS if target == "mask" else PROTOCOLS
+    unknown = next((name for name in names if name not in registry), None)
     if unknown is not None:
-        raise unknown_name("protocol", unknown, PROTOCOLS)
-    chosen = [PROTOCOLS[name] for name in dict.fromkeys(names)]
+        what = "protocol of masks" if target == "mask" else "protocol of classes and labels"
+        raise unknown_name(what, unknown, registry)
+    chosen = [registry[name] for name in dict.fromkeys(names)]
     given = {key: value for key, value in settings.items() if value is not None}
     for key in given:
         if not any(key in _settings(protocol) for protocol in chosen):
-            takers = sorted(name for name, kind in PROTOCOLS.items() if key in _settings(kind))
+            takers = sorted(name for name, kind in registry.items() if key in _settings(kind))
+            belongs = f"it belongs to: {', '.join(takers)}" if takers else "nor of any other here"
             raise UsageError(
-                f"{key.replace('_', '-')} is no setting of protocol {', '.join(names)}; it "
-                f"belongs to: {', '.join(takers)}."
+                f"{key.replace('_', '-')} is no setting of protocol {', '.join(names)}; {belongs}."
             )
     return [
         protocol(**{key: value for key, value in given.items() if key in _settings(protocol)})

@@ -90,7 +90,7 @@ def evaluate(
         what = f"{job.encoder.name} at {size} px"
         if job.extracts:
             subject.on_progress = progress.part(what)
-            _ = subject.features  # now, so that their progress goes by their own name
+            subject.prepare()  # now, so that its progress goes by its own name
         for protocol in job.protocols:
             subject.on_progress = progress.part(f"{what}, {protocol.name}")
             for prediction in protocol.predict(subject):

@@ -90,7 +90,7 @@ class Folder:
         self._given = None if bands is None else s2.resolve(bands)
         descriptions = _usual_descriptions(headers)
         self.bands = _store_bands(descriptions, self._given)
-        self._file_order = self._given if _band_names(descriptions) is None else None
+        self._file_order = self._given if raster.band_names(descriptions) is None else None
         self.size = size or _usual_size(headers)
         self.class_names = self._labels.class_names
         self.target: Target = "class"
@@ -180,7 +180,7 @@ class Folder:
 
     def _channels(self, dataset: Any) -> list[int]:
         """The file's channels, counted from 1, of the store's bands."""
-        described = _band_names(dataset.descriptions)
+        described = raster.band_names(dataset.descriptions)
         if described is None:
             if self._file_order is None:
                 raise BadItem("no band names: unlike most files, this one does not name its bands")
@@ -231,20 +231,6 @@ def _header(file: Path) -> _Header:
         return _Header()  # reading it will say why
 
 
-def _band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
-    """The described bands, canonical where they are Sentinel-2's; None if none of them is."""
-    if not all(descriptions):
-        return None
-    names = []
-    for text in descriptions:
-        try:
-            names.append(s2.canonical(str(text)))
-        except UsageError:
-            names.append(str(text))
-    # "Band 1" or "1" says no more than no description.
-    return tuple(names) if set(names) & set(s2.BY_NAME) else None
-
-
 def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
     described = Counter(h.descriptions for h in headers if h.descriptions is not None)
     if not described:
@@ -256,7 +242,7 @@ def _store_bands(
     descriptions: Sequence[str | None], given: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     """Bands of the store, in canonical order where the user did not choose them."""
-    names = _band_names(descriptions)
+    names = raster.band_names(descriptions)
     if names is None:
         if given is None:
             what = (

@@ -104,6 +104,20 @@ def require_uint16(dataset: Any) -> None:
         raise BadItem(f"wrong data type: {', '.join(types)} instead of uint16")
 
 
+def band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
+    """The described bands, canonical where they are Sentinel-2's; None if none of them is."""
+    if not all(descriptions):
+        return None
+    names = []
+    for text in descriptions:
+        try:
+            names.append(s2.canonical(str(text)))
+        except UsageError:
+            names.append(str(text))
+    # "Band 1" or "1" says no more than no description.
+    return tuple(names) if set(names) & set(s2.BY_NAME) else None
+
+
 def read_on_grid(dataset: Any, shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
     """Reads a one-band raster on another grid of the same bounds, bilinearly: (H, W)."""
     grid: npt.NDArray[np.uint16] = dataset.read(1, out_shape=shape, resampling=Resampling.bilinear)

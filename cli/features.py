@@ -1,0 +1,110 @@
+"""`georank features`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+# Of a scene; a store has settled them already.
+_SCENE_OPTIONS = ("tile", "stride", "bands", "unit", "offset", "max_nodata")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="File to write: .safetensors or .parquet for a store, .tif for a "
+              "scene.")  # fmt: skip
+@click.option("--size", type=click.IntRange(8, 4096), metavar="PIXELS",
+              help="Image size that the network gets [default: the model's own].")  # fmt: skip
+@click.option("--tile", type=click.IntRange(1), metavar="PIXELS",
+              help="Scene: side of a tile [default: the image size].")  # fmt: skip
+@click.option("--stride", type=click.IntRange(1), metavar="PIXELS",
+              help="Scene: from a tile to the next, and the size of an output pixel [default: the "
+              "tile].")  # fmt: skip
+@click.option("--bands", metavar="NAMES",
+              help="Scene: the file's bands in file order, if it does not name them.")  # fmt: skip
+@click.option("--unit", metavar="dn|reflectance", help="Scene: unit of the pixels [default: dn].")
+@click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
+              help="Scene: subtract this, 1000 for processing baseline 04.00 and "
+              "later.")  # fmt: skip
+@click.option("--max-nodata", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
+              help="Scene: tiles with more pixels without data, or beyond the edge, are NaN "
+              "[default: 0.05].")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True,
+              help="Images per batch.")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps",
+              help="Where to run.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def features(
+    model: str,
+    source: Path,
+    out: Path,
+    size: int | None,
+    batch_size: int,
+    device: str,
+    overwrite: bool,
+    **scene: Any,
+) -> None:
+    """Write the embeddings of a store's patches or of a whole scene.
+
+    MODEL is an export folder, a run folder, or a model on the Hugging Face Hub
+    (org/name[@revision]).
+
+    SOURCE is a store, and the file a table with latitude and longitude, or a scene (a multi-band
+    GeoTIFF, or a folder with one file a band), and the file a GeoTIFF with one pixel a tile and
+    one band a feature. Repeat the command after an interruption: a store goes on where it
+    stopped, a scene begins again.
+    """
+    from georank_zoo.data.manifest import MANIFEST
+    from georank_zoo.errors import UsageError
+    from georank_zoo.features import pick_device
+
+    settings = {"image_size": size, "batch_size": batch_size, "device": pick_device(device),
+                "overwrite": overwrite}  # fmt: skip
+    if not source.exists():
+        raise UsageError(f"There is no {source}. Give a store or a scene.")
+    scene = {name: value for name, value in scene.items() if value is not None}
+    if not (source / MANIFEST).is_file():
+        _embed_scene(model, source, out, **settings, **scene)
+        return
+    for name in _SCENE_OPTIONS:
+        if name in scene:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is for a scene, and {source} is a store.")
+    _extract(model, source, out, **settings)
+
+
+def _extract(model: str, source: Path, out: Path, **settings: Any) -> None:
+    from georank_zoo.data.store import PatchStore
+    from georank_zoo.feature_file import SUFFIXES, extract_to, require_free
+    from georank_zoo.zoo import create_model
+
+    from .progress import Bar
+
+    require_free(out, SUFFIXES, overwrite=settings["overwrite"])
+    store, encoder = PatchStore(source), create_model(model)
+    with Bar(f"Embedding {source}") as bar:
+        extract_to(out, encoder, store, on_progress=bar.update, **settings)
+    click.echo(f"{len(store)} patches, {encoder.num_features} features each: {out}")
+
+
+def _embed_scene(model: str, source: Path, out: Path, **settings: Any) -> None:
+    from georank_zoo.feature_file import require_free
+    from georank_zoo.scene_features import SUFFIXES, embed_scene
+    from georank_zoo.zoo import create_model
+
+    from .progress import Bar
+
+    require_free(out, SUFFIXES, overwrite=settings["overwrite"])
+    encoder = create_model(model)
+    with Bar(f"Embedding {source}") as bar:
+        report = embed_scene(out, encoder, source, on_progress=bar.update, **settings)
+    grid = report.grid
+    without = f", {report.empty} of them without data" if report.empty else ""
+    click.echo(
+        f"{grid.rows} x {grid.cols} tiles of {grid.tile} px, {grid.stride} px apart{without}; "
+        f"{encoder.num_features} bands: {out}"
+    )

@@ -1,0 +1,1 @@
+"""Protocols for stores of masks: a class for each pixel."""
