@@ -140,7 +140,7 @@ def test_only_chunks_are_copied(monkeypatch):
     find_neighbors(bank, bank, 10, query_chunk=256, bank_chunk=512)
     assert max(copied) == (512, 4)
     assert sum(rows for rows, _ in copied) == 3000 + 6 * 3000
-    assert max(tiles) == (256, 8, 64)
+    assert max(tiles) == (256, 16, 32)
     assert len(tiles) == 12 * 6
 
 
@@ -185,9 +185,9 @@ def test_hardly_any_similarity_is_looked_into(monkeypatch):
     monkeypatch.setattr(neighbors, "_merge", recorded)
     queries, bank = data(50, seed=1), data(40_000)
     find_neighbors(queries, bank, 5, bank_chunk=4096)
-    # All in the first eight blocks, then about 5 / n of them after n samples.
+    # All in the first sixteen blocks, then about 5 / n of them after n samples.
     assert 50 * 512 <= sum(merged) < 1.15 * 50 * 512
-    # Each sample nearer than all before it: still no more than eight blocks at a time.
+    # Each sample nearer than all before it: still no more than sixteen blocks at a time.
     merged.clear()
     bank = np.stack((np.arange(9000), np.full(9000, 5000)), axis=1).astype(np.float32)
     find_neighbors(bank[-1:], bank, 5)

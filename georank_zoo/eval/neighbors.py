@@ -20,8 +20,8 @@ from georank_zoo.errors import UsageError
 QUERY_CHUNK = 1024
 BANK_CHUNK = 16384
 
-_BLOCK = 64  # similarities that are compared as one
-_FEW = 8  # blocks of a tile and query that are looked into at once, whatever k is
+_BLOCK = 32  # similarities that are compared as one
+_FEW = 16  # blocks of a tile and query that are looked into at once, whatever k is
 _INDEX_BITS = 32
 _INDEX_MASK = 2**_INDEX_BITS - 1
 
@@ -144,7 +144,7 @@ class _Best:
                 spans += [(middle, high), (low, middle)]
                 continue
             block = block + low
-            values = similarity.flatten(0, 1)[row * largest.shape[1] + block]
+            values = similarity.flatten(0, 1).index_select(0, row * largest.shape[1] + block)
             hit, offset = (values > least[row][:, None]).nonzero().unbind(1)
             row, column = row[hit], block[hit] * _BLOCK + offset
             keys = _keys(values[hit, offset], first + column)
