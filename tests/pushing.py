@@ -23,7 +23,7 @@ REPO = "org/georank-moco-r18"
 def make_model(folder: Path, seed: int = 0) -> Publishable:
     """An export as a training run writes it, checked."""
     recipe = load("moco_georank", ["data.store=/home/somebody/stores/mine"])
-    georank = {"name": recipe.name, "recipe_hash": recipe.hash, "step": 2}
+    georank = {"name": recipe.name, "recipe_hash": recipe.hash, "step": 2, "versions": {}}
     make_export(
         folder, make_network(seed=seed), georank=georank, recipe=recipe.for_others().to_yaml()
     )

@@ -304,7 +304,7 @@ def test_a_run_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[st
     run = train(tiny, tmp_path / "run")
     exported = run.path / "export"
     assert {path.name for path in exported.iterdir()} == {
-        "config.json", "model.safetensors", "recipe.yaml"
+        "config.json", "footprint.json", "model.safetensors", "recipe.yaml"
     }  # fmt: skip
     published = recipe.load(exported / "recipe.yaml")
     assert published.hash == run.recipe.hash and published.data.store == "store"
