@@ -139,13 +139,15 @@ def check_agreement(folder: Path) -> None:
 
 def measure(folder: Path, k: int, threads: int, arguments: argparse.Namespace) -> list[Row]:
     """A row for each of the two."""
-    runs: dict[str, list[Run]] = {name: [] for name in SEARCHES}
+    names = [OURS] if arguments.alone else list(SEARCHES)
+    runs: dict[str, list[Run]] = {name: [] for name in names}
     for turn in range(arguments.rounds):
-        for name in SEARCHES if turn % 2 == 0 else reversed(SEARCHES):
+        for name in names if turn % 2 == 0 else reversed(names):
             runs[name].append(run_apart(name, folder, k, threads))
             last = runs[name][-1]
             print(f"  {name}: {last.seconds:.1f} s, CPU {last.cpu_seconds:.1f} s", flush=True)
-    check_agreement(folder)
+    if not arguments.alone:
+        check_agreement(folder)
     flop = 2 * arguments.bank * arguments.queries * arguments.dim
     rows = []
     for name, found in runs.items():
@@ -173,7 +175,7 @@ def measure(folder: Path, k: int, threads: int, arguments: argparse.Namespace) -
                 "rounds": len(found),
                 "peak_mib": f"{max(run.peak_mib for run in found):.0f}",
                 "torch": version("torch"),
-                "faiss": version("faiss-cpu"),
+                "faiss": "" if arguments.alone else version("faiss-cpu"),
                 "georank_zoo": version("georank-zoo"),
             }
         )
@@ -202,6 +204,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each")
     help = "the bank lies cluster after cluster, not in random order"
     parser.add_argument("--by-cluster", action="store_true", help=help)
+    parser.add_argument("--alone", action="store_true", help="measure georank-zoo alone")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/knn.csv"))
     parser.add_argument("--run", choices=SEARCHES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
