@@ -21,6 +21,7 @@ def environment(hub: Hub, home: Path) -> dict[str, str]:
         **os.environ,
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(home),
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # who runs the tests may be logged in
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

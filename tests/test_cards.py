@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +37,8 @@ from tests.card_parts import (
     write_rows,
 )
 from tests.helpers import edit_config, make_export
-from tests.hub_server import Hub
+from tests.hub import Hub
+from tests.hub_client import run_against
 
 ROOT = Path(__file__).parents[1]
 NONE, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"  # as cards write them
@@ -119,17 +117,11 @@ def test_code_loads_from_the_hub(card_run: Path, tmp_path: Path) -> None:
     assert code.count("org/georank-moco-r18@v1") == 3 and "local-dir" not in code
     assert "Pin a tag" not in text
     assert "Pin a tag" in cards.render_folder(card_run, repo="org/georank-moco-r18")
-    with Hub({"org/georank-moco-r18": card_run / "export"}) as hub:
-        environment = {
-            **os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "NO_PROXY": "*",
-            "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1",
-        }  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", f"{code}\nprint(features.shape, len(maps))"],
-            env=environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "torch.Size([8, 512]) 5"
+    with Hub() as hub:
+        repo = hub.add("org/georank-moco-r18", card_run / "export")
+        repo.tags["v1"] = repo.head.oid
+        result = f"{code}\nimport json\nprint(json.dumps([*features.shape, len(maps)]))"
+        assert run_against(hub, tmp_path, result) == [8, 512, 5]
 
 
 def test_a_recipe_card_s_code_loads_what_was_trained(

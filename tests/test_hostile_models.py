@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ from georank_zoo.zoo import create_model
 
 from .helpers import SMALL, edit_config, make_export, make_store
 from .hostile_models import HOSTILE, HOSTILE_FOLDERS, HOSTILE_ON_THE_HUB, MARK, Bomb
+from .hub import Hub
 from .hub_client import run_against
-from .hub_server import COMMIT, Hub
 
 FOLDERS = HOSTILE | HOSTILE_FOLDERS
 
@@ -121,7 +122,7 @@ def test_links_within_a_folder_and_into_the_cache_are_its_own(good, tmp_path):
     inside = Path(shutil.copytree(good, tmp_path / "inside"))
     (inside / "model.safetensors").rename(inside / "epoch-9.safetensors")
     (inside / "model.safetensors").symlink_to("epoch-9.safetensors")
-    snapshot = tmp_path / "models--a--b" / "snapshots" / COMMIT
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
     snapshot.mkdir(parents=True)
     shutil.copytree(good, tmp_path / "models--a--b" / "blobs")
     for path in good.iterdir():
@@ -178,15 +179,11 @@ print(json.dumps([answers, grown / (1024 if sys.platform == "linux" else 2**20)]
 """
 
 
-class _SwappingHub(Hub):
-    """A Hub that swaps two bands in the config of `org/altered`, which keeps the length."""
-
-    def respond(self, path, *, body):
-        status, headers, content = super().respond(path, body=body)
-        if body and path.startswith("/org/altered/") and path.endswith("config.json"):
-            for old, new in ((b"B02", b"???"), (b"B03", b"B02"), (b"???", b"B03")):
-                content = content.replace(old, new)
-        return status, headers, content
+def _swap_bands(config: bytes) -> bytes:
+    """Keeps the length."""
+    swapped = re.sub(rb"B0[23]", lambda name: b"B03" if name[0] == b"B02" else b"B02", config)
+    assert swapped != config and len(swapped) == len(config)
+    return swapped
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is of Unix")
@@ -200,7 +197,9 @@ def test_models_on_the_hub_are_refused(good, tmp_path):
     (beside / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(beside)))
     folders |= {"good": good, "beside": beside, "altered": good, "broken": good}
     sources = {f"org/{name}": folder for name, folder in folders.items()}
-    with _SwappingHub(sources, damaged=["org/broken"]) as hub:
+    with Hub(sources) as hub:
+        hub.fail("GET", "^/org/altered/.*config.json$", "damage", times=None, damage=_swap_bands)
+        hub.fail("GET", "^/org/broken/.*model.safetensors$", "damage")
         answers, grown = run_against(
             hub, tmp_path / "home", _LOAD_ALL, "org/good", "beside", "altered", "broken", *cases
         )
@@ -212,14 +211,18 @@ def test_models_on_the_hub_are_refused(good, tmp_path):
     assert "model.safetensors was damaged on the way" in answers["broken"]
     # A pickle beside the weights is not even asked for.
     assert answers["beside"] == create_model(good).model_hash
-    asked = {(kind, path.split("/")[2], path.split("/")[-1]) for kind, path in hub.requests}
+    asked = hub.files_asked()
     assert {file for *_, file in asked} == {"config.json", "model.safetensors"}
     # Nor are weights whose config is refused, and what is too large is not sent.
-    weights = {name for _, name, file in asked if file == "model.safetensors"}
+    weights = {repo.split("/")[1] for _, repo, file in asked if file == "model.safetensors"}
     assert {"broken", "tensor-nan"} < weights
     assert not {n for n in weights if n.startswith(("config-", "mean-", "filename-", "altered"))}
-    assert ("GET", "config-larger-than-any", "config.json") not in asked
-    assert ("GET", "weights-larger-than-the-network", "model.safetensors") not in asked
+    assert ("HEAD", "org/config-larger-than-any", "config.json") in asked
+    assert ("GET", "org/config-larger-than-any", "config.json") not in asked
+    assert ("GET", "org/tensor-nan", "model.safetensors") in asked
+    assert ("HEAD", "org/weights-larger-than-the-network", "model.safetensors") in asked
+    assert ("GET", "org/weights-larger-than-the-network", "model.safetensors") not in asked
+    assert not hub.leaks and not hub.writes
     assert not list(tmp_path.rglob(MARK))
     assert grown < 200, "MiB more at the peak than for a good model"
 
@@ -250,6 +253,7 @@ def test_a_model_of_the_hub_takes_bands_by_name_and_unit_and_is_whole(good, tmp_
     weights = load_file(good / "model.safetensors")
     save_file({**weights, "in.dn": dn}, tmp_path / "reference.safetensors")
     with Hub({"org/model": good}) as hub:
+        hub.repos["org/model"].tags["v1"] = hub.repos["org/model"].head.oid
         whole, equal, training, bands, mean, features = run_against(
             hub, tmp_path / "home", _LOAD_EXACTLY, "org/model@v1",
             str(tmp_path / "reference.safetensors"),

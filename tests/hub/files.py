@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from .api import find, found, no_revision
 from .repos import Repo
@@ -33,7 +33,7 @@ def _resolve(hub: Hub, request: Request, match: re.Match[str]) -> Response:
     linked = {
         "X-Linked-ETag": f'"{blob.sha256}"',
         "X-Linked-Size": str(len(blob.content)),
-        "Location": f"{hub.storage_url}/{name}/objects/{blob.sha256}",
+        "Location": f"{hub.storage_url}/{name}/objects/{blob.sha256}/{quote(path)}",
     }
     # Files that came by Xet are offered by Xet; a client without it follows the redirect.
     xet_hash = hub.xet.hash_of(blob.sha256)
@@ -97,5 +97,5 @@ ROUTES = [
 ]
 STORAGE_ROUTES = [
     ("PUT", r"/[^/]+/[^/]+/objects/(\w+)", _upload),
-    ("GET", r"/[^/]+/[^/]+/objects/(\w+)", _download),
+    ("GET", r"/[^/]+/[^/]+/objects/(\w+)(?:/.+)?", _download),
 ]

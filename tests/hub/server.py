@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from . import api, files, xet
 from .repos import Blob, Repo, User, is_large
-from .wire import Fault, Handler, Kind, Origin, Request, Response, Server, refuse
+from .wire import Fault, Handler, Kind, Origin, Request, Response, Server, flip_last_bit, refuse
 
 if TYPE_CHECKING:
     Route = tuple[str, str, Callable[["Hub", Request, re.Match[str]], Response]]
@@ -94,11 +95,27 @@ class Hub:
         headers: dict[str, str] | None = None,
         seconds: float = 0.0,
         meanwhile: Callable[[], object] | None = None,
+        damage: Callable[[bytes], bytes] = flip_last_bit,
     ) -> None:
         """Lets requests fail whose path the pattern is found in; see `Fault`."""
         self._faults.append(
-            Fault(method, pattern, kind, times, status, headers or {}, seconds, meanwhile)
+            Fault(method, pattern, kind, times, status, headers or {}, seconds, meanwhile, damage)
         )
+
+    def files_asked(self) -> set[tuple[str, str, str]]:
+        """Method, repository and name of all files asked for, of the Hub or of its storage.
+
+        Raises:
+            ValueError: If something else was asked for, too.
+        """
+        sent = [("GET", path) for path in self.downloads]
+        files = set()
+        for method, path in self.requests + sent:
+            match = re.fullmatch(r"/([^/]+/[^/]+)/(?:resolve|objects)/[^/]+/(.+)", unquote(path))
+            if match is None:
+                raise ValueError(f"{method} {path} asks for no file")
+            files.add((method, match[1], match[2]))
+        return files
 
     def heal(self) -> None:
         """Lets nothing fail any more."""

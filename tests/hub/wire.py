@@ -62,17 +62,22 @@ def refuse(status: int, message: str, code: str | None = None) -> Response:
     return as_json({"error": message}, status, headers)
 
 
+def flip_last_bit(body: bytes) -> bytes:
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
 @dataclass
 class Fault:
     """What goes wrong with requests of one kind.
 
     `status`: answered with a status, nothing done. `cut`: the connection ends before anything is
     done. `lose`: it is done, and the connection ends instead of the answer. `halve`: it ends in
-    the middle of the answer's body. `damage`: the body's last bit is wrong.
+    the middle of the answer's body. `damage`: the body is another than the headers say.
 
     Attributes:
         times: How many requests it hits; None is all.
         meanwhile: Is called first: what somebody else does at that moment.
+        damage: What becomes of the body.
     """
 
     method: str
@@ -83,6 +88,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     meanwhile: Callable[[], object] | None = None
+    damage: Callable[[bytes], bytes] = flip_last_bit
 
     def hits(self, method: str, path: str) -> bool:
         return (
@@ -139,8 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         response = self.respond(request)
         if kind == "lose":
             return self._hang_up()
-        if kind == "damage" and response.body:
-            response.body = response.body[:-1] + bytes([response.body[-1] ^ 1])
+        if fault and kind == "damage" and response.body:
+            response.body = fault.damage(response.body)
         self._answer(response, halve=kind == "halve")
         return None
 
