@@ -207,7 +207,10 @@ def show(
     if absent:
         click.echo(f"Not in the test set, so not in the macro averages: {', '.join(absent)}.")
     if split.dropped:
-        click.echo(f"{split.dropped} patches without a label were left out.")
+        click.echo(
+            f"Left out: {split.dropped} patch(es) of the store without a label, or without a part "
+            "in the split."
+        )
     if first.n_test < SMALL_TEST_SET:
         click.echo(
             f"Only {first.n_test} test samples: this checks that the machinery works. It is no "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -217,3 +218,16 @@ def test_help_does_not_import_torch():
     )
     assert done.returncode == 0, done.stderr
     assert "--temperature" in done.stdout
+
+
+def test_what_is_left_out_is_counted(georank, world, tmp_path):
+    make_store(tmp_path / "s", [0, 1, NO_LABEL] * 20)
+    code, out, err = georank(
+        "georank", "--task", "folder", "--data", tmp_path / "s", "--split", "distance1500km",
+        "--no-floors", "--k", 1,
+    )  # fmt: skip
+    assert code == 0, err
+    training, test = map(int, re.search(r"(\d+) training and (\d+) test samples", out).groups())
+    # 20 have no label; the others lie too near the test samples.
+    assert 60 - training - test > 20, out
+    assert f"Left out: {60 - training - test} patch(es) of the store without a label, or" in out
