@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Written out, for the registry imports torch, which help does without.
 PROTOCOL_NAMES = ("knn", "linear", "linear-sgd", "upernet", "finetune")
 POSITIVE = click.FloatRange(min=0, min_open=True)
+_METRICS = 2  # a table
+_NAME_WIDTH = 12  # columns of the screen, at least
 
 
 @click.command("eval")
@@ -191,7 +193,7 @@ def show(
 
     first = rows[0]
     for protocol in protocols:
-        _show_table([row for row in rows if row.protocol == protocol.name], title)
+        _show_tables([row for row in rows if row.protocol == protocol.name], title)
     for protocol in protocols:
         click.echo(f"Protocol {protocol.name}: {protocol.describe()}.")
     places = len(set(split.place[split.test].tolist()))
@@ -205,7 +207,10 @@ def show(
     if absent:
         click.echo(f"Not in the test set, so not in the macro averages: {', '.join(absent)}.")
     if split.dropped:
-        click.echo(f"{split.dropped} patches without a label were left out.")
+        click.echo(
+            f"Left out: {split.dropped} patch(es) of the store without a label, or without a part "
+            "in the split."
+        )
     if first.n_test < SMALL_TEST_SET:
         click.echo(
             f"Only {first.n_test} test samples: this checks that the machinery works. It is no "
@@ -222,15 +227,20 @@ def _absent(store: PatchStore, split: Split, names: tuple[str, ...]) -> tuple[st
     return split.absent(names)
 
 
-def _show_table(rows: Sequence[Row], title: str) -> None:
-    """The results of one protocol."""
+def _show_tables(rows: Sequence[Row], title: str) -> None:
+    """The results of one protocol, two metrics a table: more do not fit a screen with the names."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    for start in range(0, len(metrics), _METRICS):
+        _show_table(rows, metrics[start : start + _METRICS], title)
+
+
+def _show_table(rows: Sequence[Row], metrics: Sequence[str], title: str) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
-    metrics = list(dict.fromkeys(row.metric for row in rows))
     # Folded: a name that is cut off may be that of another model.
-    name = Column("model", overflow="fold")
+    name = Column("model", overflow="fold", min_width=_NAME_WIDTH)
     table = Table(
         name, "px", rows[0].variant[0], title=f"{title}, {rows[0].protocol}", title_justify="left"
     )

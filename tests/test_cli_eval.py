@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from georank_cli import main
 from georank_cli.eval import PROTOCOL_NAMES
 from georank_zoo.data.patch import NO_LABEL
-from georank_zoo.eval.protocols import PROTOCOLS
+from georank_zoo.eval.protocols import MASK_PROTOCOLS, PROTOCOLS
 from georank_zoo.eval.results import read
 from georank_zoo.tasks import TASKS
 
@@ -61,7 +62,7 @@ def test_table_of_two_models_and_floors(georank, tmp_path):
     for fact in (
         "accuracy macro %", "accuracy overall %", "Protocol knn", "temperature 0.9", "split loo",
         "task eurosat", "45 test samples of 45 places", "bootstrap over places",
-        "Not in the test set, so not in the macro accuracy: SeaLake", "no benchmark",
+        "Not in the test set, so not in the macro averages: SeaLake", "no benchmark",
         "Added 16 rows",
     ):  # fmt: skip
         assert fact in out, fact
@@ -108,7 +109,8 @@ def test_several_protocols(georank, tmp_path):
 
 
 def test_every_protocol_is_on_the_command_line():
-    assert tuple(PROTOCOLS) == PROTOCOL_NAMES
+    assert len(set(PROTOCOL_NAMES)) == len(PROTOCOL_NAMES)
+    assert set(PROTOCOL_NAMES) == {*PROTOCOLS, *MASK_PROTOCOLS}
 
 
 def test_defaults(georank):
@@ -182,7 +184,7 @@ def test_defaults(georank):
         (
             ["georank", "--task", "eurosat", "--data", "eurosat", "--protocol", "svm"],
             2,
-            "'linear-sgd', 'finetune'",
+            "'linear-sgd', 'upernet', 'finetune'",
         ),
         (["evil", "--task", "eurosat", "--data", "eurosat"], 1, "hf_hub_filename"),
     ],
@@ -216,3 +218,16 @@ def test_help_does_not_import_torch():
     )
     assert done.returncode == 0, done.stderr
     assert "--temperature" in done.stdout
+
+
+def test_what_is_left_out_is_counted(georank, world, tmp_path):
+    make_store(tmp_path / "s", [0, 1, NO_LABEL] * 20)
+    code, out, err = georank(
+        "georank", "--task", "folder", "--data", tmp_path / "s", "--split", "distance1500km",
+        "--no-floors", "--k", 1,
+    )  # fmt: skip
+    assert code == 0, err
+    training, test = map(int, re.search(r"(\d+) training and (\d+) test samples", out).groups())
+    # 20 have no label; the others lie too near the test samples.
+    assert 60 - training - test > 20, out
+    assert f"Left out: {60 - training - test} patch(es) of the store without a label, or" in out

@@ -79,8 +79,8 @@ def test_stores_that_cannot_be_split(tmp_path, labels, places, reason):
 def test_unknown_split_and_task(store):
     with pytest.raises(UsageError, match="Choose from: distance50km, loo, random"):
         make_split(store, "official")
-    with pytest.raises(UsageError, match="Choose from: eurosat, folder, synthetic"):
-        get_task("bigearthnet")
+    with pytest.raises(UsageError, match="Choose from: bigearthnet, cashew, eurosat, folder, "):
+        get_task("ucmerced")
 
 
 def test_task_checks_the_classes(store, tmp_path):

@@ -83,6 +83,19 @@ def test_command(protocol, model, tmp_path, monkeypatch, capsys):
     assert differences[1].split(",")[-3] != ""  # the paired interval is there
 
 
+def test_names_and_numbers_fit_a_screen(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    multi_label_store(tmp_path / "s", ROWS)
+    assert _run(["eval", str(model), "--task", "folder", "--data", "s", "--k", "3"], False) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    # Two tables of two metrics, each with the names.
+    assert shown.count("│ moco ") == shown.count("│ random test_") == 2
+    for metric in ("ap macro", "ap micro", "f1 macro", "f1 micro"):
+        assert shown.count(f"{metric} %") == 1
+
+
 def test_eurosat_refuses_a_store_of_labels(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     multi_label_store(tmp_path / "s", ROWS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from georank_zoo.data.patch import NO_POSITION, Patch
+from georank_zoo.data.patch import NO_POSITION, UNKNOWN, Patch
 from georank_zoo.data.writer import StoreWriter
 from georank_zoo.errors import StoreError, UsageError
 from georank_zoo.eval.distance_split import split_by_distance
@@ -75,6 +75,26 @@ def test_rare_labels_reach_both_sides_of_a_random_split(tmp_path):
         assert split.label[part].any(axis=0).all()
     assert len(split.test) == 22
     assert split.absent(("a", "b", "c")) == ()
+
+
+def background_store(path, *, house):
+    """Masks whose most frequent class is the background."""
+    writer = StoreWriter(
+        path, bands=("B02",), size=8, spec={}, target="mask", class_names=("background", "house")
+    )
+    for number in range(10):
+        mask = np.zeros((8, 8), np.uint8)
+        mask[0], mask[1, :house] = UNKNOWN, 1
+        pixels = np.full((1, 8, 8), 1000 + number, np.uint16)
+        writer.add([Patch(pixels, number, 0, key=str(number), place="0", mask=mask)])
+    return writer.finish(reader="test")
+
+
+def test_masks_of_mostly_background_are_something_to_predict(tmp_path):
+    split = make_split(background_store(tmp_path / "houses", house=2), "random")
+    assert len(split.train) + len(split.test) == 10
+    with pytest.raises(StoreError, match="one class only"):
+        make_split(background_store(tmp_path / "empty", house=0), "random")
 
 
 def spread(count=2000, seed=0):

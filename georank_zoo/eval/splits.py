@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georank_zoo.data.patch import ROLES
+from georank_zoo.data.patch import ROLES, UNKNOWN
 from georank_zoo.data.store import PatchStore
 from georank_zoo.errors import StoreError, UsageError, unknown_name
 from georank_zoo.eval.distance_split import split_by_distance
@@ -20,6 +20,7 @@ Indices = npt.NDArray[np.int64]
 TEST_FRACTION = 0.2
 VALIDATION_FRACTION = 0.2
 LEAVE_ONE_OUT = "loo"
+_MASKS = 256  # at a time
 _DISTANCE = re.compile(r"distance(\d+(?:\.\d+)?)km")
 
 
@@ -84,7 +85,7 @@ def make_split(store: PatchStore, name: str, *, seed: int = 0) -> Split:
         raise StoreError(f"Store {store.path} has no labels: it cannot be evaluated.")
     label = store.label[samples] if store.labels is None else store.labels[samples].astype(np.int64)
     place = store.place[samples]
-    if len(np.unique(label, axis=0)) < 2:
+    if (label == label[0]).all() and _masks_are_uniform(store, samples):
         raise StoreError(f"Store {store.path} has one class only: there is nothing to predict.")
     if len(np.unique(place)) < 2:
         raise StoreError(
@@ -115,6 +116,17 @@ def make_split(store: PatchStore, name: str, *, seed: int = 0) -> Split:
         dropped=len(store) - used,
         validation=validation,
     )
+
+
+def _masks_are_uniform(store: PatchStore, samples: Indices) -> bool:
+    """Whether masks whose most frequent class is the same have no other; True without masks."""
+    if store.target != "mask":
+        return True
+    for start in range(0, len(samples), _MASKS):
+        masks = store.masks(samples[start : start + _MASKS])
+        if ((masks != UNKNOWN) & (masks != store.label[samples[0]])).any():
+            return False
+    return True
 
 
 def split_names(store: PatchStore) -> tuple[str, ...]:
