@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # skipped items that the summary lists one by one
 _READERS_HELP = "\n".join(
-    f"  {name:10} {entry.summary}\n{'':13}takes {' '.join(f'--{o}' for o in entry.options)}"
+    f"  {name:11} {entry.summary}\n{'':14}takes {' '.join(f'--{o}' for o in entry.options)}"
     for name, entry in READERS.items()
 )
 
@@ -55,6 +55,13 @@ data.add_command(overlap)
 @click.option("--unit", metavar="dn|reflectance", help="Unit of the pixels [default: dn].")
 @click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
               help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
+@click.option("--dates", type=click.IntRange(1), metavar="N",
+              help="Most dates of a place and year of Sen4AgriNet [default: all].")  # fmt: skip
+@click.option("--splits", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="EuroSAT's published lists, eurosat-{train,val,test}.txt and "
+              "eurosat-spatial-{train,val,test}.txt.")  # fmt: skip
+@click.option("--metadata", type=click.Path(path_type=Path), metavar="FILE",
+              help="metadata.parquet of BigEarthNet, if it does not lie beside it.")  # fmt: skip
 @click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of a synthetic world.")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,
@@ -105,7 +112,10 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    task = next((name for name, task in TASKS.items() if task.reader == store.manifest.reader), "")
+    own = [task for task in TASKS.values() if task.reader == store.manifest.reader]
+    # Of several tasks of one reader (So2Sat's splits) the one whose split the store holds.
+    own.sort(key=lambda task: task.split not in store.roles)
+    task = own[0].name if own else ""
     labelled = bool(store.class_names) and task not in ("", "synthetic", "folder")
     use = f"eval MODEL --task {task}" if labelled else "train moco_georank"
     click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")

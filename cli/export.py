@@ -24,13 +24,13 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
     an ONNX file is run by onnxruntime and compared with torch. For ONNX, RUN may be an export
     folder or a model on the Hugging Face Hub too.
     """
-    from georank_zoo.run import RECIPE, Run
+    from georank_zoo.run import FACTS, Run
 
     if kind == "timm":
         folder = Run.open(run).export(out, checkpoint=checkpoint, overwrite=overwrite)
         click.echo(f"Exported {folder}; timm loads it back bit for bit.")
         click.echo(f"Load it: timm.create_model('local-dir:{folder}', pretrained=True)")
-    elif (run / RECIPE).is_file():
+    elif (run / FACTS).is_file():
         # Not the run's export/: it may be of another checkpoint, or not be there yet.
         with tempfile.TemporaryDirectory() as beside:
             model = Run.open(run).export(Path(beside) / "model", checkpoint=checkpoint)

@@ -18,7 +18,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": (".eval:evaluate", "Evaluate a model beside the floors."),
     "compare": (".compare:compare", "Put results side by side, with paired differences."),
     "export": (".export:export", "Write a trained model as a folder timm loads."),
+    "card": (".card:card", "Write a model card from what is known."),
     "features": (".features:features", "Write embeddings of a store or of a whole scene."),
+    "push": (".push:push", "Publish a model on the Hugging Face Hub."),
     "tasks": (".tasks:tasks", "List the evaluation tasks and what is published on them."),
     "recipes": (".recipes:recipes", "List, show and check recipes."),
 }

@@ -52,7 +52,7 @@ def _facts(name: str) -> object:
         "Classes": ", ".join(task.classes or ()),
         "Metrics": ", ".join(task.metrics or DEFAULT_METRICS[task.target]),
         "Default split": task.split,
-        **{f"Split {split}": source for split, source in task.official.items()},
+        **{f"Split {split}": source for split, source in {**task.official, **task.own}.items()},
         "Notes": "\n".join(task.notes),
     }
     if task.published is not None:

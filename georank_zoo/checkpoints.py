@@ -109,6 +109,18 @@ def load_algorithm(path: Path, algorithm: Algorithm) -> None:
         raise _damaged(path, error) from error
 
 
+def seconds(path: Path) -> float:
+    """Wall time in seconds of the steps up to a checkpoint.
+
+    Raises:
+        ModelError: If it is damaged.
+    """
+    try:
+        return float(json.loads((path / STATE).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
 def existing(folder: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))

@@ -50,6 +50,10 @@ def plain(text: object, limit: int = 80) -> str:
     return escaped if len(escaped) <= limit else f"{escaped[: limit - 3]}..."
 
 
+class HubError(GeorankError):
+    """The Hub refuses, does not answer, or holds something else than what was sent."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     """The error for a name that is not in a registry, with the nearest valid one."""
     choices = sorted(valid)

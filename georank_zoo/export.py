@@ -15,10 +15,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from georank_zoo import bands as s2
+from georank_zoo.data.footprint import FOOTPRINT, Footprint
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.files import new_file, new_folder
 from georank_zoo.model_config import (
+    CARD,
+    CARD_MAP,
     CONFIG,
+    RECIPE,
     WEIGHTS,
     check_architecture,
     check_statistics,
@@ -30,7 +34,7 @@ from georank_zoo.weights_file import check_finite
 logger = logging.getLogger(__name__)
 
 # What may lie in a folder that --overwrite deletes.
-_OWN_FILES = {CONFIG, WEIGHTS, "README.md"}
+_OWN_FILES = {CONFIG, WEIGHTS, RECIPE, FOOTPRINT, CARD, CARD_MAP}
 _OWN_FACTS = {"bands", "scale", "unit"}
 
 
@@ -45,6 +49,8 @@ def export_model(
     image_size: int,
     tag: str,
     georank: dict[str, Any],
+    recipe: str | None = None,
+    footprint: Footprint | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Writes a model folder and proves that timm loads the same network from it.
@@ -65,6 +71,8 @@ def export_model(
         tag: Short name of these weights, such as `georank_moco_s2`.
         georank: More facts for the config's `georank` key, JSON values: the recipe's `name`
             and `recipe_hash`, the store, versions.
+        recipe: Text of the resolved recipe, for `recipe.yaml` beside.
+        footprint: Where the pretraining places lie; written beside, for the model card.
         overwrite: Replace an earlier export.
 
     Returns:
@@ -98,6 +106,10 @@ def export_model(
         # With more metadata than this, safetensors' bytes differ from process to process.
         with new_file(beside / WEIGHTS) as file:
             save_file(tensors, file, metadata={"format": "pt"})
+        if recipe is not None:
+            (beside / RECIPE).write_text(recipe, encoding="utf-8")
+        if footprint is not None:
+            (beside / FOOTPRINT).write_text(footprint.to_json(), encoding="utf-8")
         load_config(beside)
         _compare_with_timm(backbone, tensors, beside, (len(bands), image_size, image_size))
     logger.info("Exported %s to %s; timm loads it back bit for bit.", architecture, folder)

@@ -12,7 +12,6 @@ from pathlib import Path
 from huggingface_hub import (
     HfFileMetadata,
     constants,
-    errors,
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
@@ -30,13 +29,11 @@ from huggingface_hub.errors import (
 
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, UsageError
+from georank_zoo.hub_errors import HTTPError, reason
 from georank_zoo.model_config import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, load_config
 from georank_zoo.model_folder import largest_weights
 
 logger = logging.getLogger(__name__)
-
-# The base of all errors of the client's HTTP library, which is httpx or httpx2.
-_HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*")
@@ -126,7 +123,7 @@ def _look(hub_id: HubId, filename: str, revision: str | None) -> tuple[bool, HfF
         return True, get_hf_file_metadata(url, timeout=_PATIENCE)
     except (HfHubHTTPError, EntryNotFoundError, FileMetadataError, HFValidationError):
         return True, None  # what is wrong, the download will say
-    except (_HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         logger.info("The Hub does not answer (%s); looking into the cache.", error)
         return False, None
 
@@ -161,14 +158,9 @@ def _download(hub_id: HubId, filename: str, revision: str | None, *, offline: bo
             "file is read, and no pickle ever."
         ) from error
     except HfHubHTTPError as error:
-        raise ModelError(f"The Hub refused {filename} of {where}: {_reason(error)}.") from error
-    except (_HTTPError, OSError, RuntimeError) as error:
+        raise ModelError(f"The Hub refused {filename} of {where}: {reason(error)}.") from error
+    except (HTTPError, OSError, RuntimeError) as error:
         raise ModelError(f"The download of {filename} of {where} broke: {error}.") from error
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return str(cause).strip().splitlines()[0][:200] if str(cause).strip() else type(cause).__name__
 
 
 def check_blob(path: Path, etag: str | None = None) -> None:

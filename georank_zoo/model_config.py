@@ -24,6 +24,8 @@ from georank_zoo.timm_arguments import (
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+RECIPE = "recipe.yaml"
+CARD, CARD_MAP = "README.md", "footprint.png"  # which `georank card` adds
 
 # A config of this project is about 2 kB.
 MAX_CONFIG_BYTES = 2**20

@@ -13,16 +13,26 @@ import timm
 import torch
 from torch import nn
 
+from georank_zoo.data.footprint import FOOTPRINT
 from georank_zoo.errors import ModelError, plain
 from georank_zoo.files import leads_out
-from georank_zoo.model_config import CONFIG, WEIGHTS, ModelConfig, load_config, own_file
+from georank_zoo.model_config import (
+    CARD,
+    CARD_MAP,
+    CONFIG,
+    RECIPE,
+    WEIGHTS,
+    ModelConfig,
+    load_config,
+    own_file,
+)
 from georank_zoo.timm_arguments import PRETRAINED_CFG
 from georank_zoo.weights_file import check_weights, largest_file, num_bytes, read_weights
 
-MODEL_FILES = (CONFIG, WEIGHTS, "README.md")
+MODEL_FILES = (CONFIG, WEIGHTS, RECIPE, CARD, CARD_MAP, FOOTPRINT, "LICENSE")
 
 # What timm, torch, numpy or joblib would unpickle.
-_PICKLES = (
+PICKLES = (
     ".bin", ".pth", ".pt", ".pt2", ".ckpt", ".pkl", ".pickle", ".tar", ".joblib", ".dill", ".npy",
     ".npz",
 )  # fmt: skip
@@ -107,7 +117,7 @@ def refuse_pickles(folder: str | Path) -> None:
 
 
 def _is_pickle(path: Path) -> bool:
-    return path.suffix.lower() in _PICKLES and not path.is_dir()
+    return path.suffix.lower() in PICKLES and not path.is_dir()
 
 
 def skeleton(config: ModelConfig) -> nn.Module:

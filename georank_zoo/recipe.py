@@ -81,6 +81,17 @@ class Recipe(Section):
         """The resolved recipe: every key, no `extends`; reading it gives an equal recipe."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
 
+    def for_others(self) -> Recipe:
+        """The same recipe to be published.
+
+        It names stores and not this machine's paths, and leaves out what its author expected of a
+        run, which overrides may have made untrue.
+        """
+        data = self.data.model_copy(update={"store": Path(self.data.store).name})
+        store = self.probe.store and Path(self.probe.store).name
+        probe = self.probe.model_copy(update={"store": store})
+        return self.model_copy(update={"data": data, "probe": probe, "cost": "", "mirrors": ""})
+
     @property
     def hash(self) -> str:
         """Identifies what a run computes: not its texts, where its data lies, or its workers."""

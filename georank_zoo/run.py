@@ -2,9 +2,10 @@
 
 recipe.yaml     the resolved recipe
 run.json        hashes, data, versions, device, wall time, state
+footprint.json  where its places lie, in cells of one degree
 metrics.jsonl   one line per logged step
 checkpoints/    step-<number>/
-export/         config.json and model.safetensors, as timm loads them
+export/         config.json and model.safetensors, as timm loads them, recipe and footprint
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from georank_zoo import checkpoints
 from georank_zoo.build import build_algorithm
+from georank_zoo.data.footprint import FOOTPRINT, Footprint, read_footprint
+from georank_zoo.data.patch import NO_TIME
 from georank_zoo.data.store import PatchStore
 from georank_zoo.environment import versions
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.export import export_model
 from georank_zoo.files import write_text
+from georank_zoo.model_config import CONFIG, RECIPE, load_config
 from georank_zoo.recipe import Recipe, from_text
+from georank_zoo.sections import flat
 
-RECIPE = "recipe.yaml"
 FACTS = "run.json"
 METRICS = "metrics.jsonl"
 EXPORT = "export"
@@ -39,8 +46,16 @@ class Run:
     recipe: Recipe
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, store: PatchStore) -> Run:
+    def create(
+        cls, path: Path, recipe: Recipe, store: PatchStore, latlon: npt.NDArray[np.float64]
+    ) -> Run:
         """Begins a run folder.
+
+        Args:
+            path: The folder to be.
+            recipe: What is trained.
+            store: What it is trained on.
+            latlon: Positions (places, 2) in degrees of the places that are trained on.
 
         Raises:
             UsageError: If something lies there already.
@@ -54,6 +69,7 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path, recipe)
         write_text(path / RECIPE, recipe.to_yaml())
+        write_text(path / FOOTPRINT, Footprint.of(latlon).to_json())
         run.update(
             recipe=recipe.name,
             recipe_hash=recipe.hash,
@@ -62,6 +78,7 @@ class Run:
                 "places": store.manifest.places, "level": store.manifest.level,
                 "places_used": recipe.data.places or store.manifest.places,
                 "source": store.manifest.source, "licence": store.manifest.licence,
+                "reader": store.manifest.reader, "period": _period(store),
             },
             bands=list(recipe.bands),
             mean=mean,
@@ -177,7 +194,7 @@ class Run:
         source = self.checkpoint(checkpoint)
         algorithm = build_algorithm(self.recipe)
         checkpoints.load_algorithm(source, algorithm)
-        facts = self.facts
+        facts, published = self.facts, self.recipe.for_others()
         return export_model(
             algorithm.backbone,
             folder or self.path / EXPORT,
@@ -190,30 +207,54 @@ class Run:
             georank={
                 "name": self.recipe.name,
                 "recipe_hash": facts["recipe_hash"],
+                "recipe": published.model_dump(mode="json", exclude={"cost", "mirrors"}),
                 "step": int(source.name.removeprefix("step-")),
+                "seconds": round(checkpoints.seconds(source), 1),
+                "device": facts.get("device"),
+                "processes": facts.get("processes"),
                 "store": {k: v for k, v in facts["store"].items() if k != "path"},
                 "versions": facts["versions"],
             },
+            recipe=published.to_yaml(),
+            footprint=read_footprint(self.path),
             overwrite=overwrite,
         )
+
+    def exported(self) -> Path:
+        """The export of the last checkpoint; it is written if there is none.
+
+        Raises:
+            UsageError: If there is an export of another checkpoint.
+            ModelError: If the export is damaged.
+        """
+        folder = self.path / EXPORT
+        if not (folder / CONFIG).is_file():
+            return self.export()
+        step = load_config(folder).georank.get("step")
+        last = max((path.name for path in checkpoints.existing(self.checkpoints)), default=None)
+        if last is not None and step != int(last.removeprefix("step-")):
+            raise UsageError(
+                f"{folder} is of step {step}, but the last checkpoint is {last}. Export that with "
+                f"`georank export {self.path} --overwrite`, or give {folder} itself."
+            )
+        return folder
+
+
+def _period(store: PatchStore) -> list[str] | None:
+    """First and last day of the acquisitions, where the store knows any."""
+    known = store.time[store.time != NO_TIME]
+    if len(known) == 0:
+        return None
+    ends = np.array([known.min(), known.max()]).astype("datetime64[s]").astype("datetime64[D]")
+    return [str(day) for day in ends]
 
 
 def _differences(there: Recipe, here: Recipe) -> str:
     """The keys that differ between a run's recipe and a given one, and their values."""
-    a, b = (_flat(entry.model_dump(mode="json")) for entry in (there, here))
+    a, b = (flat(entry.model_dump(mode="json")) for entry in (there, here))
     texts = [
         f"{key} is {a.get(key)!r} there, {b.get(key)!r} here"
         for key in {**a, **b}
         if a.get(key) != b.get(key) and key.split(".")[0] not in ("name", "summary", "probe")
     ]
     return "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
-
-
-def _flat(section: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{before}{key}.")
-        else:
-            found[f"{before}{key}"] = value
-    return found

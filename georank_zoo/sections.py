@@ -185,3 +185,14 @@ class ProbeSection(Section):
     store: str | None = Field(None, description="A labelled store; null: no probe.")
     every_epochs: PositiveInt = 5
     image_size: PositiveInt | None = Field(None, description="Null: the size of the views.")
+
+
+def flat(section: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The keys of a dumped recipe as `section.key`, with their values."""
+    found: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found

@@ -96,7 +96,7 @@ def _build_loop(
     )
     objective.fit(torch.from_numpy(batches.latlon))
     _check_precision(recipe, views.sizes, accelerator)
-    run = _open_run(accelerator, folder, recipe, store, resume)
+    run = _open_run(accelerator, folder, recipe, batches, resume)
     for text in _advice(recipe, batches, objective, accelerator, run):
         reporter.message(text)
 
@@ -173,15 +173,15 @@ def _check_precision(recipe: Recipe, sizes: Sequence[int], accelerator: Accelera
 
 
 def _open_run(
-    accelerator: Accelerator, folder: Path, recipe: Recipe, store: PatchStore, resume: bool
+    accelerator: Accelerator, folder: Path, recipe: Recipe, batches: PlaceBatches, resume: bool
 ) -> Run:
     # The first process decides and writes; what it leaves is there when the others look.
     with accelerator.main_process_first():
         if accelerator.is_main_process and not (resume and folder.exists()):
-            run = Run.create(folder, recipe, store)
+            run = Run.create(folder, recipe, batches.store, batches.latlon)
         else:
             run = Run.open(folder)
-            run.require_same(recipe, store)
+            run.require_same(recipe, batches.store)
     if accelerator.log_with:
         accelerator.init_trackers("trackers", config={"recipe": recipe.name, "hash": recipe.hash})
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.store import PatchStore
 from tests import trees
+from tests.card_parts import TINY
+from tests.helpers import edit_config
+from tests.hub import Hub
+from tests.hub.client import connect
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,3 +69,42 @@ def oscd_tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder_tree(tmp_path: Path) -> Path:
     return trees.folder_tree(tmp_path / "folder")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on 127.0.0.1 that the clients in this process talk to, over Git LFS."""
+    with Hub() as running:
+        connect(monkeypatch, running, tmp_path / "hf")
+        yield running
+
+
+@pytest.fixture(params=["lfs", "xet"])
+def any_hub(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Hub]:
+    """The same, once over Git LFS and once over Xet."""
+    with Hub() as running:
+        connect(monkeypatch, running, tmp_path / "hf", xet=request.param == "xet")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def card_run(world_store: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the shipped recipe, as small as it goes, on the generated world."""
+    from georank_zoo import recipe, trainer
+
+    plan = recipe.load("moco_georank", TINY, {"data.store": str(world_store.path)})
+    folder = tmp_path_factory.mktemp("cards") / "runs" / "georank-moco-r18"
+    return trainer.train(plan, folder).path
+
+
+@pytest.fixture
+def card_folder(card_run: Path, tmp_path: Path) -> Path:
+    """A copy of its export, of data that is neither generated nor small."""
+    copy = Path(shutil.copytree(card_run / "export", tmp_path / "model"))
+    edit_config(
+        copy, georank__store__reader="eurosat", georank__store__source="EuroSAT",
+        georank__store__places_used=20_000, georank__store__level="L1C",
+    )  # fmt: skip
+    return copy

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .hub_server import Hub
+from .hub import Hub
 
 
 def environment(hub: Hub, home: Path) -> dict[str, str]:

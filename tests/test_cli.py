@@ -30,7 +30,7 @@ def test_help_and_version_import_nothing_heavy(argument: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["data", "train", "eval", "export", "features", "recipes", "demo"]
+    "command", ["data", "train", "eval", "export", "features", "push", "recipes", "demo"]
 )
 def test_help_of_each_command_is_quick(command: str) -> None:
     done = georank(command, "--help")

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from georank_cli import main
 from georank_zoo.errors import ModelError
-from georank_zoo.eval.tasks import TASKS
 from georank_zoo.model_config import load_config
 from georank_zoo.model_folder import check_folder, disallowed_files, skeleton
+from georank_zoo.tasks import TASKS
 from georank_zoo.zoo import create_model
 
 from .helpers import SMALL, edit_config, make_export, make_store

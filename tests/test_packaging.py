@@ -38,8 +38,10 @@ def test_wheel(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     tops = {name.split("/")[0] for name in names if "dist-info" not in name}
-    assert tops == {"georank_zoo", "georank_cli", "georank_recipes"}
+    assert tops == {"georank_zoo", "georank_cli", "georank_recipes", "georank_model_cards"}
     shipped = {f"georank_recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "georank_zoo").rglob("*.py")}
+    cards = {path for path in (ROOT / "model_cards").iterdir() if path.is_file()}
+    shipped |= {f"georank_model_cards/{path.name}" for path in cards}
     assert shipped | modules | {"georank_zoo/py.typed", "georank_cli/main.py"} <= names
     assert any(name.endswith("LICENSE") for name in names)

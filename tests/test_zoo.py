@@ -17,8 +17,8 @@ from georank_zoo.hub import check_blob, parse_id
 from georank_zoo.zoo import create_model
 
 from .helpers import MEAN, STD, edit_config, make_export, make_network
+from .hub import Hub
 from .hub_client import run_against
-from .hub_server import Hub
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,9 @@ def test_hub(folder, copy, tmp_path):
     edit_config(copy, pretrained_cfg__hf_hub_filename="evil.bin")
     fine = [create_model(folder).model_hash, True]
     sources = {"org/model": folder, "org/evil": copy, "org/empty": empty, "org/broken": folder}
-    with Hub(sources, damaged=["org/broken"]) as hub:
+    with Hub(sources) as hub:
+        hub.repos["org/model"].tags["v1"] = hub.repos["org/model"].head.oid
+        hub.fail("GET", "org/broken/objects", "damage")
         answers = run_against(
             hub, home, _LOAD, "org/model", "org/model@v1", "org/nothing", "org/model@v9",
             "org/empty", "org/evil", "org/broken", "org/broken",
@@ -246,11 +248,12 @@ def test_hub(folder, copy, tmp_path):
     assert "hf_hub_filename" in answers[5]
     assert "was damaged on the way" in answers[6]
     assert answers[7] == fine
-    sent = [path for method, path in hub.requests if method == "GET"]
-    assert {path.rpartition("/")[2] for path in sent} == {"config.json", "model.safetensors"}
-    weights = [path for path in sent if path.endswith("safetensors")]
+    sent = {path.rpartition("/")[2] for _, path in hub.requests}
+    assert sent == {"config.json", "model.safetensors"}
+    weights = hub.downloads
     assert len([path for path in weights if "org/model" in path]) == 1, "not taken from the cache"
     assert not [path for path in weights if "org/evil" in path], "weights before the config"
+    assert not hub.leaks and not hub.writes
 
     # Nobody listens any more: the cache is enough, and without it there is a sentence.
     answers = run_against(hub, home, _LOAD, "org/never", "runs/moco", "org/nothing")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from rasterio.transform import from_bounds, from_origin
+
+from georank_zoo.bands import BY_NAME, S2_13
 
 UTM31 = "EPSG:32631"
 # Systems that no transformation leads from to latitude and longitude on Earth.
@@ -105,4 +108,37 @@ def folder_tree(root: Path, places: int = 6) -> Path:
                 left=500_000 + 1000 * place,
                 descriptions=FOLDER_BANDS,
             )
+    return root
+
+
+SSL4EO_SEASONS = (
+    "20200604T054639_20200604T054831_T43RCP",
+    "20200813T054639_20200813T054952_T43RCP",
+)
+
+
+def ssl4eo_tree(root: Path, level: str = "s2a", places: int = 2) -> Path:
+    """`<level>/<place>/<acquisition>/B1.tif ...` of 264, 132 and 44 px, as cut by Earth Engine.
+
+    The 10 m bands hold noise, the others one value each: 1000 and the band's number in `S2_13`.
+    """
+    for place in range(places):
+        for season, name in enumerate(SSL4EO_SEASONS):
+            folder = root / level / f"{place:07}" / name
+            for n, band in enumerate(S2_13):
+                if band == "B10" and level == "s2a":
+                    continue
+                native = BY_NAME[band].native_m
+                shape = (1, 2640 // native, 2640 // native)
+                pixels = np.full(shape, 1000 + n, np.uint16)
+                if native == 10:
+                    pixels = noise(shape, 1000 * place + 100 * season + n)
+                # Each band is cut to whole pixels of its own, so that they lie a little apart.
+                west = 73.3 + 0.1 * place - 5e-6 * native
+                write_tif(
+                    folder / f"{band.replace('B0', 'B')}.tif", pixels, crs="EPSG:4326",
+                    bounds=(west, 30.45, west + 0.0268, 30.4732),
+                )  # fmt: skip
+            facts = {"PROCESSING_BASELINE": "02.14", "system:id": f"COPERNICUS/S2_SR/{name}"}
+            (folder / "metadata.json").write_text(json.dumps(facts))
     return root

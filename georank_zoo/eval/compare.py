@@ -171,6 +171,12 @@ def compare(
     )
 
 
+def baseline_name(model: str) -> str | None:
+    """The name that recipes give to a model's baseline, which lacks its regularizer."""
+    prefix = next((prefix for prefix in _VARIANTS if model.startswith(prefix)), None)
+    return None if prefix is None else model.removeprefix(prefix)
+
+
 def _named(rows: Sequence[tuple[Path, Row]]) -> list[Entry]:
     """Entries with a name per model; of a repeated evaluation the newest."""
     hashes: dict[str, set[str]] = {}
@@ -218,10 +224,10 @@ def _pairs_by_name(
     core = {e.model: e.row.model.partition(" (")[0] for e in entries if e.model not in floors}
     found = []
     for model, name in core.items():
-        prefix = next((prefix for prefix in _VARIANTS if name.startswith(prefix)), None)
-        if prefix is None:
+        baseline = baseline_name(name)
+        if baseline is None:
             continue
-        baselines = [m for m, other in core.items() if other == name.removeprefix(prefix)]
+        baselines = [m for m, other in core.items() if other == baseline]
         if len(baselines) == 1:
             found.append((model, baselines[0]))
         elif baselines:

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from georank_zoo.errors import StoreError, unknown_name
 from georank_zoo.tasks.base import DEFAULT_METRICS
 from georank_zoo.tasks.base import Task as Task
+from georank_zoo.tasks.bigearthnet import BIGEARTHNET
+from georank_zoo.tasks.cashew import CASHEW
 from georank_zoo.tasks.eurosat import EUROSAT
+from georank_zoo.tasks.s4a import S4A_RAND, S4A_TILES
+from georank_zoo.tasks.so2sat import SO2SAT_BLOCK, SO2SAT_CULTURE10, SO2SAT_RANDOM
 from georank_zoo.tasks.stores import FOLDER, SYNTHETIC
 
 if TYPE_CHECKING:
@@ -17,7 +21,21 @@ if TYPE_CHECKING:
 # them; above, they are enlarged beyond all sense, or a mistyped number fills the memory.
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 2048
 
-TASKS: dict[str, Task] = {task.name: task for task in (EUROSAT, FOLDER, SYNTHETIC)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        BIGEARTHNET,
+        EUROSAT,
+        SO2SAT_RANDOM,
+        SO2SAT_BLOCK,
+        SO2SAT_CULTURE10,
+        S4A_RAND,
+        S4A_TILES,
+        CASHEW,
+        FOLDER,
+        SYNTHETIC,
+    )
+}
 
 _PER_PATCH = {"class": "one class", "labels": "several labels", "mask": "a class per pixel"}
 

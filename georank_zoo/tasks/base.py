@@ -48,6 +48,8 @@ class Task:
             the target. See `georank_zoo.eval.metrics.METRICS`.
         split: Default split.
         official: Published splits, by the name that `--split` takes, each with its source.
+        own: Splits of this project that the reader gives, where the paper's is not public, by
+            name, each with how it was drawn.
         source: Who published it, and where.
         licence: Licence of the data.
         layout: Its files.
@@ -57,6 +59,8 @@ class Task:
         image_size: Patch side in pixels.
         published: Published scores.
         notes: What a reader of the numbers must know.
+        hub_dataset: Id of the data set on the Hub, for the results in a model card; empty where
+            there is none, and results then stand in the card's text only.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Task:
     metrics: tuple[str, ...] = ()
     split: str = "random"
     official: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     licence: str = ""
     layout: str = ""
@@ -76,3 +81,4 @@ class Task:
     image_size: int | None = None
     published: Published | None = None
     notes: tuple[str, ...] = ()
+    hub_dataset: str = ""

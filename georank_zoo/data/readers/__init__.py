@@ -35,13 +35,46 @@ class ReaderEntry:
 READERS: dict[str, ReaderEntry] = {
     "eurosat": ReaderEntry(
         "georank_zoo.data.readers.eurosat:EuroSat",
-        ("bands",),
+        ("bands", "splits"),
         "EuroSAT MS: <Class>/<Class>_<N>.tif, 13 bands, 10 classes",
     ),
     "oscd": ReaderEntry(
         "georank_zoo.data.readers.oscd:Oscd",
         ("bands", "size"),
         "OSCD: <city>/imgs_{1,2}/*_B02.tif, 24 cities at two dates",
+    ),
+    "so2sat": ReaderEntry(
+        "georank_zoo.data.readers.so2sat:So2Sat",
+        ("bands",),
+        "So2Sat LCZ42: <split>/{training,testing}.h5, 10 bands, 17 classes",
+    ),
+    "s4a": ReaderEntry(
+        "georank_zoo.data.readers.s4a:Sen4AgriNet",
+        ("bands", "dates"),
+        "Sen4AgriNet: <year>_<tile>_patch_<x>_<y>.nc, 9 crop groups",
+    ),
+    "cashew": ReaderEntry(
+        "georank_zoo.data.readers.cashew:Cashew",
+        ("bands",),
+        "m-cashew-plant of GEO-Bench: <sample>.hdf5, a mask of 7 classes",
+        slow=True,
+    ),
+    "bigearthnet": ReaderEntry(
+        "georank_zoo.data.readers.bigearthnet:BigEarthNet",
+        ("bands", "metadata"),
+        "BigEarthNet: <tile>/<patch>/<patch>_B02.tif, 19 labels",
+        slow=True,
+    ),
+    "ssl4eo": ReaderEntry(
+        "georank_zoo.data.readers.ssl4eo:Ssl4Eo",
+        ("bands", "size"),
+        "SSL4EO-S12: s2a (or s2c)/<place>/<acquisition>/B1.tif, four seasons",
+        slow=True,
+    ),
+    "ssl4eo-v1.1": ReaderEntry(
+        "georank_zoo.data.readers.ssl4eo_zarr:Ssl4EoZarr",
+        ("bands", "size"),
+        "SSL4EO-S12 v1.1: S2L2A (or S2L1C)/*.zarr.zip, four seasons",
     ),
     "folder": ReaderEntry(
         "georank_zoo.data.readers.folder:Folder",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.patch import Patch, Target
@@ -34,6 +34,33 @@ class Item:
     name: str
     files: tuple[Path, ...]
     units: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LazyItems(Sequence[Item]):
+    """Items that are made when they are asked for: paths of a million files fill the memory.
+
+    Attributes:
+        make: Makes the item of a number.
+        numbers: Numbers of these items.
+    """
+
+    make: Callable[[int], Item]
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LazyItems: ...
+
+    def __getitem__(self, index: int | slice) -> Item | LazyItems:
+        if isinstance(index, slice):
+            return LazyItems(self.make, self.numbers[index])
+        return self.make(self.numbers[index])
 
 
 @dataclass(frozen=True)
@@ -112,4 +139,12 @@ def fingerprint(root: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for name, size in sorted((f.relative_to(root).as_posix(), f.stat().st_size) for f in files):
         digest.update(f"{name}\t{size}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint_of_names(names: Iterable[str]) -> str:
+    """Identifies a listing of folders, in order: sizes of millions of files take an hour."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name}\n".encode())
     return digest.hexdigest()

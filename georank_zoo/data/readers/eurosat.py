@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
-from georank_zoo.data.patch import Patch, Target
+from georank_zoo.data.patch import Patch, Role, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.readers.eurosat_splits import read_splits
 from georank_zoo.errors import UsageError
 from georank_zoo.tasks.eurosat import CLASSES, EUROSAT, FILE_BANDS, SIZE
 
@@ -24,23 +25,32 @@ class EuroSat:
     Args:
         root: Folder that holds the class folders.
         bands: Bands wanted, in channel order.
+        splits: Folder of the published lists of file names; no published splits by default.
 
     Raises:
-        UsageError: If there is no file of the published layout, or a band is unknown.
+        UsageError: If there is no file of the published layout, a band is unknown, or the lists
+            are not the published ones.
     """
 
     name = "eurosat"
     size = SIZE
     class_names = CLASSES
     target: Target = "class"
-    splits: tuple[str, ...] = ()
     level = EUROSAT.level
     source = EUROSAT.source
     licence = EUROSAT.licence
 
-    def __init__(self, root: str | Path, *, bands: str | Sequence[str] = "s2-12") -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        bands: str | Sequence[str] = "s2-12",
+        splits: str | Path | None = None,
+    ) -> None:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
+        self._roles: dict[str, dict[str, Role]] = {} if splits is None else read_splits(splits)
+        self.splits = tuple(self._roles)
         files = [file for name in CLASSES for file in sorted(self.root.glob(f"{name}/*.tif"))]
         if not files:
             raise UsageError(
@@ -57,6 +67,8 @@ class EuroSat:
             "reader": self.name,
             "files": len(files),
             "listing": fingerprint(self.root, files),
+            # The lists themselves are the published ones, or refused.
+            "splits": self.splits,
         }
 
     def items(self) -> Sequence[Item]:
@@ -85,6 +97,7 @@ class EuroSat:
         patch = Patch(
             pixels, float(lat), float(lon), key=item.name, place=item.name,
             label=CLASSES.index(label),
+            roles={name: of[file.stem] for name, of in self._roles.items() if file.stem in of},
         )  # fmt: skip
         return Reading([patch])
 

@@ -1,0 +1,99 @@
+"""What readers of HDF5 share, and of netCDF-4, which is HDF5: checked reading of arrays.
+
+Only numbers are read. Attributes that hold Python pickles (GEO-Bench writes some) are never
+touched, and data that lie outside the file are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from georank_zoo import bands as s2
+from georank_zoo.data.readers.base import BadItem
+from georank_zoo.errors import UsageError
+
+_MAX_DN = 65535
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Opens a file for reading.
+
+    Raises:
+        BadItem: If it cannot be opened, or breaks while it is read.
+    """
+    try:
+        # Nobody writes to a published file, and network file systems often refuse locks.
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except (OSError, RuntimeError) as error:  # h5py's words for what libhdf5 reports
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadItem(f"unreadable or truncated: {reason[0]}") from error
+
+
+def array(file: h5py.Group, name: str, shape: Sequence[int | None]) -> Any:
+    """A dataset of numbers, not yet read.
+
+    Args:
+        file: The file, or a group of it.
+        name: Path of the dataset.
+        shape: Its shape, None where any length will do.
+
+    Raises:
+        BadItem: If it is missing, elsewhere, or of another form.
+    """
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise BadItem(f"missing dataset: {name}")
+    if found.file.filename != file.file.filename or found.external or found.is_virtual:
+        raise BadItem(f"dataset outside the file: {name}")
+    if found.dtype.kind not in "uif":
+        raise BadItem(f"wrong data type: {name} is {found.dtype}, not numbers")
+    fits = len(found.shape) == len(shape) and all(
+        wanted in (None, length) for wanted, length in zip(shape, found.shape, strict=True)
+    )
+    if not fits:
+        expected = " x ".join("n" if length is None else str(length) for length in shape)
+        actual = " x ".join(map(str, found.shape))
+        raise BadItem(f"mixed sizes: {name} is {actual}, not {expected}")
+    return found
+
+
+def text_attribute(found: h5py.Dataset | h5py.Group, name: str) -> str:
+    """A text attribute; empty where there is none."""
+    value = found.attrs.get(name, "")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def require_unit(values: npt.NDArray[Any], unit: s2.Unit) -> None:
+    """Refuses values of any shape that are not all finite, all zero, or not of the unit."""
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise BadItem("NaN or infinite pixels")
+    if low == high == 0:
+        raise BadItem("all zero")
+    try:
+        s2.check_unit(low, high, unit, where="the sample")
+        if unit == "dn" and high > _MAX_DN:
+            raise UsageError(f"{high:g} is more than {_MAX_DN}")
+    except UsageError as error:
+        what = "reflectance" if unit == "reflectance" else "digital number"
+        raise BadItem(f"values contradict the unit: {low:g} to {high:g} is no {what}") from error
+
+
+def digital_numbers(values: npt.NDArray[Any], unit: s2.Unit) -> npt.NDArray[np.uint16]:
+    """DN as a store holds them, from values of any shape: the nearest whole number, 0 or more.
+
+    Raises:
+        BadItem: If a value is not finite, all are zero, or they contradict the unit.
+    """
+    require_unit(values, unit)
+    scale = s2.DN_PER_REFLECTANCE if unit == "reflectance" else 1.0
+    return np.clip(np.rint(values * scale), 0, _MAX_DN).astype(np.uint16)

@@ -1,0 +1,194 @@
+"""SSL4EO-S12 v1.1 as Zarr files: 246,144 places at four seasons, all bands on the 10 m grid.
+
+Blumenstiel, Braham, Albrecht, Maurogiovanni, Fraccaro: "SSL4EOS12 v1.1", arXiv 2503.00168. Layout
+(https://github.com/DLR-MF-DAS/SSL4EO-S12-v1.1): `S2L2A/ssl4eos12_train_seasonal_data_000001
+.zarr.zip` and so on, and `S2L1C/...`; each is a zipped Zarr group (format 2) of 64 places with
+`bands` (sample, time, band, y, x) int16, `band`, `sample`, `center_lat`, `center_lon` and
+`file_id` (sample, time).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georank_zoo import bands as s2
+from georank_zoo.data.manifest import Skipped
+from georank_zoo.data.patch import Patch, Target
+from georank_zoo.data.readers import raster
+from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.readers.ssl4eo import SIDE
+from georank_zoo.errors import UsageError
+
+# The folders of the modalities, the product levels and their bands.
+_LEVELS = {"S2L2A": ("L2A", s2.S2_12), "S2L1C": ("L1C", s2.S2_13)}
+# These files, unlike the tar shards of the same version, hold all numbers as baseline 04.00 would
+# (zarr_dataset.py in the authors' repository).
+_OFFSET = 1000
+_SMALL = ("band", "sample", "center_lat", "center_lon", "file_id")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Names of the bands and places, positions (places,), acquisitions (places, seasons)."""
+
+    band: npt.NDArray[Any]
+    sample: npt.NDArray[Any]
+    lat: npt.NDArray[np.float64]
+    lon: npt.NDArray[np.float64]
+    file_id: npt.NDArray[Any]
+
+
+class Ssl4EoZarr:
+    """Reads one level; an item is a file of 64 places with their seasons. It has no labels.
+
+    Args:
+        root: Folder `S2L2A` or `S2L1C`, or the one (`train`, `val`) that holds one of them.
+        bands: Bands wanted, in channel order.
+        size: Side of the centre of each patch to take, in pixels; 264 takes all of it.
+
+    Raises:
+        UsageError: If zarr is not installed, there is no file of the published layout, both
+            levels lie in the folder, a band is unknown or lacking, or the size is odd or larger
+            than the patches.
+    """
+
+    name = "ssl4eo-v1.1"
+    class_names: tuple[str, ...] = ()
+    target: Target = "class"
+    splits: tuple[str, ...] = ()
+    source = (
+        "SSL4EO-S12 v1.1 (Blumenstiel et al. 2025), "
+        "https://huggingface.co/datasets/embed2scale/SSL4EO-S12-v1.1-Zarr"
+    )
+    licence = "CC-BY-4.0"
+
+    def __init__(
+        self, root: str | Path, *, bands: str | Sequence[str] = "s2-12", size: int = 120
+    ) -> None:
+        if importlib.util.find_spec("zarr") is None:
+            raise UsageError("SSL4EO-S12 v1.1 is read with zarr: pip install 'georank-zoo[zarr]'.")
+        self.root, level = _find(Path(root))
+        self.level, available = _LEVELS[level]
+        self.bands = s2.resolve(bands)
+        s2.indices(available, self.bands)
+        if size > SIDE or size % 2:
+            raise UsageError(
+                f"Size {size} cannot be cut from the centre of {SIDE} px: say an even number up "
+                f"to {SIDE}."
+            )
+        self.size = size
+        files = sorted(self.root.glob("*.zarr.zip"))
+        if not files:
+            raise UsageError(
+                f"{self.root} holds no ssl4eos12_train_seasonal_data_000001.zarr.zip or the like. "
+                "The tar shards of SSL4EO-S12 v1.1 are not read; its Zarr files are."
+            )
+        self._items = [Item(file.name, (file,), (file.name,)) for file in files]
+        self.spec: dict[str, Any] = {
+            "reader": self.name,
+            "level": self.level,
+            "files": len(files),
+            "listing": fingerprint(self.root, files),
+        }
+
+    def items(self) -> Sequence[Item]:
+        """One item a file, by name."""
+        return self._items
+
+    def read(self, item: Item) -> Reading:
+        """Reads all seasons of the file's places.
+
+        Raises:
+            BadItem: If the file is damaged or not of the published form.
+        """
+        (file,) = item.files
+        reading = Reading([])
+        with _opened(file) as (bands, facts):
+            channels = self._channels(bands, facts)
+            for time in range(facts.file_id.shape[1]):
+                # As the files are chunked: all places of one date.
+                for number, whole in enumerate(np.asarray(bands[:, time])):
+                    self._add(reading, item, facts, (number, time), whole[channels])
+        reading.patches.sort(key=lambda patch: patch.key)
+        return reading
+
+    def _add(
+        self,
+        reading: Reading,
+        item: Item,
+        facts: _Facts,
+        index: tuple[int, int],
+        whole: npt.NDArray[np.int16],
+    ) -> None:
+        """Adds a patch to what was read, or why it is left out."""
+        number, _ = index
+        place, acquisition = str(facts.sample[number]), str(facts.file_id[index])
+        key = f"{place}/{acquisition}"
+        margin = (SIDE - self.size) // 2
+        centre = slice(margin, margin + self.size)
+        pixels, missing = raster.harmonise(whole[:, centre, centre], "dn", offset=_OFFSET)
+        if reason := raster.no_data(missing):
+            reading.left_out.append(Skipped(f"{item.name}@{key}", reason))
+            return
+        patch = Patch(
+            pixels, float(facts.lat[number]), float(facts.lon[number]), key=key, place=place,
+            time=raster.parse_time(acquisition),
+        )  # fmt: skip
+        reading.patches.append(patch)
+
+    def _channels(self, bands: Any, facts: _Facts) -> list[int]:
+        """The channels of the wanted bands in a file of the published form."""
+        names = tuple(map(str, facts.band))
+        expected = (*facts.file_id.shape, len(names), SIDE, SIDE)
+        if bands.shape != expected:
+            raise BadItem(f"mixed sizes: {bands.shape}, not {expected}")
+        if bands.dtype != np.int16:
+            raise BadItem(f"wrong data type: {bands.dtype} instead of int16")
+        if not bool(((np.abs(facts.lat) <= 90) & (np.abs(facts.lon) <= 180)).all()):
+            raise BadItem("position off the globe")
+        if lacking := s2.missing(names, self.bands):
+            raise BadItem(f"missing band: {', '.join(lacking)}")
+        return s2.indices(names, self.bands)
+
+
+def _find(root: Path) -> tuple[Path, str]:
+    """The folder of the files, and its published name."""
+    name = root.absolute().name
+    if name in _LEVELS:
+        return root, name
+    found = [name for name in _LEVELS if (root / name).is_dir()]
+    if len(found) != 1:
+        what = "both levels" if found else "no SSL4EO-S12 v1.1 (S2L2A/*.zarr.zip, or S2L1C)"
+        raise UsageError(f"{root} holds {what}. Give its folder S2L2A or S2L1C.")
+    return root / found[0], found[0]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[Any, _Facts]]:
+    """The pixels, to be read piece by piece, and the small arrays.
+
+    Raises:
+        BadItem: If the file cannot be opened, or breaks while it is read.
+    """
+    import zarr
+
+    if not zipfile.is_zipfile(file):
+        raise BadItem("unreadable or truncated: no whole zip file")
+    try:
+        with zarr.storage.ZipStore(file, mode="r") as store:
+            group: Any = zarr.open_group(store, mode="r", zarr_format=2)
+            bands, *small = (group[name] for name in ("bands", *_SMALL))
+            yield bands, _Facts(*(np.asarray(array[:]) for array in small))
+    except KeyError as error:
+        raise BadItem(f"missing array: {error.args[0]}") from error
+    except (ValueError, RuntimeError, OSError, zipfile.BadZipFile) as error:
+        raise BadItem(f"unreadable or truncated: {error}") from error

@@ -1,0 +1,1 @@
+"""The model cards: template, what is said of methods, and the rendered cards."""
