@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -29,7 +31,7 @@ from georank_zoo.eval.segmentation.trained import (
     _turned,
     pixel_loss,
 )  # fmt: skip
-from georank_zoo.eval.splits import make_split
+from georank_zoo.eval.splits import hold_out_validation, make_split
 from georank_zoo.features import read_images
 from georank_zoo.zoo import create_model
 
@@ -159,6 +161,20 @@ def test_learns_what_is_there_and_nothing_else(protocol, export, store, tmp_path
 
     assert miou(store) > 0.8
     assert miou(mask_store(tmp_path / "s", shuffled=True)) < 0.75
+
+
+def test_upernet_takes_an_odd_number_of_samples_by_twos(export, tmp_path):
+    one = subject(export, mask_store(tmp_path / "s", count=9))
+    protocol = MaskUPerNet(epochs=1, train_batch_size=2)
+    fitted, _ = hold_out_validation(one.split)
+    assert len(fitted) % 2 == 1
+    protocol.check(one.split, sizes=[SIZE], seed=0, device=torch.device("cpu"))
+    (prediction,) = protocol.predict(one)
+    assert prediction.predicted.sum() > 0
+    few = make_split(mask_store(tmp_path / "few", count=4), "random")
+    few = replace(few, train=few.train[:1], validation=few.train[1:])
+    with pytest.raises(UsageError, match="upernet needs two training samples"):
+        protocol.check(few, sizes=[SIZE], seed=0, device=torch.device("cpu"))
 
 
 def test_upernet_leaves_the_backbone_and_finetune_does_not(export, store):

@@ -23,7 +23,7 @@ from georank_zoo.errors import GeorankError, UsageError, unknown_name
 from georank_zoo.eval.logits import cross_entropy, predict, validation_score
 from georank_zoo.eval.protocol import Prediction, Subject
 from georank_zoo.eval.splits import Indices, Split, hold_out_validation
-from georank_zoo.eval.supervised import Supervised, seeded_head
+from georank_zoo.eval.supervised import Supervised, require_batch, seeded_head
 from georank_zoo.features import read_images, warn_of_lacking_bands
 from georank_zoo.random_streams import stream
 from georank_zoo.views import GeometricViews
@@ -62,7 +62,8 @@ class Finetune(Supervised):
                 "kernels give wrong gradients on feature maps of one pixel. Say --precision fp32, "
                 "or --size 32 or more."
             )
-        hold_out_validation(split, seed=seed)
+        fitted, _ = hold_out_validation(split, seed=seed)
+        require_batch(fitted, self.name)
 
     def predict(self, subject: Subject) -> list[Prediction]:
         """Trains on four fifths of the training places and takes the best epoch on the rest."""

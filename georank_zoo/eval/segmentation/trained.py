@@ -27,7 +27,7 @@ from georank_zoo.eval.protocol import Prediction, Subject
 from georank_zoo.eval.segmentation.counts import confusion
 from georank_zoo.eval.segmentation.heads import UPERNET_MAPS, PixelLinear, UPerNet
 from georank_zoo.eval.splits import Indices, Split, hold_out_validation
-from georank_zoo.eval.supervised import Supervised
+from georank_zoo.eval.supervised import Supervised, require_batch
 from georank_zoo.features import read_images, warn_of_lacking_bands
 from georank_zoo.random_streams import stream
 from georank_zoo.tasks.base import Target
@@ -88,7 +88,8 @@ class MaskUPerNet(Supervised):
     def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
         """Raises UsageError where a setting is out of range or the split holds nothing out."""
         super().check(split, sizes=sizes, seed=seed, device=device)
-        hold_out_validation(split, seed=seed)
+        fitted, _ = hold_out_validation(split, seed=seed)
+        require_batch(fitted, self.name)
 
     def predict(self, subject: Subject) -> list[Prediction]:
         """Trains on the training samples and takes the best epoch on the validation samples."""
