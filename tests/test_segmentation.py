@@ -31,8 +31,10 @@ from georank_zoo.eval.segmentation.trained import (
     _turned,
     pixel_loss,
 )  # fmt: skip
+from georank_zoo.eval.run import evaluate
 from georank_zoo.eval.splits import hold_out_validation, make_split
 from georank_zoo.features import read_images
+from georank_zoo.tasks import TASKS
 from georank_zoo.zoo import create_model
 
 from .helpers import make_export
@@ -227,6 +229,29 @@ def test_what_does_not_fit_is_refused(store):
         make_protocols(["knn"], target="mask", temperature=0.5)
     with pytest.raises(UsageError, match="trains on every sample"):
         MaskKNN().check(make_split(store, "loo"), sizes=[], seed=0, device=torch.device("cpu"))
+
+
+def test_floors_and_progress_of_each_protocol(export, store):
+    """A floor whose network stays frozen is no network trained from scratch."""
+    names = ["knn", "linear", "upernet", "finetune"]
+    protocols = make_protocols(names, target="mask", epochs=1)
+    seen = []
+    rows = evaluate(
+        [create_model(export)], store, TASKS["folder"], make_split(store, "official"),
+        protocols=protocols, on_progress=lambda *told: seen.append(told),
+    )  # fmt: skip
+    models = {name: {row.model for row in rows if row.protocol == name} for name in names}
+    frozen = {"moco", "image statistics", "random resnet10t"}
+    assert models == {
+        "knn": frozen, "linear": frozen, "upernet": frozen - {"image statistics"},
+        "finetune": {"moco", "resnet10t from scratch"},
+    }  # fmt: skip
+    assert not any("scratch_lr" in row.settings for row in rows if row.protocol == "upernet")
+    # Five pieces of the model, three and four of the frozen floors, one of the other: each told.
+    assert seen[-1][1:] == (13_000, 13_000)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    told = {what.rpartition(", ")[2] for what, _, _ in seen}
+    assert told >= set(names)
 
 
 def test_command(export, store, tmp_path, capsys, monkeypatch):

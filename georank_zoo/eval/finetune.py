@@ -45,6 +45,7 @@ class Finetune(Supervised):
 
     name: ClassVar[str] = "finetune"
     trains_network: ClassVar[bool] = True
+    takes_features: ClassVar[bool] = False
     backbone_lr: float = 1e-4
     precision: Precision = "fp32"
 

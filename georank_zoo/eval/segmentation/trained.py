@@ -59,6 +59,8 @@ class MaskLinear(Supervised):
                     pixel_loss(head([maps]), _masks(subject, chosen)).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     step += 1
+                if subject.on_progress is not None:
+                    subject.on_progress(epoch + 1, self.epochs)
             head.eval()
             with torch.inference_mode():
                 counts = _count(
@@ -82,7 +84,7 @@ class MaskUPerNet(Supervised):
 
     name: ClassVar[str] = "upernet"
     targets: ClassVar[tuple[Target, ...]] = ("mask",)
-    trains_network: ClassVar[bool] = True
+    takes_features: ClassVar[bool] = False
     train_batch_size: int = 16
 
     def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
@@ -112,6 +114,7 @@ class MaskFinetune(MaskUPerNet):
     """
 
     name: ClassVar[str] = "finetune"
+    trains_network: ClassVar[bool] = True
     backbone_lr: float = 1e-4
 
     def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
