@@ -43,17 +43,18 @@ BANDS = ("B02", "B03", "B04")
 SIZE = 64
 
 
-def mask_store(path, count=24, *, shuffled=False, seed=0):
+def mask_store(path, count=24, *, shuffled=False, seed=0, dates=1):
     """Patches of two halves, dark (class 0) and bright (class 1), with a frame of unknown pixels.
 
-    Class 2 is in no mask. `shuffled` gives each patch the mask of another.
+    Class 2 is in no mask. `shuffled` gives each patch the mask of another; so many `dates` in
+    succession are of one place.
     """
     rng = np.random.default_rng(seed)
     writer = StoreWriter(
         path, bands=BANDS, size=SIZE, spec={}, target="mask", splits=("official",),
         class_names=("dark", "bright", "absent"),
     )  # fmt: skip
-    masks = []
+    masks, patches = [], []
     for _ in range(count):
         mask = np.zeros((SIZE, SIZE), np.uint8)
         mask[:, SIZE // 2 :] = 1
@@ -63,10 +64,12 @@ def mask_store(path, count=24, *, shuffled=False, seed=0):
         shown = masks[rng.integers(0, count)].copy() if shuffled else mask.copy()
         shown[:4] = UNKNOWN
         role = ("train", "train", "validation", "test")[number % 4]
-        writer.add([
+        patches.append(
             Patch(pixels.astype(np.uint16), 10 + number, 20, key=str(number), place="0",
                   mask=shown, roles={"official": role})
-        ])  # fmt: skip
+        )  # fmt: skip
+    for start in range(0, count, dates):
+        writer.add(patches[start : start + dates])
     return writer.finish(reader="test")
 
 
@@ -252,6 +255,21 @@ def test_floors_and_progress_of_each_protocol(export, store):
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     told = {what.rpartition(", ")[2] for what, _, _ in seen}
     assert told >= set(names)
+
+
+def test_a_published_split_through_places_is_told(export, tmp_path, capsys):
+    """GEO-Bench gives dates of one chip to training and test set."""
+    for dates, told in ((1, False), (4, True)):
+        store = mask_store(tmp_path / str(dates), count=16, dates=dates)
+        arguments = ["eval", str(export), "--task", "folder", "--data", str(store.path)]
+        arguments += ["--split", "official", "--no-floors", "--k", "1", "--size", "32"]
+        assert _run(arguments, False) == 0
+        shown = capsys.readouterr().out
+        assert ("4 of the test samples are of a place that training" in shown) == told
+        assert "Validation: the 4 samples" in shown
+    drawn = make_split(store, "random")
+    assert drawn.divided == 0
+    assert len(drawn.test) == 4
 
 
 def test_command(export, store, tmp_path, capsys, monkeypatch):

@@ -67,7 +67,7 @@ class Finetune(Supervised):
         require_batch(fitted, self.name)
 
     def predict(self, subject: Subject) -> list[Prediction]:
-        """Trains on four fifths of the training places and takes the best epoch on the rest."""
+        """Trains on the training samples and takes the best epoch on the validation samples."""
         accelerator = Accelerator(mixed_precision="no", device_placement=False)
         if accelerator.num_processes > 1:
             raise UsageError(
@@ -99,8 +99,8 @@ class Finetune(Supervised):
         """The schedule."""
         return (
             f"backbone and linear head, AdamW, {self.epochs} epochs, rates {self.backbone_lr:g} "
-            f"and {self.lr:g} (from scratch {self.lr:g} for both), flips and quarter turns; a "
-            "fifth of the training places chooses the epoch"
+            f"and {self.lr:g} (from scratch {self.lr:g} for both), flips and quarter turns; "
+            "validation chooses the epoch"
         )
 
 
