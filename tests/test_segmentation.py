@@ -20,6 +20,7 @@ from georank_zoo.eval.floors import image_statistics
 from georank_zoo.eval.maps import channels, extract_maps, feature_maps
 from georank_zoo.eval.protocol import Subject
 from georank_zoo.eval.protocols import make_protocols
+from georank_zoo.eval.run import evaluate
 from georank_zoo.eval.segmentation.counts import absent_from_masks, confusion
 from georank_zoo.eval.segmentation.heads import PixelLinear, UPerNet
 from georank_zoo.eval.segmentation.knn import GRID, MaskKNN, coarse_masks
@@ -31,7 +32,6 @@ from georank_zoo.eval.segmentation.trained import (
     _turned,
     pixel_loss,
 )  # fmt: skip
-from georank_zoo.eval.run import evaluate
 from georank_zoo.eval.splits import hold_out_validation, make_split
 from georank_zoo.features import read_images
 from georank_zoo.tasks import TASKS
