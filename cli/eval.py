@@ -202,8 +202,16 @@ def show(
         f"{first.n_train} training and {first.n_test} test samples of {places} places; 95 % "
         "intervals (bootstrap over places) in brackets."
     )
-    if split.name == "loo":
+    if split.name.partition("-")[0] == "loo":
         click.echo("loo: each sample is predicted from all samples that are not of its place.")
+    elif split.divided:
+        click.echo(
+            f"{split.divided} of the test samples are of a place that training samples are of too: "
+            "the published split goes through places. Only knn of classes and labels leaves a "
+            "sample's own place out."
+        )
+    if split.validation is not None:
+        click.echo(f"Validation: the {len(split.validation)} samples that the split has for it.")
     if absent:
         click.echo(f"Not in the test set, so not in the macro averages: {', '.join(absent)}.")
     if split.dropped:

@@ -20,15 +20,15 @@ def tasks(name: str | None) -> None:
         console.print(_facts(name))
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("task", "a patch has", "prepared by", "splits published"):
-        table.add_column(heading, no_wrap=heading == "task")
+    for heading in ("task", "predicts", "a patch has", "splits of its own"):
+        table.add_column(heading, no_wrap=heading != "predicts", overflow="fold")
     for task in TASKS.values():
-        per_patch = {"class": "one class", "labels": "several labels", "mask": "a mask"}
+        per_patch = {"class": "one class", "labels": "labels", "mask": "a mask"}
         table.add_row(
-            f"{task.name}\n[dim]{task.title}",
-            per_patch[task.target] if task.classes else "what the store says",
-            f"data prepare {task.reader}",
-            ", ".join(task.official) or "none",
+            task.name,
+            task.title,
+            per_patch[task.target] if task.classes else "any",
+            "\n".join([*task.official, *task.own]) or "none",
         )
     console.print(table)
 
@@ -43,6 +43,7 @@ def _facts(name: str) -> object:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     rows = {
+        "Prepared by": f"georank data prepare {task.reader}",
         "Source": task.source,
         "Licence": task.licence,
         "Files": task.layout,

@@ -58,6 +58,17 @@ def test_an_epoch_takes_each_sample_once_in_batches_of_one_size():
     assert orders[0] == np.concatenate(batches).tolist()
 
 
+def test_no_batch_of_one():
+    """A BatchNorm over one sample of a map of one pixel ends in a traceback."""
+    protocol = LinearSGD(train_batch_size=2)
+    for count in range(2, 30):
+        sizes = [len(batch) for batch in protocol.batches(count, 0, 0)]
+        assert sum(sizes) == count
+        assert min(sizes) >= 2
+        assert max(sizes) <= 3
+        assert protocol.steps(count) == len(sizes)
+
+
 def test_rates_warm_up_and_end_at_a_tenth():
     protocol = Finetune(epochs=10, train_batch_size=8, lr=1.0, backbone_lr=0.1)
     module = torch.nn.BatchNorm2d(2)

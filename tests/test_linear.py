@@ -172,7 +172,7 @@ def check(protocol, split):
 
 def test_what_does_not_suit_is_refused(tmp_path):
     store = make_store(tmp_path / "s", [i % 3 for i in range(12)])
-    with pytest.raises(UsageError, match=r"linear.*split loo.*Choose from: random\."):
+    with pytest.raises(UsageError, match=r"linear.*split loo.*Choose from: random, a distance"):
         check(Linear(), make_split(store, "loo"))
     split = make_split(store, "random")
     check(Linear(), split)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -18,6 +20,7 @@ from georank_zoo.eval.floors import image_statistics
 from georank_zoo.eval.maps import channels, extract_maps, feature_maps
 from georank_zoo.eval.protocol import Subject
 from georank_zoo.eval.protocols import make_protocols
+from georank_zoo.eval.run import evaluate
 from georank_zoo.eval.segmentation.counts import absent_from_masks, confusion
 from georank_zoo.eval.segmentation.heads import PixelLinear, UPerNet
 from georank_zoo.eval.segmentation.knn import GRID, MaskKNN, coarse_masks
@@ -29,8 +32,9 @@ from georank_zoo.eval.segmentation.trained import (
     _turned,
     pixel_loss,
 )  # fmt: skip
-from georank_zoo.eval.splits import make_split
+from georank_zoo.eval.splits import hold_out_validation, make_split
 from georank_zoo.features import read_images
+from georank_zoo.tasks import TASKS
 from georank_zoo.zoo import create_model
 
 from .helpers import make_export
@@ -39,17 +43,18 @@ BANDS = ("B02", "B03", "B04")
 SIZE = 64
 
 
-def mask_store(path, count=24, *, shuffled=False, seed=0):
+def mask_store(path, count=24, *, shuffled=False, seed=0, dates=1):
     """Patches of two halves, dark (class 0) and bright (class 1), with a frame of unknown pixels.
 
-    Class 2 is in no mask. `shuffled` gives each patch the mask of another.
+    Class 2 is in no mask. `shuffled` gives each patch the mask of another; so many `dates` in
+    succession are of one place.
     """
     rng = np.random.default_rng(seed)
     writer = StoreWriter(
         path, bands=BANDS, size=SIZE, spec={}, target="mask", splits=("official",),
         class_names=("dark", "bright", "absent"),
     )  # fmt: skip
-    masks = []
+    masks, patches = [], []
     for _ in range(count):
         mask = np.zeros((SIZE, SIZE), np.uint8)
         mask[:, SIZE // 2 :] = 1
@@ -59,10 +64,12 @@ def mask_store(path, count=24, *, shuffled=False, seed=0):
         shown = masks[rng.integers(0, count)].copy() if shuffled else mask.copy()
         shown[:4] = UNKNOWN
         role = ("train", "train", "validation", "test")[number % 4]
-        writer.add([
+        patches.append(
             Patch(pixels.astype(np.uint16), 10 + number, 20, key=str(number), place="0",
                   mask=shown, roles={"official": role})
-        ])  # fmt: skip
+        )  # fmt: skip
+    for start in range(0, count, dates):
+        writer.add(patches[start : start + dates])
     return writer.finish(reader="test")
 
 
@@ -161,6 +168,20 @@ def test_learns_what_is_there_and_nothing_else(protocol, export, store, tmp_path
     assert miou(mask_store(tmp_path / "s", shuffled=True)) < 0.75
 
 
+def test_upernet_takes_an_odd_number_of_samples_by_twos(export, tmp_path):
+    one = subject(export, mask_store(tmp_path / "s", count=9))
+    protocol = MaskUPerNet(epochs=1, train_batch_size=2)
+    fitted, _ = hold_out_validation(one.split)
+    assert len(fitted) % 2 == 1
+    protocol.check(one.split, sizes=[SIZE], seed=0, device=torch.device("cpu"))
+    (prediction,) = protocol.predict(one)
+    assert prediction.predicted.sum() > 0
+    few = make_split(mask_store(tmp_path / "few", count=4), "random")
+    few = replace(few, train=few.train[:1], validation=few.train[1:])
+    with pytest.raises(UsageError, match="upernet needs two training samples"):
+        protocol.check(few, sizes=[SIZE], seed=0, device=torch.device("cpu"))
+
+
 def test_upernet_leaves_the_backbone_and_finetune_does_not(export, store):
     one = subject(export, store)
     for frozen in (True, False):
@@ -211,6 +232,44 @@ def test_what_does_not_fit_is_refused(store):
         make_protocols(["knn"], target="mask", temperature=0.5)
     with pytest.raises(UsageError, match="trains on every sample"):
         MaskKNN().check(make_split(store, "loo"), sizes=[], seed=0, device=torch.device("cpu"))
+
+
+def test_floors_and_progress_of_each_protocol(export, store):
+    """A floor whose network stays frozen is no network trained from scratch."""
+    names = ["knn", "linear", "upernet", "finetune"]
+    protocols = make_protocols(names, target="mask", epochs=1)
+    seen = []
+    rows = evaluate(
+        [create_model(export)], store, TASKS["folder"], make_split(store, "official"),
+        protocols=protocols, on_progress=lambda *told: seen.append(told),
+    )  # fmt: skip
+    models = {name: {row.model for row in rows if row.protocol == name} for name in names}
+    frozen = {"moco", "image statistics", "random resnet10t"}
+    assert models == {
+        "knn": frozen, "linear": frozen, "upernet": frozen - {"image statistics"},
+        "finetune": {"moco", "resnet10t from scratch"},
+    }  # fmt: skip
+    assert not any("scratch_lr" in row.settings for row in rows if row.protocol == "upernet")
+    # Five pieces of the model, three and four of the frozen floors, one of the other: each told.
+    assert seen[-1][1:] == (13_000, 13_000)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    told = {what.rpartition(", ")[2] for what, _, _ in seen}
+    assert told >= set(names)
+
+
+def test_a_published_split_through_places_is_told(export, tmp_path, capsys):
+    """GEO-Bench gives dates of one chip to training and test set."""
+    for dates, told in ((1, False), (4, True)):
+        store = mask_store(tmp_path / str(dates), count=16, dates=dates)
+        arguments = ["eval", str(export), "--task", "folder", "--data", str(store.path)]
+        arguments += ["--split", "official", "--no-floors", "--k", "1", "--size", "32"]
+        assert _run(arguments, False) == 0
+        shown = capsys.readouterr().out
+        assert ("4 of the test samples are of a place that training" in shown) == told
+        assert "Validation: the 4 samples" in shown
+    drawn = make_split(store, "random")
+    assert drawn.divided == 0
+    assert len(drawn.test) == 4
 
 
 def test_command(export, store, tmp_path, capsys, monkeypatch):

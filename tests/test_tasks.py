@@ -39,13 +39,19 @@ def test_command_shows_it(name, capsys):
     shown = capsys.readouterr().out
     task = TASKS[name]
     assert task.title in shown
+    assert f"georank data prepare {task.reader}" in shown
     for word in (*(task.published.scores if task.published else ()), *task.official, *task.own):
         assert word in shown
 
 
-def test_command_lists_all(capsys):
+def test_command_lists_all(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert _run(["tasks"], False) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in TASKS)
+    assert "…" not in shown
+    # Words, too, are whole on a screen of 80 columns.
+    for word in ("labels", "a mask", "official-culture10", "plantations", "tiles-seed0"):
+        assert word in shown
     assert _run(["tasks", "eurosta"], False) == 2
     assert "Choose from: " in capsys.readouterr().err

@@ -23,7 +23,7 @@ from georank_zoo.errors import GeorankError, UsageError, unknown_name
 from georank_zoo.eval.logits import cross_entropy, predict, validation_score
 from georank_zoo.eval.protocol import Prediction, Subject
 from georank_zoo.eval.splits import Indices, Split, hold_out_validation
-from georank_zoo.eval.supervised import Supervised, seeded_head
+from georank_zoo.eval.supervised import Supervised, require_batch, seeded_head
 from georank_zoo.features import read_images, warn_of_lacking_bands
 from georank_zoo.random_streams import stream
 from georank_zoo.views import GeometricViews
@@ -45,6 +45,7 @@ class Finetune(Supervised):
 
     name: ClassVar[str] = "finetune"
     trains_network: ClassVar[bool] = True
+    takes_features: ClassVar[bool] = False
     backbone_lr: float = 1e-4
     precision: Precision = "fp32"
 
@@ -62,10 +63,11 @@ class Finetune(Supervised):
                 "kernels give wrong gradients on feature maps of one pixel. Say --precision fp32, "
                 "or --size 32 or more."
             )
-        hold_out_validation(split, seed=seed)
+        fitted, _ = hold_out_validation(split, seed=seed)
+        require_batch(fitted, self.name)
 
     def predict(self, subject: Subject) -> list[Prediction]:
-        """Trains on four fifths of the training places and takes the best epoch on the rest."""
+        """Trains on the training samples and takes the best epoch on the validation samples."""
         accelerator = Accelerator(mixed_precision="no", device_placement=False)
         if accelerator.num_processes > 1:
             raise UsageError(
@@ -97,8 +99,8 @@ class Finetune(Supervised):
         """The schedule."""
         return (
             f"backbone and linear head, AdamW, {self.epochs} epochs, rates {self.backbone_lr:g} "
-            f"and {self.lr:g} (from scratch {self.lr:g} for both), flips and quarter turns; a "
-            "fifth of the training places chooses the epoch"
+            f"and {self.lr:g} (from scratch {self.lr:g} for both), flips and quarter turns; "
+            "validation chooses the epoch"
         )
 
 

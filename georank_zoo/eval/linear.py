@@ -69,7 +69,7 @@ class Linear(Protocol):
         chosen = (
             "strength fixed"
             if len(self.l2) == 1
-            else "strength chosen on a fifth of the training places, then fitted to all"
+            else "strength chosen on validation, then fitted to all training samples"
         )
         return f"logistic regression on frozen standardised features, L2 {chosen}"
 

@@ -105,13 +105,15 @@ class Protocol(ABC):
     Attributes:
         name: Name on the command line and in results.
         targets: What it can predict.
-        trains_network: Whether the network itself is trained, not only what stands on its frozen
-            features.
+        trains_network: Whether the network itself is trained, not only what stands on it.
+        takes_features: Whether it takes the subject's frozen features or maps, extracted once for
+            all protocols that do; otherwise it runs the network itself.
     """
 
     name: ClassVar[str]
     targets: ClassVar[tuple[Target, ...]] = ("class", "labels")
     trains_network: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = True
 
     @abstractmethod
     def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:

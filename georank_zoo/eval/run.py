@@ -169,7 +169,7 @@ class _Job:
     @property
     def extracts(self) -> bool:
         """Whether a protocol wants frozen features, extracted once for all that do."""
-        return not all(protocol.trains_network for protocol in self.protocols)
+        return any(protocol.takes_features for protocol in self.protocols)
 
     @property
     def pieces(self) -> int:
@@ -186,8 +186,11 @@ def _with_floors(models: Sequence[Encoder], protocols: Sequence[Protocol], seed:
     jobs = _alone(models, protocols)
     frozen = tuple(protocol for protocol in protocols if not protocol.trains_network)
     trained = tuple(protocol for protocol in protocols if protocol.trains_network)
-    if frozen:
-        jobs += [_Job(*floor, frozen) for floor in floors_of.floors(models, seed=seed)]
+    for encoder, sizes in floors_of.floors(models, seed=seed) if frozen else ():
+        # Image statistics have features, but are no network to run.
+        is_network = not isinstance(encoder.backbone, floors_of.ImageStatistics)
+        if suited := tuple(p for p in frozen if p.takes_features or is_network):
+            jobs.append(_Job(encoder, sizes, suited))
     if trained:
         untrained = floors_of.from_scratch(models, seed=seed)
         jobs += [_Job(*floor, trained, from_scratch=True) for floor in untrained]

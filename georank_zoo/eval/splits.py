@@ -1,4 +1,7 @@
-"""Splits of a labelled store into training and test samples, never through a place."""
+"""Splits of a labelled store into training and test samples.
+
+Those that are drawn here never go through a place; published ones are taken as they are.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class Split:
         samples: Positions (n,) of the labelled patches in the store.
         label: Class of each sample (n,); in a store of several labels a patch 0 or 1 for each
             class (n, C); in a store of masks the class that most pixels have (n,).
-        place: Place of each sample (n,). A test sample must not see samples of its own place.
+        place: Place of each sample (n,).
         train: Positions in `samples`.
         test: Positions in `samples`.
         dropped: Patches of the store without a label, or without a part in the split.
@@ -53,6 +56,12 @@ class Split:
     def multi_label(self) -> bool:
         """Whether a sample may have several labels."""
         return self.label.ndim == 2
+
+    @property
+    def divided(self) -> int:
+        """Test samples of a place that training samples are of too."""
+        known = np.isin(self.place[self.test], self.place[self.train])
+        return int(known.sum())
 
     def absent(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
         """Classes without a test sample."""
@@ -165,10 +174,10 @@ def require_held_out(split: Split, protocol: str) -> None:
         UsageError: Names the splits that hold samples out.
     """
     if len(np.intersect1d(split.train, split.test)):
-        fitting = ", ".join(sorted(set(SPLITS) - {LEAVE_ONE_OUT}))
         raise UsageError(
-            f"Protocol {protocol} is trained once and needs test samples that it has not seen; "
-            f"split {split.name} trains on every sample. Choose from: {fitting}."
+            f"Protocol {protocol} needs test samples that it has not seen; split {split.name} "
+            "trains on every sample. Choose from: random, a distance such as distance50km, or a "
+            "published split that the store holds."
         )
 
 

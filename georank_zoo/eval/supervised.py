@@ -12,7 +12,7 @@ import torch
 
 from georank_zoo.errors import UsageError
 from georank_zoo.eval.protocol import Protocol
-from georank_zoo.eval.splits import Split, require_held_out
+from georank_zoo.eval.splits import Indices, Split, require_held_out
 from georank_zoo.random_streams import stream
 from georank_zoo.schedules import warmup_cosine
 
@@ -51,14 +51,19 @@ class Supervised(Protocol):
     def batches(self, count: int, epoch: int, seed: int) -> list[npt.NDArray[np.int64]]:
         """The samples 0 ... count - 1 in the order of an epoch, in batches of nearly equal size.
 
-        Equal, for a BatchNorm can do nothing with a last batch of one.
+        Equal, for a BatchNorm can do nothing with a batch of one; of an odd count in batches of
+        two, one has three.
         """
         order = stream(seed, f"{self.name} order", epoch).permutation(count)
-        return np.array_split(order, math.ceil(count / self.train_batch_size))
+        return np.array_split(order, self.steps(count))
+
+    def steps(self, count: int) -> int:
+        """Number of batches of an epoch."""
+        return min(math.ceil(count / self.train_batch_size), max(1, count // 2))
 
     def set_rates(self, optimizer: torch.optim.Optimizer, step: int, count: int) -> None:
         """Sets each group's rate, as a share of its `peak`, for a step of the whole training."""
-        total = self.epochs * math.ceil(count / self.train_batch_size)
+        total = self.epochs * self.steps(count)
         factor = warmup_cosine(step, total=total, warmup=round(WARMUP * total), final=FINAL)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
@@ -77,6 +82,19 @@ class Supervised(Protocol):
         return (
             f"epochs={self.epochs} lr={self.lr:g} weight_decay={self.weight_decay:g} "
             f"train_batch_size={self.train_batch_size}"
+        )
+
+
+def require_batch(fitted: Indices, protocol: str) -> None:
+    """Checks that there is a batch of two, without which a BatchNorm cannot be trained.
+
+    Raises:
+        UsageError: If there is one training sample only.
+    """
+    if len(fitted) < 2:
+        raise UsageError(
+            f"Protocol {protocol} needs two training samples beside those that validate, and the "
+            "split leaves one. Prepare a store with more labelled places."
         )
 
 

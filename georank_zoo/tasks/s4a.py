@@ -41,6 +41,8 @@ _NOTES = (
     f"A crop group counts above {MIN_PIXELS} pixels. Patches without any are left out: no "
     "declaration is not the absence of a crop.",
     "Bands of 20 m are enlarged bilinearly.",
+    "Sentinel-2 tiles reach 10 km into their neighbors, so the edge of a tile is in another tile "
+    "too, as another place: `--split distance10km` keeps such places apart.",
 )
 
 

@@ -70,6 +70,8 @@ class MaskKNN(Protocol):
             for k in self.k:
                 votes = _majority(found[:, :k], subject.num_classes)
                 counts[k].append(confusion(masks, votes.reshape(masks.shape), subject.num_classes))
+            if subject.on_progress is not None:
+                subject.on_progress(start + len(chosen), len(split.test))
         settings = f"cells={len(bank)}"
         return [Prediction(np.concatenate(counts[k]), k=k, settings=settings) for k in self.k]
 

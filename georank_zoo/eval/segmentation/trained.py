@@ -27,7 +27,7 @@ from georank_zoo.eval.protocol import Prediction, Subject
 from georank_zoo.eval.segmentation.counts import confusion
 from georank_zoo.eval.segmentation.heads import UPERNET_MAPS, PixelLinear, UPerNet
 from georank_zoo.eval.splits import Indices, Split, hold_out_validation
-from georank_zoo.eval.supervised import Supervised
+from georank_zoo.eval.supervised import Supervised, require_batch
 from georank_zoo.features import read_images, warn_of_lacking_bands
 from georank_zoo.random_streams import stream
 from georank_zoo.tasks.base import Target
@@ -59,6 +59,8 @@ class MaskLinear(Supervised):
                     pixel_loss(head([maps]), _masks(subject, chosen)).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     step += 1
+                if subject.on_progress is not None:
+                    subject.on_progress(epoch + 1, self.epochs)
             head.eval()
             with torch.inference_mode():
                 counts = _count(
@@ -82,13 +84,14 @@ class MaskUPerNet(Supervised):
 
     name: ClassVar[str] = "upernet"
     targets: ClassVar[tuple[Target, ...]] = ("mask",)
-    trains_network: ClassVar[bool] = True
+    takes_features: ClassVar[bool] = False
     train_batch_size: int = 16
 
     def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
         """Raises UsageError where a setting is out of range or the split holds nothing out."""
         super().check(split, sizes=sizes, seed=seed, device=device)
-        hold_out_validation(split, seed=seed)
+        fitted, _ = hold_out_validation(split, seed=seed)
+        require_batch(fitted, self.name)
 
     def predict(self, subject: Subject) -> list[Prediction]:
         """Trains on the training samples and takes the best epoch on the validation samples."""
@@ -111,6 +114,7 @@ class MaskFinetune(MaskUPerNet):
     """
 
     name: ClassVar[str] = "finetune"
+    trains_network: ClassVar[bool] = True
     backbone_lr: float = 1e-4
 
     def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
