@@ -90,6 +90,7 @@ def _show_files(files: Iterable[LocalFile], plan: Plan | None = None) -> None:
     from rich import box
     from rich.console import Console
     from rich.filesize import decimal
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -99,7 +100,7 @@ def _show_files(files: Iterable[LocalFile], plan: Plan | None = None) -> None:
     for file in files:
         table.add_row(file.name, decimal(file.size), plan.state(file) if plan else "")
     for path in plan.stale if plan else ():
-        table.add_row(path, "", "delete")
+        table.add_row(escape(path), "", "delete")
     Console().print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -50,6 +51,16 @@ def plain(text: object, limit: int = 80) -> str:
     return escaped if len(escaped) <= limit else f"{escaped[: limit - 3]}..."
 
 
+def brief(value: object, limit: int = 80) -> str:
+    """A stranger's value for a message.
+
+    Lists that hold each other many times, which a few lines of YAML can write, are not spelt out.
+    """
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 3, limit, limit
+    return plain(short.repr(value), limit)
+
+
 class HubError(GeorankError):
     """The Hub refuses, does not answer, or holds something else than what was sent."""
 
@@ -57,7 +68,8 @@ class HubError(GeorankError):
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     """The error for a name that is not in a registry, with the nearest valid one."""
     choices = sorted(valid)
-    close = difflib.get_close_matches(str(name)[:80].lower(), [c.lower() for c in choices], n=1)
+    known = [choice.lower() for choice in choices]
+    given = name[:80].lower() if isinstance(name, str) else ""
+    close = difflib.get_close_matches(given, known, n=1)
     hint = next((f" Did you mean {c!r}?" for c in choices if close and c.lower() == close[0]), "")
-    shown = plain(repr(name))
-    return UsageError(f"Unknown {kind} {shown}.{hint} Choose from: {', '.join(choices)}.")
+    return UsageError(f"Unknown {kind} {brief(name)}.{hint} Choose from: {', '.join(choices)}.")

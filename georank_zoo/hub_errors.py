@@ -5,6 +5,8 @@ from __future__ import annotations
 from huggingface_hub import constants, errors
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
+from georank_zoo.errors import plain
+
 # The base of all errors of the client's HTTP library, which is httpx or httpx2.
 HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
 
@@ -15,7 +17,8 @@ HUB_FAILURES: tuple[type[Exception], ...] = (HTTPError, OSError, RuntimeError, V
 def reason(error: BaseException) -> str:
     """The first line of what lies behind an error."""
     cause = error.__cause__ or error
-    return str(cause).strip().splitlines()[0][:200] if str(cause).strip() else type(cause).__name__
+    lines = str(cause).strip().splitlines()
+    return plain(lines[0], 200) if lines else type(cause).__name__
 
 
 def status(error: BaseException) -> int | None:
@@ -56,7 +59,7 @@ def explain(error: BaseException, repo: str) -> str:
     if code is not None:
         return f"The Hub refused ({code}): {_message(error)}."
     if isinstance(error, ValueError) and not isinstance(error, OSError):
-        return f"The Hub does not take it: {' '.join(str(error).split())}"
+        return f"The Hub does not take it: {plain(' '.join(str(error).split()), 500)}"
     return f"The connection to {where} broke: {reason(error).rstrip('.')}."
 
 
@@ -65,4 +68,4 @@ def _message(error: BaseException) -> str:
     while found is not None and not isinstance(found, HfHubHTTPError):
         found = found.__cause__
     said = found.server_message if isinstance(found, HfHubHTTPError) else None
-    return " ".join(str(said or reason(error)).split()).rstrip(".")
+    return plain(" ".join(str(said or reason(error)).split()), 500).rstrip(".")

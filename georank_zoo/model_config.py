@@ -68,11 +68,15 @@ class ModelConfig:
         return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
     @property
+    def recipe_hash(self) -> str:
+        """Hash of the recipe that trained it; empty if the config tells none, or no plain one."""
+        digest = self.georank.get("recipe_hash")
+        return digest if isinstance(digest, str) and _HASH.fullmatch(digest) else ""
+
+    @property
     def recipe(self) -> str:
         """Name and short hash of the recipe that trained it, as far as the config tells."""
-        digest = str(self.georank.get("recipe_hash", ""))
-        short = digest[:12] if _HASH.fullmatch(digest) else ""
-        return "@".join(part for part in (self.name, short) if part)
+        return "@".join(part for part in (self.name, self.recipe_hash[:12]) if part)
 
 
 def check_architecture(name: object) -> str:

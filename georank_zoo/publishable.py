@@ -15,7 +15,7 @@ from torch import nn
 
 from georank_zoo import recipe
 from georank_zoo.cards import write_folder
-from georank_zoo.data.footprint import FOOTPRINT
+from georank_zoo.data.footprint import FOOTPRINT, read_footprint
 from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, RecipeError, plain
 from georank_zoo.model_config import (
@@ -100,12 +100,15 @@ def check_folder(folder: str | Path, *, repo: str | None = None) -> Publishable:
     _refuse_others(folder)
     config = load_config(folder)
     _check_recipe(folder, config)
+    read_footprint(folder)
     if not (folder / CARD).exists():
         write_folder(folder, repo=repo)
     _check_card(folder / CARD)
-    features = _compare_with_timm(folder, config)
     names = (*NEEDED, *(name for name in OPTIONAL if (folder / name).is_file()))
-    return Publishable(folder, config, tuple(LocalFile(folder / name) for name in names), features)
+    files = tuple(LocalFile(folder / name) for name in names)
+    for file in files:
+        _ = file.sha256, file.git_sha1  # now: what changes from here on is found by the download
+    return Publishable(folder, config, files, _compare_with_timm(folder, config))
 
 
 def fixed_images(config: ModelConfig) -> torch.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, constants
 
-from georank_zoo.errors import HubError, ModelError, UsageError
+from georank_zoo.errors import HubError, ModelError, UsageError, plain
 from georank_zoo.hub import parse_id
 from georank_zoo.hub_errors import HTTPError
 from georank_zoo.hub_repo import MAIN, RemoteRepo, State, check_account, check_write, find_repo
@@ -107,9 +107,10 @@ def plan_push(
             f"{constants.ENDPOINT}/{repo}/settings, or leave --private out."
         )
     if remote.pickles and not prune:
+        names = plain(", ".join(remote.pickles), 500)
         raise HubError(
-            f"{repo} holds {', '.join(remote.pickles)}, which can run code when it is loaded. Say "
-            "--prune to delete it in the same commit. Nothing was published."
+            f"{repo} holds {names}, which can run code when it is loaded. Say --prune to delete it "
+            "in the same commit. Nothing was published."
         )
     opens = remote.private and not private and (public or is_unopened(repo))
     plan = Plan(model, repo, revision, tag, remote, tuple(remote.pickles), opens)

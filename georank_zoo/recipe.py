@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 
 from georank_zoo import bands as s2
 from georank_zoo.algorithms import ALGORITHMS
-from georank_zoo.errors import RecipeError, unknown_name
+from georank_zoo.errors import RecipeError, brief, plain, unknown_name
 from georank_zoo.sections import (
     BackboneSection,
     Component,
@@ -169,7 +169,7 @@ def schema() -> dict[str, Any]:
 def _mapping(text: str, where: str) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise RecipeError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{where} is not a recipe: it must hold keys and values.")
@@ -269,7 +269,7 @@ def _validate(raw: dict[str, Any], where: str) -> Recipe:
 def _explain(problem: Mapping[str, Any], raw: dict[str, Any]) -> str:
     """One validation problem as a sentence that names the key and what is valid."""
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
+    key = plain(".".join(location))
     if problem["type"] == "extra_forbidden":
         return f"{key}: {unknown_name('key', location[-1], _keys(location[:-1], raw))}"
     if problem["type"] == "missing":
@@ -277,7 +277,7 @@ def _explain(problem: Mapping[str, Any], raw: dict[str, Any]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not key:  # of several sections together: the message names them
         return message
-    given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
+    given = "" if isinstance(problem["input"], dict) else f" (given: {brief(problem['input'])})"
     return f"{key}: {message}{given}"
 
 

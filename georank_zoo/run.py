@@ -106,10 +106,10 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What `run.json` says."""
         try:
-            facts = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
-        except ValueError as error:
+            facts = dict(json.loads((self.path / FACTS).read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"{self.path / FACTS} is damaged: {error}") from error
-        return dict(facts)
+        return facts
 
     def update(self, **facts: Any) -> None:
         """Adds to `run.json`."""

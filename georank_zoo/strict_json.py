@@ -8,6 +8,8 @@ from typing import Any
 
 from georank_zoo.errors import ModelError, plain
 
+MAX_DEPTH = 32  # a config has 5
+
 
 def read_object(path: Path, *, max_bytes: int) -> dict[str, Any]:
     """Reads a file that holds one JSON object.
@@ -31,11 +33,24 @@ def read_object(path: Path, *, max_bytes: int) -> dict[str, Any]:
         raw = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
         )
+        if isinstance(raw, dict):
+            _check_depth(raw)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is no valid JSON: {plain(error, 200)}.") from error
     if not isinstance(raw, dict):
         raise ModelError(f"{path} must hold a JSON object.")
     return raw
+
+
+def _check_depth(value: Any) -> None:
+    """Refuses what is nested so deeply that walking through it would exhaust the stack."""
+    layer = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in layer)
+        layer = [v for container in inner for v in container if isinstance(v, dict | list)]
+        if not layer:
+            return
+    raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

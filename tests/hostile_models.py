@@ -192,6 +192,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "config-deep": (_text(lambda _: '{"a":' * 100_000), "no valid JSON"),
     "config-doubled": (_text(lambda text: text.replace('"architecture"', '"architecture": "resnet50", "architecture"', 1)), "'architecture' stands twice"),
     "config-doubled-inside": (_text(lambda text: text.replace('"tag"', '"tag": 1, "tag"', 1)), "'tag' stands twice"),
+    "config-nested": (_config(georank__recipe=json.loads("[" * 300 + "]" * 300)), "nested deeper than 32 levels"),
     "config-nan": (_config(georank__x=float("nan")), "NaN is no number of JSON"),
     "config-infinity": (_config(pretrained_cfg__crop_pct=float("inf")), "Infinity is no number of JSON"),
     "config-overflow": (_text(lambda text: text.replace('"crop_pct": 1.0', '"crop_pct": 1e999', 1)), "pretrained_cfg.crop_pct must be"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from tests.card_parts import (
     TINY,
     block,
     python_blocks,
+    row,
     sha256,
     table_scores,
     write_rows,
@@ -177,6 +180,50 @@ def test_texts_of_others_stay_text(card_folder: Path) -> None:
     assert text.count("\n## Evaluation\n") == 1
     (line,) = (line for line in text.splitlines() if line.startswith("| Source"))
     assert line.count("|") == 3
+
+
+def test_a_recipe_s_text_cannot_leave_its_block(card_folder: Path) -> None:
+    config = json.loads((card_folder / "config.json").read_text())["georank"]
+    summary = "fine\n```\n\n<img src=x>\n\n````\n\u202eevil"
+    edit_config(card_folder, georank__recipe={**config["recipe"], "summary": summary})
+    text = cards.render_folder(card_folder)
+    (found,) = re.findall(r"^(`{3,})yaml\n(.*?)^ {0,3}\1`*$", text, re.M | re.S)
+    assert yaml.safe_load(found[1])["summary"] == summary
+    assert "<img" not in text.replace(found[1], "") and "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("hash", "`<b>"), ("period", ["2020-01-01", "<b>\n# x"]), ("hash", "abc\n# x")],
+)
+def test_what_is_no_hash_and_no_day_is_refused(card_folder: Path, key: str, value: object) -> None:
+    edit_config(card_folder, **{f"georank__store__{key}": value})
+    with pytest.raises(ModelError, match=rf"georank\.store\.{key}.*should match"):
+        cards.render_folder(card_folder)
+
+
+def test_a_hostile_hash_of_the_recipe_is_none(card_folder: Path) -> None:
+    edit_config(card_folder, georank__recipe_hash="`|\n\n<script>x</script>")
+    assert folder_facts(card_folder).recipe_hash == ""
+    assert "<script" not in cards.render_folder(card_folder)
+
+
+def test_rows_and_folders_of_others_stay_text(card_folder: Path) -> None:
+    edit_config(card_folder, georank__name=None)
+    folder = card_folder.rename(card_folder.with_name('<img src=y> "); exit(1)#'))
+    evil = "`x` <img src=y>\n# z|"
+    own = row("own", sha256(folder), protocol=evil, split=evil, metric=evil, task=evil)
+    twin = replace(own, model=evil, recipe=evil, model_hash="`<img src=z>`")
+    table = write_rows(folder.parent / "results.csv", [own, twin])
+    text = cards.render_folder(folder, results=table, baseline=evil)
+    markdown = text.partition("\n---\n")[2]
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", markdown, flags=re.S)
+    assert "<img" not in prose and "\n# z" not in markdown
+    names = [
+        node.value for code in python_blocks(text) for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Constant) and "exit(1)" in str(node.value)
+    ]  # fmt: skip
+    assert len(names) == 3, "the folder's name is a text in each of the programs"
 
 
 def test_a_folder_that_tells_little_has_a_card(tmp_path: Path) -> None:

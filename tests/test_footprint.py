@@ -43,7 +43,9 @@ def test_survives_its_file(tmp_path: Path) -> None:
     [
         "", "[]", "{}", '{"format": "georank-footprint/2", "cell_degrees": 1}',
         json.dumps({"format": "georank-footprint/1", "cell_degrees": 1, "south_west_places": 3}),
+        "[" * 100_000,
         Footprint.of(LATLON).to_json().replace("48,2,2", "148,2,2"),
+        Footprint.of(LATLON).to_json().replace("48,2,2", f"{-(2**63)},2,2"),
         Footprint.of(LATLON).to_json().replace("48,2,2", "48,2,0"),
         Footprint.of(LATLON).to_json().replace("48,2,2", "48.5,2,2"),
         Footprint.of(LATLON).to_json().replace("48,2,2", '"<b>",2,2'),
@@ -52,6 +54,12 @@ def test_survives_its_file(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     (tmp_path / "footprint.json").write_text(damage)
+    with pytest.raises(ModelError, match=r"footprint\.json is damaged"):
+        read_footprint(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "footprint.json").write_bytes(b'{"\xff": 1}')
     with pytest.raises(ModelError, match=r"footprint\.json is damaged"):
         read_footprint(tmp_path)
 

@@ -120,6 +120,14 @@ def test_only_what_changed_is_sent(hub: Hub, model: Publishable, tmp_path: Path)
     assert loads_as(f"hf-hub:{REPO}@v2", other)
 
 
+def test_a_damaged_map_of_places_is_not_published(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "export")
+    assert (model.folder / "README.md").is_file()
+    (model.folder / "footprint.json").write_text("my places: ...")
+    with pytest.raises(ModelError, match=r"footprint\.json is damaged"):
+        check_folder(model.folder)
+
+
 def test_pickles_are_refused_or_pruned_in_the_same_commit(hub: Hub, model: Publishable) -> None:
     hub.add(REPO)
     hub.commit(REPO, {"pytorch_model.bin": b"evil", "logs/run.PKL": b"evil"})
@@ -344,11 +352,11 @@ def test_command_line(
     assert "Published and verified" in out
     code, out, _ = georank(str(folder), REPO, "--tag", "v1")
     assert code == 0 and "Verified, unchanged" in out and out.count(" same  ") == 4
-    hub.commit(REPO, {"pytorch_model.bin": b"evil"})
+    hub.commit(REPO, {"pytorch_model.bin": b"evil", "[/x] [red].bin": b"evil"})
     code, _, err = georank(str(folder), REPO)
     assert code == 1 and "--prune" in err and "Traceback" not in err
     code, out, _ = georank(str(folder), REPO, "--prune")
-    assert code == 0 and "delete" in out
+    assert code == 0 and out.count("delete") == 2 and "[/x] [red].bin" in out
     code, _, err = georank(str(tmp_path), REPO)
     assert code == 2 and "is not a run folder" in err
     code, _, err = georank(str(tmp_path / "nothing"), REPO)

@@ -202,6 +202,33 @@ def test_the_download_is_damaged(any_hub: Hub, model: Publishable) -> None:
     again(hub, model, tag="v1")
 
 
+def test_a_file_is_changed_during_the_push(hub: Hub, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "export")
+    checked = shown(model)
+    (model.folder / "README.md").write_text("what nobody has checked")
+    with pytest.raises(HubError, match=r"README.md came back .* with another content"):
+        push(model)
+    assert hub.repos[REPO].private
+    (model.folder / "README.md").write_bytes(checked["README.md"])
+    push(model)
+    assert on_hub(hub) == checked and not hub.repos[REPO].private
+
+
+def test_what_the_hub_says_does_not_reach_the_terminal_as_it_is(
+    hub: Hub, model: Publishable
+) -> None:
+    said = {"X-Error-Message": "\x1b[2J\x1b]0;owned\x07"}
+    hub.fail("POST", "repos/create", "status", status=400, headers=said)
+    with pytest.raises(HubError) as refused:
+        push(model)
+    assert str(refused.value).isprintable()
+    hub.add(REPO)
+    hub.commit(REPO, {"\x1b[2J.bin": b"evil"})
+    with pytest.raises(HubError, match=r"x1b\[2J.bin, .*--prune") as refused:
+        push(model)
+    assert str(refused.value).isprintable()
+
+
 def test_a_small_file_is_damaged(hub: Hub, model: Publishable) -> None:
     hub.fail("GET", "resolve/.*/recipe.yaml", "damage")
     with pytest.raises(HubError, match=r"recipe.yaml came back .* with another content"):

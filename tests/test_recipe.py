@@ -149,6 +149,9 @@ def test_unknown_backbone_is_named_with_near_ones() -> None:
         ("extends: nowhere", "Unknown recipe 'nowhere'"),
         ("extends: self", "circle"),
         ("name: x", "train: missing."),
+        ("[" * 10_000, "not valid YAML"),
+        ('"\\e[2J": 1', r"\x1b[2J: Unknown key"),
+        ('seed: "\\e[2J"', "seed: Input should be a valid integer"),
     ],
 )
 def test_bad_files(text: str, message: str, tmp_path) -> None:
@@ -157,6 +160,16 @@ def test_bad_files(text: str, message: str, tmp_path) -> None:
     with pytest.raises(RecipeError) as error:
         recipe.load(path)
     assert message in str(error.value)
+    assert all(line.isprintable() for line in str(error.value).splitlines())
+
+
+@pytest.mark.parametrize("use", ["seed: *a20", "algorithm: {name: *a20}", "algorithm: *a20"])
+def test_what_names_itself_many_times_is_not_spelt_out(use: str) -> None:
+    """Lists of nine lists of nine ...: 9 ** 20 elements in a kilobyte."""
+    lists = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 21)]
+    with pytest.raises(RecipeError) as error:
+        recipe.from_text("\n".join(["a0: &a0 x", *lists, use]), where="x")
+    assert len(str(error.value)) < 20_000
 
 
 @pytest.mark.parametrize("source", ["nope.yaml", "here/nope", "mocco"])

@@ -152,6 +152,15 @@ def test_another_file_is_refused(tmp_path, text):
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("line", [b"\xff,1", b"a" * 200_000], ids=["bytes", "long"])
+def test_a_line_that_is_no_csv_is_refused(tmp_path, line):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(GeorankError, match="is damaged"):
+        read(path)
+
+
 def test_a_line_cut_by_a_crash_is_refused(tmp_path):
     path = tmp_path / "results.csv"
     append(path, [ROW])

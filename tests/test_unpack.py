@@ -97,6 +97,19 @@ def test_a_name_that_leads_out_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("kind", "name"),
+    [("zip", "\x1b[2Jevil"), ("zip", "a\u202etif"), ("tar.gz", "a\nb"), ("tar.gz", "\udcff.tif")],
+)
+def test_a_name_that_cannot_be_shown_is_refused(
+    tmp_path: Path, kind: Literal["zip", "tar.gz"], name: str
+) -> None:
+    make = make_zip if kind == "zip" else make_tar
+    with pytest.raises(DownloadError, match="characters that cannot be shown") as refused:
+        unpacked(tmp_path, [make({"good": b"1", name: b"2"})], kind)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
     "member",
     [
         tar_member("link", tarfile.SYMTYPE, "/etc"),

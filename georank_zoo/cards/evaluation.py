@@ -6,6 +6,7 @@ baseline twin and of the floors that were evaluated in the same way.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ def check_scores(text: str, evaluation: Evaluation | None, *, name: str) -> None
     Raises:
         GeorankError: Names a number that no row holds.
     """
-    section = text.partition(f"\n{SECTION}\n")[2].partition("\n## ")[0]
+    # Texts of others hold characters by their numbers, which are no scores.
+    section = html.unescape(text.partition(f"\n{SECTION}\n")[2].partition("\n## ")[0])
     rows = evaluation.rows if evaluation else ()
     known = {_CONFIDENCE, str(SMALL_TEST_SET), *_NUMBER.findall(name)}
     for row in rows:

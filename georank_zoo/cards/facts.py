@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Annotated
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from georank_zoo.bands import Band
 from georank_zoo.data.footprint import Footprint
 from georank_zoo.recipe import Recipe
 
 PACKAGE = "georank_model_cards"
+
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,9 @@ class Data:
     patches: int
     places: int
     places_used: int
-    hash: str
+    hash: Digest
     reader: str = ""
-    period: tuple[str, str] | None = None
+    period: tuple[Day, Day] | None = None
 
     @property
     def synthetic(self) -> bool:

@@ -61,7 +61,7 @@ def folder_facts(folder: Path) -> Facts:
         ),
         image_size=config.image_size,
         recipe=recipe,
-        recipe_hash=str(config.georank.get("recipe_hash", "")),
+        recipe_hash=config.recipe_hash,
         shipped=shipped,
         changes=changes,
         data=None if store is None else _typed(Data, store, "georank.store", folder),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -220,6 +222,8 @@ def _environment() -> jinja2.Environment:
         "duration": _duration,
         "options": _options,
         "value": lambda value: "none" if value is None else _plain(value),
+        "code": _code,
+        "quoted": lambda text: json.dumps(text, ensure_ascii=False),
         "recipe_yaml": _recipe_yaml,
     }
     return environment
@@ -227,10 +231,21 @@ def _environment() -> jinja2.Environment:
 
 def _plain(text: object) -> str:
     """Text of others on one line, without what Markdown and HTML would take for their own."""
-    line = " ".join(str(text).split())
+    line = _line(text)
     for special in "\\`*_[]<>|":
         line = line.replace(special, f"&#{ord(special)};")
     return line
+
+
+def _code(text: object) -> str:
+    """Text of others as code, which ends at a backtick; a table's cell ends at a bar."""
+    line = _line(text).replace("`", "'").replace("|", "/")
+    return f"`{line}`"
+
+
+def _line(text: object) -> str:
+    """What can be seen of a text, on one line: nothing that turns its direction either."""
+    return "".join(c for c in " ".join(str(text).split()) if c.isprintable())
 
 
 def _duration(seconds: float) -> str:
@@ -247,18 +262,19 @@ def _options(component: Section, leave_out: Sequence[str] = ()) -> str:
         for key, value in known.items()
         if key not in ("name", *leave_out) and value is not None
     )
-    return f"`{shown}`"
+    return _code(shown)
 
 
 def _short(value: object) -> str:
     if isinstance(value, list):
         return " to ".join(map(_short, value))
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    # Code ends at a backtick, a table's cell at a bar.
-    return text.replace("`", "'").replace("|", "/")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _recipe_yaml(recipe: Recipe) -> str:
-    """The resolved recipe without its author's texts, which name numbers of others."""
+    """The resolved recipe as code, without its author's texts, which name numbers of others."""
     document = recipe.model_dump(mode="json", exclude={"cost", "mirrors"})
-    return yaml.safe_dump(document, sort_keys=False, width=100)
+    text = yaml.safe_dump(document, sort_keys=False, width=100)
+    # No text in it can close the block: a fence is closed by one of its length.
+    fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", text)])))
+    return f"{fence}yaml\n{text}{fence}"

@@ -60,7 +60,7 @@ class Footprint:
         return json.dumps(document, separators=(",", ":")) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: Path) -> Footprint:
+    def from_json(cls, text: str | bytes, *, where: Path) -> Footprint:
         """Reads `footprint.json`.
 
         Raises:
@@ -74,9 +74,11 @@ class Footprint:
             if table.dtype.kind != "i" or table.ndim != 2 or table.shape[1] != 3:
                 raise ValueError("it does not list latitude, longitude and count")
             lat, lon, places = table.T
-            if (abs(lat) > 90).any() or (abs(lon) > 180).any() or (places < 1).any():
+            # No absolute values: that of the smallest integer is negative.
+            off = (lat < -90) | (lat > 90) | (lon < -180) | (lon > 180)
+            if off.any() or (places < 1).any():
                 raise ValueError("a cell lies off the Earth or holds no place")
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ModelError(
                 f"{where} is damaged ({error}). Export the model again, or delete the file to do "
                 "without the map."
@@ -93,4 +95,4 @@ def read_footprint(folder: Path) -> Footprint | None:
     path = folder / FOOTPRINT
     if not path.is_file():
         return None
-    return Footprint.from_json(path.read_text(encoding="utf-8"), where=path)
+    return Footprint.from_json(path.read_bytes(), where=path)

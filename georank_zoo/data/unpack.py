@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 # The absolute, the drive's and what leads upwards; backslashes are separators on Windows.
 _UNSAFE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
 # Beside the content that macOS and Windows archivers put there.
-_LITTER = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db)(/|$)")
+_LITTER = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Icon\r|Thumbs\.db)(/|$)")
 
 
 def unpack(
@@ -148,6 +148,9 @@ def require_safe(name: str, archive: str) -> PurePosixPath | None:
         raise _hostile(archive, name, "leads out of the folder")
     if _LITTER.search(name):
         return None
+    if not name.isprintable():
+        # A terminal would obey them, and the list of files cannot hold bytes that are no text.
+        raise _hostile(archive, name, "has characters that cannot be shown")
     path = PurePosixPath(name)
     if not path.parts:
         raise _hostile(archive, name, "has no name")

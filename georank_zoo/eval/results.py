@@ -159,8 +159,11 @@ def read(path: str | Path) -> list[Row]:
     writable = os.access(path.parent, os.W_OK)
     with _lock(path) if writable else nullcontext():
         _check_content(path)
-        text = path.read_text(encoding="utf-8")
-    return _parse(text, path)
+        data = path.read_bytes()
+    try:
+        return _parse(data.decode("utf-8"), path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GeorankError(f"{path} is damaged: {error}.") from error
 
 
 def _parse(text: str, path: Path) -> list[Row]:
