@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader
@@ -24,6 +25,16 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps what the library caches (clusters of places) out of the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_per_worker() -> Iterator[None]:
+    """Workers of pytest-xdist, and what they start, share the cores instead of fighting for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            torch.set_num_threads(1)
+            patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 

@@ -102,7 +102,7 @@ def test_a_run_as_onnx(georank, made, tmp_path):
     metadata = {p.key: p.value for p in onnx.load(run.path / "model.onnx").metadata_props}
     assert json.loads(metadata["georank"])["recipe"].startswith("georank-moco-r18@")
     assert sorted(p.name for p in (run.path / "export").iterdir()) == [
-        "config.json", "model.safetensors",
+        "config.json", "footprint.json", "model.safetensors", "recipe.yaml",
     ]  # fmt: skip
     arguments = ("--format", "onnx", "--out", tmp_path / "x.onnx")
     code, shown = georank("export", run.path, *arguments, "--checkpoint", "step-00000009")
