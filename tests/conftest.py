@@ -30,7 +30,7 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread_per_worker() -> Iterator[None]:
-    """Workers of pytest-xdist, and what they start, share the cores instead of fighting for them."""
+    """Workers of pytest-xdist, and what they start, share the cores and do not fight for them."""
     with pytest.MonkeyPatch.context() as patch:
         if "PYTEST_XDIST_WORKER" in os.environ:
             torch.set_num_threads(1)
