@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--licence", "--license", "licence", metavar="ID",
               help="Of the weights [default: apache-2.0].")  # fmt: skip
 @click.option("--dry-run", is_flag=True,
-              help="Write the cards, check everything, show what would go, send nothing.")  # fmt: skip
+              help="Write the cards, check all, show what would go, send nothing.")  # fmt: skip
 @click.option("--private", is_flag=True, help="Leave new repositories private.")
 def release(
     runs: tuple[Path, ...],
@@ -48,28 +48,15 @@ def release(
 
     from georank_zoo.cards.metadata import DEFAULT_LICENCE
     from georank_zoo.errors import GeorankError
-    from georank_zoo.release import open_runs, prepare
+    from georank_zoo.release import open_runs, prepare_all
     from georank_zoo.release import release as publish_all
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    opened = open_runs(runs)
-    failed: list[str] = []
-    candidates: list[Candidate] = []
-    for run in opened:
-        try:
-            candidate = prepare(
-                run, org, results=results, tag=tag, private=private,
-                licence=licence or DEFAULT_LICENCE,
-            )  # fmt: skip
-        except GeorankError as error:
-            failed.append(f"{run.path}: {error}")
-            click.echo(f"{run.path}: not ready.")
-        else:
-            candidates.append(candidate)
-            click.echo(f"{run.path}: ready.")
-    if failed:
-        raise GeorankError("\n".join([*failed, _nothing(len(failed), len(opened))]))
+    candidates = prepare_all(
+        open_runs(runs), org, results=results, tag=tag, private=private,
+        licence=licence or DEFAULT_LICENCE, say=click.echo,
+    )  # fmt: skip
     _show_plans(candidates)
     if dry_run:
         click.echo("Dry run: nothing was sent.")
@@ -82,10 +69,6 @@ def release(
             "\n".join([*(f"{o.repo}: {o.message}" for o in bad if o.message), _again(bad)])
         )
     click.echo(f"Noted in {manifest_path}: georank models list --manifest {manifest_path}")
-
-
-def _nothing(failed: int, runs: int) -> str:
-    return f"{failed} of {runs} runs cannot be published, so nothing was sent."
 
 
 def _again(bad: Sequence[Outcome]) -> str:

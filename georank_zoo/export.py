@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +232,7 @@ def _fingerprint(own: nn.Module, config: dict[str, Any]) -> dict[str, Any]:
         image_size=pretrained_cfg["input_size"][-1],
         name="The network to be exported",
     )
-    return asdict(fingerprint.take(encoder))
+    return fingerprint.take(encoder).model_dump()
 
 
 def _compare_with_timm(

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked_dataclass
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from georank_zoo.errors import ModelError, plain
 from georank_zoo.zoo import Encoder
@@ -41,8 +40,7 @@ _SQUARES = (1, 4, 16)
 _DARKEST, _STEP = 200, 4
 
 
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
-class Fingerprint:
+class Fingerprint(BaseModel):
     """What is noted in config.json.
 
     Attributes:
@@ -51,16 +49,20 @@ class Fingerprint:
         projections: Of the features of each image, (IMAGES, PROJECTIONS).
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
     version: int
     image_size: int
     projections: list[list[float]]
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _is_of_this_version(self) -> Fingerprint:
         if self.version != VERSION:
             raise ValueError(f"version {self.version}, but this georank-zoo knows {VERSION}")
         shape = {len(row) for row in self.projections}
         if len(self.projections) != IMAGES or shape != {PROJECTIONS}:
             raise ValueError(f"projections must be {IMAGES} lists of {PROJECTIONS} numbers")
+        return self
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def take(encoder: Encoder) -> Fingerprint:
     projected = _project(_features(encoder, size))
     if not np.isfinite(projected).all():
         raise ModelError(f"{encoder.name} gives features that are no numbers: it has diverged.")
-    return Fingerprint(VERSION, size, [[float(f"{x:.7g}") for x in row] for row in projected])
+    rounded = [[float(f"{x:.7g}") for x in row] for row in projected]
+    return Fingerprint(version=VERSION, image_size=size, projections=rounded)
 
 
 def compare(encoder: Encoder) -> Comparison:
@@ -129,10 +132,10 @@ def compare(encoder: Encoder) -> Comparison:
     noted = _noted(encoder)
     expected = np.array(noted.projections)
     found = _project(_features(encoder, noted.image_size))
-    distance = np.linalg.norm(found - expected, axis=1)
-    length = np.linalg.norm(expected, axis=1)
-    # A network without any answer has no length to compare with.
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        distance = np.linalg.norm(found - expected, axis=1)
+        length = np.linalg.norm(expected, axis=1)
+        # A network without any answer has no length to compare with.
         relative = np.where(distance == 0, 0, distance / length)
     return Comparison(float(relative.max()))
 
@@ -145,7 +148,7 @@ def _noted(encoder: Encoder) -> Fingerprint:
             "early version. Export its run again."
         )
     try:
-        noted = TypeAdapter(Fingerprint).validate_python(raw)
+        noted = Fingerprint.model_validate(raw)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(["georank", KEY, *map(str, problem["loc"])])
@@ -174,5 +177,6 @@ def _project(features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Sums of the features (N, D) with random signs: (N, PROJECTIONS), as long on average."""
     width = features.shape[1]
     signs = 1.0 - 2.0 * (_bytes("signs", width * PROJECTIONS) & 1).reshape(width, PROJECTIONS)
-    projected: npt.NDArray[np.float64] = features @ signs / np.sqrt(PROJECTIONS)
+    with np.errstate(invalid="ignore"):  # of infinite features, as `take` and `compare` notice
+        projected: npt.NDArray[np.float64] = features @ signs / np.sqrt(PROJECTIONS)
     return projected

@@ -105,6 +105,49 @@ def open_runs(paths: Sequence[Path]) -> list[Run]:
     return runs
 
 
+def prepare_all(
+    runs: Sequence[Run],
+    org: str,
+    *,
+    results: Path | None = None,
+    tag: str | None = None,
+    private: bool = False,
+    licence: str = DEFAULT_LICENCE,
+    say: Say = lambda _: None,
+) -> list[Candidate]:
+    """Prepares all runs, and tells of every one that cannot be published.
+
+    Args:
+        runs: From `open_runs`.
+        org: As for all but the last, see `prepare`.
+        results: Where the scores are.
+        tag: Name of the commits to be.
+        private: Leave new repositories private.
+        licence: Of the weights.
+        say: Called with a sentence for each run.
+
+    Raises:
+        GeorankError: If any cannot be published, with what is wrong with each.
+    """
+    candidates, failed = [], []
+    for run in runs:
+        try:
+            candidates.append(
+                prepare(run, org, results=results, tag=tag, private=private, licence=licence)
+            )
+        except GeorankError as error:
+            if is_unauthenticated(error):
+                raise
+            failed.append(f"{run.path}: {error}")
+            say(f"{run.path}: not ready.")
+        else:
+            say(f"{run.path}: ready.")
+    if failed:
+        failed.append(f"{len(failed)} of {len(runs)} runs cannot be published: nothing was sent.")
+        raise GeorankError("\n".join(failed))
+    return candidates
+
+
 def prepare(
     run: Run,
     org: str,
@@ -151,7 +194,9 @@ def prepare(
     return Candidate(name, plan, check_licence(licence), scores)
 
 
-def release(candidates: Sequence[Candidate], path: Path, say: Say = lambda _: None) -> list[Outcome]:
+def release(
+    candidates: Sequence[Candidate], path: Path, say: Say = lambda _: None
+) -> list[Outcome]:
     """Publishes candidates one after the other, and notes each in the manifest.
 
     One that fails does not keep the others back, unless the Hub does not know the token any more.
@@ -174,7 +219,7 @@ def release(candidates: Sequence[Candidate], path: Path, say: Say = lambda _: No
             done.append(Outcome(name, repo, "not tried"))
             continue
         try:
-            done.append(_release(candidate, path, lambda text, repo=repo: say(f"{repo}: {text}")))
+            done.append(_release(candidate, path, say))
         except HubError as error:
             done.append(Outcome(name, repo, "failed", message=str(error)))
             stopped = is_unauthenticated(error)
@@ -183,13 +228,17 @@ def release(candidates: Sequence[Candidate], path: Path, say: Say = lambda _: No
 
 def _release(candidate: Candidate, path: Path, say: Say) -> Outcome:
     name, plan = candidate.name, candidate.plan
+
+    def say_where(text: str) -> None:
+        say(f"{plan.repo}: {text}")
+
     known = manifest.read(path).models.get(name)
     head = plan.remote.head if plan.remote else None
     # What the manifest holds was verified by download when it was written there.
     if not plan.writes and head and known == candidate.entry(head):
-        say("on the Hub and in the manifest already.")
+        say_where("on the Hub and in the manifest already.")
         return Outcome(name, plan.repo, "unchanged", head)
-    published = publish(plan, say)
+    published = publish(plan, say_where)
     manifest.record(path, name, candidate.entry(published.commit))
     state: State = "published" if plan.writes else "noted"
     return Outcome(name, plan.repo, state, published.commit)

@@ -15,7 +15,7 @@ from georank_zoo.data.store import sha256_of
 from georank_zoo.errors import ModelError, UsageError, unknown_name
 from georank_zoo.files import new_folder, telling_of_full_disk
 from georank_zoo.hub import HubId, fetch, parse_id
-from georank_zoo.manifest import Entry, Manifest
+from georank_zoo.manifest import Entry, FileFacts, Manifest
 from georank_zoo.model_config import CONFIG, WEIGHTS
 from georank_zoo.model_folder import check_folder
 from georank_zoo.publishable import NEEDED, OPTIONAL
@@ -126,17 +126,20 @@ def _unknown(name: str, manifest: Manifest) -> UsageError:
 def _download(name: str, entry: Entry) -> Path:
     """Fetches a model of the manifest: its folder in the Hub's cache."""
     hub_id = HubId(entry.repo, entry.revision)
-    # The config first: the weights are asked for only where that is right.
-    for file in sorted(entry.files, key=lambda file: (file != CONFIG, file == WEIGHTS, file)):
-        facts = entry.files[file]
+    for file, facts in _in_order(entry):
         path = fetch(hub_id, file, entry.revision, max_bytes=facts.size)
         _compare(path, facts.sha256, name)
     return path.parent
 
 
+def _in_order(entry: Entry) -> list[tuple[str, FileFacts]]:
+    """The config first and the weights last: they are asked for only where all else is right."""
+    return sorted(entry.files.items(), key=lambda f: (f[0] != CONFIG, f[0] == WEIGHTS, f[0]))
+
+
 def _verify(folder: Path, name: str | None, entry: Entry | None) -> Verified:
     compared = []
-    for file, facts in entry.files.items() if entry else ():
+    for file, facts in _in_order(entry) if entry else ():
         # Card and recipe may be left out of a copy; nothing is loaded from them.
         if (folder / file).exists() or file in (CONFIG, WEIGHTS):
             _compare(folder / file, facts.sha256, str(name))

@@ -9,11 +9,12 @@ from importlib import resources
 import yaml
 from pydantic import TypeAdapter
 
+from georank_zoo import manifest
 from georank_zoo.bands import Band
 from georank_zoo.data.footprint import Footprint
 from georank_zoo.recipe import Recipe
 
-PACKAGE = "georank_model_cards"
+PACKAGE = manifest.PACKAGE
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Published:
-    """Weights on the Hub, an entry of published.yaml."""
+    """Weights on the Hub, from the manifest; `revision` is the tag, or the commit without one."""
 
     repo: str
     revision: str
@@ -204,7 +205,8 @@ def methods() -> dict[str, dict[str, Method]]:
 
 def published() -> dict[str, Published]:
     """The weights on the Hub, by model name."""
-    found: dict[str, Published] = TypeAdapter(dict[str, Published]).validate_python(
-        yaml.safe_load(text_of("published.yaml"))
-    )
-    return found
+    known = manifest.parse(text_of(manifest.MANIFEST), where=manifest.MANIFEST)
+    return {
+        name: Published(entry.repo, entry.tag or entry.revision, entry.model_hash, entry.trained_on)
+        for name, entry in known.models.items()
+    }
