@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...",
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option("--org", required=True, help="Organization or user on the Hub.")
-@click.option("--results", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+@click.option("--results", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV file of `georank eval --results` with the scores of all runs.")  # fmt: skip
 @click.option("--tag", help="Name for each commit, such as v1.0.")
 @click.option("--manifest", "manifest_path", default="models.json", show_default=True,
