@@ -139,6 +139,7 @@ def _facts(name: str, entry: Entry) -> Table:
         name,
         {
             "Recipe": f"{entry.recipe or 'not a shipped one'} ({entry.recipe_hash[:12]})",
+            "Changed in it": ", ".join(entry.recipe_changes),
             "Trained on": entry.trained_on,
             "Architecture": f"{entry.architecture}, {entry.num_features} features",
             "Bands": " ".join(entry.bands),

@@ -80,8 +80,9 @@ class Entry(_Part):
     """A published model.
 
     Attributes:
-        recipe: Shipped recipe that trained it; empty for one of somebody's own.
+        recipe: Shipped recipe for models of its name; empty for one of somebody's own.
         recipe_hash: What the run computed.
+        recipe_changes: Keys in which the run's recipe differed from the shipped one.
         trained_on: The data, in words.
         repo: `org/name` on the Hub.
         revision: The commit, 40 digits, which cannot be moved.
@@ -97,6 +98,7 @@ class Entry(_Part):
 
     recipe: str
     recipe_hash: str
+    recipe_changes: tuple[str, ...] = ()
     trained_on: str
     repo: _REPO
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")

@@ -50,10 +50,12 @@ class Candidate:
         """What the manifest says of it, once it is this commit."""
         facts = folder_facts(self.plan.model.folder)
         data = facts.data
+        trained_on = (data.source, f"{data.places_used:,} places") if data else ()
         return Entry(
-            recipe=facts.shipped if facts.shipped and not facts.changes else "",
+            recipe=facts.shipped or "",
             recipe_hash=facts.recipe_hash,
-            trained_on=f"{data.source}, {data.places_used:,} places" if data else "",
+            recipe_changes=tuple(change.key for change in facts.changes),
+            trained_on=", ".join(filter(None, trained_on)),
             repo=self.plan.repo,
             revision=commit,
             tag=self.plan.tag,
