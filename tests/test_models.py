@@ -262,9 +262,11 @@ def test_folders_that_are_something_else(published: Manifest, tmp_path: Path) ->
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
     (out / "notes.txt").unlink()
     verification.pull(NAME, out, manifest=published)
-    (out / "evil.bin").write_bytes(b"pickle")
-    with pytest.raises(ModelError, match=r"evil\.bin"):
-        verification.verify(out, manifest=published)
+    for name in ("evil.bin", "modeling.py"):
+        (out / name).write_bytes(b"code")
+        with pytest.raises(ModelError, match=name):
+            verification.verify(out, manifest=published)
+        (out / name).unlink()
 
 
 def test_more_than_the_manifest_says_is_not_asked_for(
