@@ -49,7 +49,7 @@ def card(
         if results_path or repo or revision or baseline:
             raise UsageError(
                 "--results, --repo, --revision and --baseline belong to a model: a recipe's card "
-                "takes its weights from model_cards/published.yaml."
+                "takes its weights from model_cards/models.json."
             )
         _write_recipes(recipe_names, out, licence)
     else:

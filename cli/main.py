@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "card": (".card:card", "Write a model card from what is known."),
     "features": (".features:features", "Write embeddings of a store or of a whole scene."),
     "push": (".push:push", "Publish a model on the Hugging Face Hub."),
+    "release": (".release:release", "Publish finished runs and note them in the manifest."),
+    "models": (".models:models", "List, show, download and verify published models."),
     "tasks": (".tasks:tasks", "List the evaluation tasks and what is published on them."),
     "recipes": (".recipes:recipes", "List, show and check recipes."),
 }

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from georank_zoo import bands as s2
+from georank_zoo import fingerprint
 from georank_zoo.data.footprint import FOOTPRINT, Footprint
 from georank_zoo.errors import ModelError, UsageError
 from georank_zoo.files import new_file, new_folder
@@ -30,12 +31,13 @@ from georank_zoo.model_config import (
     load_config,
 )
 from georank_zoo.weights_file import check_finite
+from georank_zoo.zoo import Encoder
 
 logger = logging.getLogger(__name__)
 
 # What may lie in a folder that --overwrite deletes.
 _OWN_FILES = {CONFIG, WEIGHTS, RECIPE, FOOTPRINT, CARD, CARD_MAP}
-_OWN_FACTS = {"bands", "scale", "unit"}
+_OWN_FACTS = {"bands", "scale", "unit", fingerprint.KEY}
 
 
 def export_model(
@@ -100,6 +102,8 @@ def export_model(
     _check_target(folder, overwrite)
     tensors = _plain_tensors(backbone)
     check_finite(tensors, where=f"The network to be exported to {folder}")
+    own = _as_written(backbone, tensors)
+    config["georank"][fingerprint.KEY] = _fingerprint(own, config)
 
     with new_folder(folder) as beside:
         (beside / CONFIG).write_text(_to_json(config), encoding="utf-8")
@@ -111,7 +115,7 @@ def export_model(
         if footprint is not None:
             (beside / FOOTPRINT).write_text(footprint.to_json(), encoding="utf-8")
         load_config(beside)
-        _compare_with_timm(backbone, tensors, beside, (len(bands), image_size, image_size))
+        _compare_with_timm(own, tensors, beside, (len(bands), image_size, image_size))
     logger.info("Exported %s to %s; timm loads it back bit for bit.", architecture, folder)
     return folder
 
@@ -211,8 +215,28 @@ def _plain_tensors(backbone: nn.Module) -> dict[str, torch.Tensor]:
     return plain
 
 
+def _as_written(backbone: nn.Module, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """The caller's own network with the tensors as written: same code, same memory format."""
+    own = copy.deepcopy(backbone).cpu()
+    own.load_state_dict(tensors, strict=True, assign=True)
+    return own.eval()
+
+
+def _fingerprint(own: nn.Module, config: dict[str, Any]) -> dict[str, Any]:
+    pretrained_cfg = config["pretrained_cfg"]
+    encoder = Encoder(
+        own,
+        model_bands=config["georank"]["bands"],
+        mean=pretrained_cfg["mean"],
+        std=pretrained_cfg["std"],
+        image_size=pretrained_cfg["input_size"][-1],
+        name="The network to be exported",
+    )
+    return fingerprint.take(encoder).model_dump()
+
+
 def _compare_with_timm(
-    backbone: nn.Module,
+    own: nn.Module,
     tensors: dict[str, torch.Tensor],
     folder: Path,
     input_size: tuple[int, int, int],
@@ -234,12 +258,9 @@ def _compare_with_timm(
             f"{len(unequal)} tensor(s) differ after loading with timm {timm.__version__}, the "
             f"first is {unequal[0]}. Nothing was exported."
         )
-    # The caller's own network with the tensors as written: same code, same memory format.
-    own = copy.deepcopy(backbone).cpu()
-    own.load_state_dict(tensors, strict=True, assign=True)
     images = torch.randn((2, *input_size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected, found = own.eval()(images), loaded.eval()(images)
+        expected, found = own(images), loaded.eval()(images)
     if expected.shape != (2, loaded.num_features) or not torch.equal(expected, found):
         raise ModelError(
             "The features differ after loading: the network is not what timm builds as this "

@@ -91,15 +91,30 @@ def download(hub_id: HubId, *, weights: bool = True) -> Path:
         ModelError: If the model, the revision or a file does not exist, the Hub does not
             answer, or the file that arrived is damaged.
     """
-    config = _fetch(hub_id, CONFIG, hub_id.revision, max_bytes=MAX_CONFIG_BYTES)
+    config = fetch(hub_id, CONFIG, hub_id.revision, max_bytes=MAX_CONFIG_BYTES)
     model = load_config(config.parent)
     if weights:
         commit = config.parent.name
-        _fetch(hub_id, WEIGHTS, commit, max_bytes=largest_weights(model))
+        fetch(hub_id, WEIGHTS, commit, max_bytes=largest_weights(model))
     return config.parent
 
 
-def _fetch(hub_id: HubId, filename: str, revision: str | None, *, max_bytes: int) -> Path:
+def fetch(hub_id: HubId, filename: str, revision: str | None, *, max_bytes: int) -> Path:
+    """Downloads one file to the Hub's cache, unless it is there, and compares it with its hash.
+
+    Args:
+        hub_id: The model.
+        filename: The file.
+        revision: Branch, tag or commit.
+        max_bytes: A larger file is not asked for.
+
+    Returns:
+        The file, in the folder of its commit in the cache.
+
+    Raises:
+        ModelError: If the model, the revision or the file does not exist, the Hub does not
+            answer, or what arrived is damaged.
+    """
     answers, remote = _look(hub_id, filename, revision)
     if remote is not None and remote.size is not None and remote.size > max_bytes:
         raise ModelError(

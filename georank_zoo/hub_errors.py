@@ -69,3 +69,13 @@ def _message(error: BaseException) -> str:
         found = found.__cause__
     said = found.server_message if isinstance(found, HfHubHTTPError) else None
     return plain(" ".join(str(said or reason(error)).split()), 500).rstrip(".")
+
+
+def is_unauthenticated(error: BaseException) -> bool:
+    """Whether the Hub does not know who asks: then it will refuse everything else too."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, LocalTokenNotFoundError):
+            return True
+        found = found.__cause__
+    return status(error) == 401

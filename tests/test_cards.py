@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-import yaml
 from huggingface_hub import ModelCard
 
 from georank_cli.main import main
@@ -29,6 +28,7 @@ from georank_zoo.data.store import PatchStore, sha256_of
 from georank_zoo.errors import ModelError, RecipeError
 from georank_zoo.eval import results
 from georank_zoo.losses import REGULARIZERS
+from georank_zoo.manifest import Manifest, to_json
 from georank_zoo.zoo import create_model
 from tests.card_parts import (
     TINY,
@@ -42,6 +42,7 @@ from tests.card_parts import (
 from tests.helpers import edit_config, make_export
 from tests.hub import Hub
 from tests.hub_client import run_against
+from tests.zoo_parts import make_entry
 
 ROOT = Path(__file__).parents[1]
 NONE, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"  # as cards write them
@@ -265,12 +266,9 @@ def test_no_card_is_left_over() -> None:
 
 
 def test_a_recipe_s_card_after_publication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = {
-        "repo": "org/georank-moco-r18", "revision": "v1.0", "sha256": "9" * 64,
-        "trained_on": "SSL4EO-S12, 250,000 places",
-    }  # fmt: skip
+    entry = make_entry(weights="9" * 64, tag="v1.0", trained_on="SSL4EO-S12, 250,000 places")
     package = Path(shutil.copytree(ROOT / "model_cards", tmp_path / "cards_of_test"))
-    (package / "published.yaml").write_text(yaml.safe_dump({"georank-moco-r18": entry}))
+    (package / "models.json").write_text(to_json(Manifest(models={"georank-moco-r18": entry})))
     write_rows(package / "results.csv", block("9" * 64))
     monkeypatch.syspath_prepend(tmp_path)
     for module in ("facts", "render"):

@@ -10,11 +10,12 @@ from typing import Annotated
 import yaml
 from pydantic import Field, TypeAdapter
 
+from georank_zoo import manifest
 from georank_zoo.bands import Band
 from georank_zoo.data.footprint import Footprint
 from georank_zoo.recipe import Recipe
 
-PACKAGE = "georank_model_cards"
+PACKAGE = manifest.PACKAGE
 
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
@@ -110,7 +111,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Published:
-    """Weights on the Hub, an entry of published.yaml."""
+    """Weights on the Hub, from the manifest; `revision` is the tag, or the commit without one."""
 
     repo: str
     revision: str
@@ -208,7 +209,8 @@ def methods() -> dict[str, dict[str, Method]]:
 
 def published() -> dict[str, Published]:
     """The weights on the Hub, by model name."""
-    found: dict[str, Published] = TypeAdapter(dict[str, Published]).validate_python(
-        yaml.safe_load(text_of("published.yaml"))
-    )
-    return found
+    known = manifest.parse(text_of(manifest.MANIFEST), where=manifest.MANIFEST)
+    return {
+        name: Published(entry.repo, entry.tag or entry.revision, entry.model_hash, entry.trained_on)
+        for name, entry in known.models.items()
+    }
