@@ -23,7 +23,8 @@ def _parse_pair(
 @click.argument("results", nargs=-1, required=True, metavar="RESULTS.csv...",
                 type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
 @click.option("--metric", "metrics", multiple=True, metavar="NAME",
-              help="Metric to show; repeatable [default: the first of each task].")  # fmt: skip
+              help="Metric to show; repeatable [default: the first of each task and "
+                   "store].")  # fmt: skip
 @click.option("--task", "tasks", multiple=True, metavar="NAME",
               help="Task to show; repeatable [default: all].")  # fmt: skip
 @click.option("--pair", "pairs", multiple=True, metavar="MODEL=BASELINE", callback=_parse_pair,

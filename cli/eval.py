@@ -113,7 +113,7 @@ def evaluate(
     from georank_zoo.eval.protocols import make_protocols
     from georank_zoo.eval.splits import make_split
     from georank_zoo.features import pick_device
-    from georank_zoo.tasks import class_names, get_task
+    from georank_zoo.tasks import class_names, default_split, get_task
     from georank_zoo.zoo import create_model
 
     from .progress import Bar
@@ -123,7 +123,7 @@ def evaluate(
     if results_path is not None:
         results.check(results_path)
     task, store = get_task(task_name), PatchStore(store_path)
-    split = make_split(store, split_name or task.split, seed=seed)
+    split = make_split(store, split_name or default_split(task, store), seed=seed)
     if min_km is not None:
         everyone = len(split.test)
         split = beyond(split, store, min_km, pretraining_stores(models, pretrain_stores))

@@ -12,6 +12,7 @@ from georank_cli.main import _run
 from georank_zoo.errors import GeorankError, UsageError
 from georank_zoo.eval import predictions, results
 from georank_zoo.eval.compare import compare
+from georank_zoo.eval.compare_tables import score_tables
 from georank_zoo.eval.metrics import score
 from georank_zoo.eval.paired import paired_difference
 from georank_zoo.eval.predictions import Predictions
@@ -144,6 +145,21 @@ def test_only_equal_settings_share_a_column(tmp_path):
         compare([b, c])
     with pytest.raises(UsageError, match="there is one model only"):
         compare([b])
+
+
+def test_stores_of_one_task_have_their_own_metrics(tmp_path):
+    """A task `folder` of classes, then one of masks: neither is left out."""
+    rows = [
+        replace(ROW, task="folder", model=model, model_hash=model, store_hash=store, metric=metric)
+        for store, metrics in (("c" * 64, ACCURACIES), ("d" * 64, ("miou", "pixel_accuracy")))
+        for model in ("a", "b")
+        for metric in metrics
+    ]
+    results.append(tmp_path / "r.csv", rows)
+    comparison = compare([tmp_path / "r.csv"])
+    assert comparison.metrics == ("accuracy_macro", "miou")
+    tables = score_tables(comparison)
+    assert [(len(table.header), len(table.rows)) for table in tables] == [(2, 2), (2, 2)]
 
 
 def test_ambiguous_baselines_and_models_of_one_name(tmp_path):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from georank_cli.main import _run
 from georank_zoo import bands as s2
+from georank_zoo.data.patch import Patch
 from georank_zoo.data.readers import READERS
+from georank_zoo.data.writer import StoreWriter
+from georank_zoo.errors import StoreError
 from georank_zoo.eval.metrics import METRICS
-from georank_zoo.tasks import TASKS
+from georank_zoo.tasks import TASKS, default_split
 
 PUBLISHED = [task for task in TASKS.values() if task.classes is not None]
 
@@ -55,3 +59,23 @@ def test_command_lists_all(capsys, monkeypatch):
         assert word in shown
     assert _run(["tasks", "eurosta"], False) == 2
     assert "Choose from: " in capsys.readouterr().err
+
+
+def test_a_store_without_the_default_split_says_what_to_do(tmp_path):
+    def store(name, splits):
+        writer = StoreWriter(
+            tmp_path / name, bands=("B02",), size=8, spec={}, splits=splits,
+            class_names=TASKS["so2sat-block"].classes,
+        )  # fmt: skip
+        writer.add([Patch(np.ones((1, 8, 8), np.uint16), 0, 0, key="a", place="a", label=0)])
+        return writer.finish(reader="so2sat")
+
+    block, own = store("block", ("official-block",)), store("own", ())
+    assert default_split(TASKS["so2sat-block"], block) == "official-block"
+    assert default_split(TASKS["s4a-rand"], own) == "random"
+    with pytest.raises(StoreError, match=r"it holds official-block\. Say --task so2sat-block, or"):
+        default_split(TASKS["so2sat-random"], block)
+    with pytest.raises(StoreError, match=r"it holds none\. Say --split random, or"):
+        default_split(TASKS["so2sat-random"], own)
+    with pytest.raises(StoreError, match="is not task 'cashew'"):
+        default_split(TASKS["cashew"], own)

@@ -130,7 +130,7 @@ def compare(
 
     Args:
         paths: Results files.
-        metrics: Metrics to show; by default the first of each task.
+        metrics: Metrics to show; by default the first of each task and store.
         tasks: Tasks to show; by default all.
         pairs: Models with their baselines; by default by name, `georank-moco-r18` with
             `moco-r18`.
@@ -146,11 +146,14 @@ def compare(
     _require("task", tasks, (entry.row.task for entry in entries))
     entries = [entry for entry in entries if not tasks or entry.row.task in tasks]
     _require("metric", metrics, (entry.row.metric for entry in entries))
-    first: dict[str, str] = {}
+    # Of a task and store: stores of task `folder` may hold classes, labels or masks.
+    first: dict[tuple[str, str], str] = {}
     for entry in entries:
-        first.setdefault(entry.row.task, entry.row.metric)
+        first.setdefault((entry.row.task, entry.row.store_hash), entry.row.metric)
     entries = [
-        entry for entry in entries if entry.row.metric in (metrics or (first[entry.row.task],))
+        entry
+        for entry in entries
+        if entry.row.metric in (metrics or (first[entry.row.task, entry.row.store_hash],))
     ]
     _require_comparable(entries)
     floors = frozenset(entry.model for entry in entries if entry.row.model_hash == NO_HASH)

@@ -56,6 +56,26 @@ def metric_names(task: Task, store: PatchStore) -> tuple[str, ...]:
     return task.metrics or DEFAULT_METRICS[store.target]
 
 
+def default_split(task: Task, store: PatchStore) -> str:
+    """The task's default split, if the store can be split so.
+
+    Raises:
+        StoreError: If the store is not the task's, or was prepared without that split.
+    """
+    published = {**task.official, **task.own}
+    if task.split not in published or task.split in store.roles:
+        return task.split
+    class_names(task, store)
+    held = ", ".join(store.roles)
+    others = [t.name for t in TASKS.values() if t.reader == task.reader and t.split in store.roles]
+    advice = f"Say --task {others[0]}" if others else "Say --split random"
+    raise StoreError(
+        f"Store {store.path} does not hold split {task.split!r} of task {task.name!r} "
+        f"({published[task.split]}); it holds {held or 'none'}. {advice}, or prepare the store "
+        f"from what has the split (`georank tasks {task.name}`)."
+    )
+
+
 def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
     """Names of the labels 0, 1, ... of a store, checked against the task and the labels.
 
