@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from huggingface_hub import ModelCard
 
 from georank_cli.main import main
