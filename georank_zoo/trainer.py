@@ -195,7 +195,8 @@ def _advice(
     run: Run,
 ) -> list[str]:
     """What is allowed, and probably not what the user wants."""
-    texts = [objective.algorithm.advice(batches.places), batches.advice()]
+    epochs = Length.of(recipe, batches.per_epoch).steps / batches.per_epoch
+    texts = [objective.algorithm.advice(batches.places, epochs), batches.advice()]
     store, size = batches.store, recipe.image_size
     if store.size > size:
         texts.append(

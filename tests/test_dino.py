@@ -113,6 +113,14 @@ def test_prototypes_rest_in_the_first_epochs(epochs: float, moves_from: int) -> 
         assert not torch.equal(other, bottleneck)
 
 
+def test_a_run_in_which_the_prototypes_never_move_is_announced() -> None:
+    algorithm = build("dino", freeze_last_layer_epochs=1.0)
+    assert algorithm.advice(1000, 1.01) is None
+    assert "The run is 0.5 epochs long" in str(algorithm.advice(1000, 0.5))
+    assert algorithm.advice(1000, 1.0) is not None
+    assert build("dino", freeze_last_layer_epochs=0.0).advice(1000, 0.1) is None
+
+
 def test_head_ends_in_float32_cosines() -> None:
     head = DINOHead(12, 16, 8, 20)
     x = torch.randn(4, 12)

@@ -53,8 +53,13 @@ class Algorithm(nn.Module, ABC):
             latlon: Positions (B, 2) in degrees; for algorithms that choose their pairs by place.
         """
 
-    def advice(self, places: int) -> str | None:
-        """What the user should hear before training on a store of so many places, if anything."""
+    def advice(self, places: int, epochs: float) -> str | None:
+        """What the user should hear before training, if anything.
+
+        Args:
+            places: Places that are trained on.
+            epochs: Length of the whole run in passes over them.
+        """
         return None
 
     def before_step(self, epoch: float) -> None:

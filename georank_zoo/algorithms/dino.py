@@ -108,6 +108,16 @@ class DINO(Algorithm):
         features = torch.cat([self.backbone(torch.cat(tuple(crops))) for _, crops in sizes])
         return tuple(self.projector(features).float().chunk(len(views)))
 
+    def advice(self, places: int, epochs: float) -> str | None:
+        """Warns of a run that ends before the prototypes have begun to move."""
+        if epochs > self.freeze_last_layer_epochs:
+            return None
+        return (
+            f"The run is {epochs:.3g} epochs long and the prototypes stand still for the first "
+            f"{self.freeze_last_layer_epochs:g}: they will never move. Better: a longer run, or "
+            "algorithm.freeze_last_layer_epochs=0."
+        )
+
     def before_step(self, epoch: float) -> None:
         """Keeps the prototypes as they are in the first epochs, as the authors' code does."""
         if epoch < self.freeze_last_layer_epochs:

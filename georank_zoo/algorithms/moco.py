@@ -74,7 +74,7 @@ class MoCo(Algorithm):
         self.queue.push(keys)
         return StepOutput(loss, embeddings=(projected,))
 
-    def advice(self, places: int) -> str | None:
+    def advice(self, places: int, epochs: float) -> str | None:
         """Warns of a queue in which places meet their own older keys as negatives."""
         # An epoch is a permutation of the places, so with a queue of a quarter of them 3 % of
         # the queries find a key of their own place in it; with a queue of half of them, 12 %.
