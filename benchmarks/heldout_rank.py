@@ -19,9 +19,9 @@ import torch
 from rank_gradient import embed
 
 from georank_zoo import GeoRankLoss, PatchStore
-from georank_zoo.diagnostics import geo_spearman
-from georank_zoo.environment import versions
-from georank_zoo.run import Run
+from georank_zoo.train.diagnostics import geo_spearman
+from georank_zoo.train.run import Run
+from georank_zoo.utils.environment import versions
 
 PLACES = 512
 BATCH = 100

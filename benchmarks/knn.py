@@ -1,16 +1,16 @@
-"""Time and memory of the search for nearest neighbours beside faiss's flat index, on the CPU.
+"""Time and memory of the search for nearest neighbors beside faiss's flat index, on the CPU.
 
 Random features of 1,000 clusters lie in a file. Each run is a process of its own: it searches the
 k nearest of the bank for each query, and its peak of resident memory (Linux) is that of the whole
 process, pages of the file included. On a machine with other work the seconds of CPU say more than
 those of the clock, on one thread; on more they count threads that wait.
 
-- `georank-zoo`: `find_neighbors` on memory maps; that it reads and normalises is timed.
-- `faiss`: `IndexFlatIP` of normalised features, which is built from the file chunk by chunk; only
+- `georank-zoo`: `find_neighbors` on memory maps; that it reads and normalizes is timed.
+- `faiss`: `IndexFlatIP` of normalized features, which is built from the file chunk by chunk; only
   its search is timed.
 
-The runs alternate; a ratio is the median of those of neighbouring runs. Both must find the same
-neighbours.
+The runs alternate; a ratio is the median of those of neighboring runs. Both must find the same
+neighbors.
 
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/knn.py
 """
@@ -34,12 +34,12 @@ import numpy as np
 import torch
 from measurement import Row, device_name, memory_status, save
 
-from georank_zoo.eval.neighbors import find_neighbors
+from georank_zoo.eval.protocols.neighbors import find_neighbors
 
 OURS, FAISS = "georank-zoo", "faiss"
 CLUSTERS = 1000
 ROWS = 20_000  # written, read or added at a time
-# Similarities of two matrix products, and so the order of neighbours that near to each other.
+# Similarities of two matrix products, and so the order of neighbors that near to each other.
 TOLERANCE = 2e-6
 
 Found = tuple[np.ndarray, np.ndarray]
@@ -88,11 +88,11 @@ def prepare_faiss(queries: np.ndarray, bank: np.ndarray, k: int) -> Search:
     index = faiss.IndexFlatIP(bank.shape[1])
     for start in range(0, len(bank), ROWS):
         index.add(unit(bank[start : start + ROWS]))
-    normalised = unit(queries)
-    index.search(normalised[:64], min(k, 64))
+    normalized = unit(queries)
+    index.search(normalized[:64], min(k, 64))
 
     def search() -> Found:
-        similarity, found = index.search(normalised, k)
+        similarity, found = index.search(normalized, k)
         return found, similarity
 
     return search
@@ -127,14 +127,14 @@ def run_apart(name: str, folder: Path, k: int, threads: int) -> Run:
 
 
 def check_agreement(folder: Path) -> None:
-    """Stops unless both found the same neighbours, but for similarities equal to rounding."""
+    """Stops unless both found the same neighbors, but for similarities equal to rounding."""
     ours, faiss = (np.load(folder / f"{name}.npz") for name in SEARCHES)
     apart = np.abs(ours["similarity"] - faiss["similarity"]).max()
     other = ours["index"] != faiss["index"]
     print(f"  similarities within {apart:.1e}, order differs at {other.mean():.1e} of the places")
     # Where another sample stands at a rank, both have the similarity of that rank.
     if not apart <= TOLERANCE or other.mean() > 1e-3:
-        sys.exit("The two do not find the same neighbours: no times are given.")
+        sys.exit("The two do not find the same neighbors: no times are given.")
 
 
 def measure(folder: Path, k: int, threads: int, arguments: argparse.Namespace) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from georank_zoo.files import new_file
+from georank_zoo.utils.files import new_file
 
 Row = dict[str, Any]
 

@@ -1,7 +1,7 @@
 """How hard the ranks are, and how large and how well aligned the rank loss's gradient is.
 
 For embeddings of real patches (a trained run's projection head, and the same network before
-training), by regularisation strength, temperature, batch size and spread of the similarities:
+training), by regularization strength, temperature, batch size and spread of the similarities:
 
 - `block`: mean size of the block that a pair shares its soft rank with; 1 are hard ranks;
 - `reached`: share of the pairs that get a gradient, those in blocks of more than one;
@@ -30,12 +30,13 @@ import torch
 import torch.nn.functional as F
 from rank_loss_rivals import without_diagonal
 
-from georank_zoo import GeoRankLoss, PatchStore, bands, build, checkpoints
-from georank_zoo.diagnostics import geo_spearman
-from georank_zoo.environment import versions
+from georank_zoo import GeoRankLoss, PatchStore, bands
 from georank_zoo.geo import great_circle_km
-from georank_zoo.ranking import average_rank, soft_rank
-from georank_zoo.run import Run
+from georank_zoo.losses.soft_rank import average_rank, soft_rank
+from georank_zoo.train import build, checkpoints
+from georank_zoo.train.diagnostics import geo_spearman
+from georank_zoo.train.run import Run
+from georank_zoo.utils.environment import versions
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 NOISE = 0.1  # standard deviation of the noise on a row's similarities, in its own
@@ -71,7 +72,7 @@ SETTINGS = [
 
 @torch.inference_mode()
 def embed(run: Run, store: PatchStore, samples: np.ndarray, *, trained: bool) -> torch.Tensor:
-    """Unit projections (N, D) of patches, by the trained network or as it was initialised."""
+    """Unit projections (N, D) of patches, by the trained network or as it was initialized."""
     algorithm = build.build_algorithm(run.recipe)
     if trained:
         checkpoints.load_algorithm(run.checkpoint(), algorithm)

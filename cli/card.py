@@ -14,7 +14,7 @@ import click
 @click.option("--repo", metavar="ORG/NAME",
               help="Where on the Hub the model will be: what the card's code loads.")  # fmt: skip
 @click.option("--revision", metavar="TAG|COMMIT", help="With --repo: what the code pins.")
-@click.option("--licence", "--license", "licence", metavar="ID",
+@click.option("--license", "--license", "license", metavar="ID",
               help="Of the weights [default: apache-2.0].")  # fmt: skip
 @click.option("--baseline", metavar="NAME|HASH",
               help="Model to set the scores beside [default: the one without the "
@@ -29,7 +29,7 @@ def card(
     results_path: Path | None,
     repo: str | None,
     revision: str | None,
-    licence: str | None,
+    license: str | None,
     baseline: str | None,
     recipe_names: tuple[str, ...],
     out: Path | None,
@@ -39,10 +39,10 @@ def card(
     The card states what training noted (data, recipe, compute, map of the places) and the scores
     that the results hold for exactly these weights, and nothing else.
     """
-    from georank_zoo.cards.metadata import DEFAULT_LICENCE
-    from georank_zoo.errors import UsageError
+    from georank_zoo.publish.card.metadata import DEFAULT_LICENSE
+    from georank_zoo.utils.errors import UsageError
 
-    licence = licence or DEFAULT_LICENCE
+    license = license or DEFAULT_LICENSE
     if (model is None) == (not recipe_names):
         raise UsageError("Give a model folder, or --recipe with the name of a shipped recipe.")
     if model is None:
@@ -51,10 +51,10 @@ def card(
                 "--results, --repo, --revision and --baseline belong to a model: a recipe's card "
                 "takes its weights from model_cards/models.json."
             )
-        _write_recipes(recipe_names, out, licence)
+        _write_recipes(recipe_names, out, license)
     else:
         _write_model(
-            model, out, results_path, repo=repo, revision=revision, licence=licence,
+            model, out, results_path, repo=repo, revision=revision, license=license,
             baseline=baseline,
         )  # fmt: skip
 
@@ -66,16 +66,16 @@ def _write_model(
     *,
     repo: str | None,
     revision: str | None,
-    licence: str,
+    license: str,
     baseline: str | None,
 ) -> None:
-    from georank_zoo import cards
-    from georank_zoo.errors import ModelError
+    from georank_zoo.publish import card as cards
+    from georank_zoo.utils.errors import ModelError
 
     if not model.exists():
         raise ModelError(f"No folder {model}. Give an export folder or a run folder.")
     written = cards.write_folder(
-        model, results=results_path, repo=repo, revision=revision, licence=licence,
+        model, results=results_path, repo=repo, revision=revision, license=license,
         baseline=baseline, out=out,
     )  # fmt: skip
     click.echo(f"Wrote {written}.")
@@ -88,12 +88,13 @@ def _write_model(
         click.echo(f"The card says that the model has not been evaluated: {hint}.")
 
 
-def _write_recipes(names: tuple[str, ...], out: Path | None, licence: str) -> None:
-    from georank_zoo import cards, recipe
-    from georank_zoo.files import write_text
+def _write_recipes(names: tuple[str, ...], out: Path | None, license: str) -> None:
+    from georank_zoo.publish import card as cards
+    from georank_zoo.train import recipe
+    from georank_zoo.utils.files import write_text
 
     chosen = recipe.names() if "all" in names else list(dict.fromkeys(names))
-    texts = {recipe.load(name).name: cards.render_recipe(name, licence=licence) for name in chosen}
+    texts = {recipe.load(name).name: cards.render_recipe(name, license=license) for name in chosen}
     if out is None:
         click.echo("\n".join(texts.values()), nl=False)
         return

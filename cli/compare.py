@@ -48,8 +48,8 @@ def compare(
     from rich.markup import escape
     from rich.table import Column, Table
 
-    from georank_zoo.eval import compare as library
-    from georank_zoo.eval import compare_tables as tables
+    from georank_zoo.eval.results import compare as library
+    from georank_zoo.eval.results import compare_tables as tables
 
     paths = tuple(dict.fromkeys(results))
     comparison = library.compare(paths, metrics=metrics, tasks=tasks, pairs=pairs)

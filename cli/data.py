@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from georank_zoo.data.readers import READERS
-from georank_zoo.tasks import TASKS
+from georank_zoo.eval.tasks import TASKS
 
 from .download import download, verify_download
 from .overlap import overlap
@@ -73,7 +73,7 @@ def prepare(
     """Parses, prepares and shows the report; the help is above."""
     from georank_zoo.data.prepare import prepare as prepare_store
     from georank_zoo.data.readers import check_options, open_reader
-    from georank_zoo.data.writer import require_apart, require_free
+    from georank_zoo.data.store.writer import require_apart, require_free
 
     from .progress import Bar
 
@@ -92,7 +92,7 @@ def prepare(
 
 
 def _show_report(report: Report, out: Path) -> None:
-    from georank_zoo.data.describe import by_kind
+    from georank_zoo.data.store.describe import by_kind
 
     store, skipped = report.store, report.skipped
     gone_on = f", going on at item {report.resumed_at}" if report.resumed_at else ""
@@ -102,8 +102,8 @@ def _show_report(report: Report, out: Path) -> None:
         f"{report.seconds:.1f} s{gone_on}."
     )
     if store.class_names:
-        labelled = int(store.labelled.sum())
-        click.echo(f"{labelled} patches are labelled with {len(store.class_names)} classes.")
+        labeled = int(store.labeled.sum())
+        click.echo(f"{labeled} patches are labeled with {len(store.class_names)} classes.")
     if skipped:
         click.echo(f"Left out: {len(skipped)}; {report.bad} of {report.units} sources are bad.")
         for kind, count in by_kind([entry.reason for entry in skipped]).items():
@@ -116,8 +116,8 @@ def _show_report(report: Report, out: Path) -> None:
     # Of several tasks of one reader (So2Sat's splits) the one whose split the store holds.
     own.sort(key=lambda task: task.split not in store.roles)
     task = own[0].name if own else ""
-    labelled = bool(store.class_names) and task not in ("", "synthetic", "folder")
-    use = f"eval MODEL --task {task}" if labelled else "train moco_georank"
+    labeled = bool(store.class_names) and task not in ("", "synthetic", "folder")
+    use = f"eval MODEL --task {task}" if labeled else "train moco_georank"
     click.echo(f"Next:  georank {use} --data {shlex.quote(str(out))}")
 
 
@@ -126,8 +126,8 @@ def _show_report(report: Report, out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def info(store: Path, as_json: bool) -> None:
     """Show what a store holds."""
-    from georank_zoo.data.describe import describe
-    from georank_zoo.data.store import PatchStore
+    from georank_zoo.data.store.describe import describe
+    from georank_zoo.data.store.patch_store import PatchStore
 
     facts = describe(PatchStore(store))
     if as_json:
@@ -164,7 +164,7 @@ def _show_facts(console: Console, facts: dict[str, Any]) -> None:
         "Level": facts["level"],
         "Reader": facts["reader"],
         "Source": facts["source"],
-        "Licence": facts["licence"],
+        "License": facts["license"],
         "Hash": facts["hash"],
         "Left out": str(len(facts["skipped"])),
         **{f"Split {name}": _parts(parts) for name, parts in facts["splits"].items()},
@@ -199,8 +199,8 @@ def _show_classes(console: Console, facts: dict[str, Any]) -> None:
     table.add_column("Patches", justify="right")
     for label, (name, count) in enumerate(facts["classes"].items()):
         table.add_row(str(label), name, str(count))
-    if facts["unlabelled"]:
-        table.add_row("", "unlabelled", str(facts["unlabelled"]))
+    if facts["unlabeled"]:
+        table.add_row("", "unlabeled", str(facts["unlabeled"]))
     console.print(table)
 
 
@@ -208,13 +208,13 @@ def _show_classes(console: Console, facts: dict[str, Any]) -> None:
 @click.argument("store", type=click.Path(path_type=Path))
 def verify(store: Path) -> None:
     """Compare every shard of a store, or every file of a download, with its recorded SHA-256."""
-    from georank_zoo.data.download_record import is_download
+    from georank_zoo.data.download.record import is_download
 
     if is_download(store):
         verify_download(store)
         return
-    from georank_zoo.data.store import PatchStore
-    from georank_zoo.errors import StoreError
+    from georank_zoo.data.store.patch_store import PatchStore
+    from georank_zoo.utils.errors import StoreError
 
     opened = PatchStore(store)
     damaged = opened.verify()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from georank_zoo.data.store import PatchStore
+    from georank_zoo.data.store.patch_store import PatchStore
     from georank_zoo.demo import Part
 
 
@@ -47,7 +47,7 @@ def demo(out: Path, steps: int | None, places: int, seed: int) -> None:
 def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
     from georank_zoo.data.prepare import prepare
     from georank_zoo.data.readers import open_reader
-    from georank_zoo.data.store import PatchStore
+    from georank_zoo.data.store.patch_store import PatchStore
     from georank_zoo.demo import SIZE
 
     from .progress import Bar
@@ -67,8 +67,8 @@ def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
 
 
 def _train(part: Part, folder: Path, store: PatchStore) -> Path:
-    from georank_zoo.run import Run
-    from georank_zoo.trainer import train
+    from georank_zoo.train.run import Run
+    from georank_zoo.train.trainer import train
 
     from .progress import TrainingProgress
 
@@ -87,13 +87,13 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Path:
 
 def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None:
     from georank_zoo import demo as library
-    from georank_zoo.eval import results
-    from georank_zoo.eval.knn import KNN
-    from georank_zoo.eval.run import evaluate
-    from georank_zoo.eval.splits import make_split
-    from georank_zoo.features import pick_device
-    from georank_zoo.tasks import class_names, get_task
-    from georank_zoo.zoo import create_model
+    from georank_zoo.embed.extract import pick_device
+    from georank_zoo.eval.evaluate import evaluate
+    from georank_zoo.eval.protocols.knn import KNN
+    from georank_zoo.eval.results import table as results
+    from georank_zoo.eval.splits.make import make_split
+    from georank_zoo.eval.tasks import class_names, get_task
+    from georank_zoo.models.encoder import create_model
 
     from .eval import show
     from .progress import Bar

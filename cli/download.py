@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from georank_zoo.data.sources import SOURCES
+from georank_zoo.data.download.sources import SOURCES
 
 if TYPE_CHECKING:
-    from georank_zoo.data.download_record import Record
+    from georank_zoo.data.download.record import Record
 
     from .progress import Bar
 
@@ -35,7 +35,7 @@ def download(
     form stands in the way it says what to do by hand. Without a DATA SET it lists them. Files
     of the Hugging Face Hub come from the mirror that HF_ENDPOINT names, if it is set.
     """
-    from georank_zoo.errors import Interrupted, UsageError, unknown_name
+    from georank_zoo.utils.errors import Interrupted, UsageError, unknown_name
 
     if name is None or show:
         _show_sources()
@@ -45,9 +45,9 @@ def download(
     if out is None:
         raise UsageError(f"Say where to: georank data download {name} --out FOLDER.")
     source = SOURCES[name]
-    from georank_zoo.data.download import download as download_source
+    from georank_zoo.data.download.download import download as download_source
 
-    click.echo(f"{source.title}. Licence: {source.licence}. Size: {source.size}.")
+    click.echo(f"{source.title}. License: {source.license}. Size: {source.size}.")
     if source.note:
         click.echo(source.note)
     try:
@@ -68,8 +68,8 @@ def verify_download(folder: Path) -> None:
     Raises:
         DownloadError: If a file is missing or damaged.
     """
-    from georank_zoo.data.download_record import verify
-    from georank_zoo.errors import DownloadError
+    from georank_zoo.data.download.record import verify
+    from georank_zoo.utils.errors import DownloadError
 
     with _Bars() as bars:
         result = verify(folder, on_progress=lambda d, t: bars.update(f"Checking {folder}", d, t))
@@ -91,10 +91,10 @@ def _show_sources() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Data set", "What it is, and its licence", "Size", "How", box=None)
+    table = Table("Data set", "What it is, and its license", "Size", "How", box=None)
     for name, source in SOURCES.items():
         how = "download" if source.automatic else "by hand"
-        table.add_row(name, f"{source.title}\n{source.licence}", source.size, how)
+        table.add_row(name, f"{source.title}\n{source.license}", source.size, how)
     Console(highlight=False).print(table)
     click.echo("georank data download NAME --out FOLDER")
 

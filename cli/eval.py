@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from georank_zoo.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
+from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 
 if TYPE_CHECKING:
-    from georank_zoo.data.store import PatchStore
-    from georank_zoo.eval.protocol import Protocol
-    from georank_zoo.eval.results import Row
-    from georank_zoo.eval.splits import Split
+    from georank_zoo.data.store.patch_store import PatchStore
+    from georank_zoo.eval.protocols.base import Protocol
+    from georank_zoo.eval.results.table import Row
+    from georank_zoo.eval.splits.make import Split
 
 # Written out, for the registry imports torch, which help does without.
 PROTOCOL_NAMES = ("knn", "linear", "linear-sgd", "upernet", "finetune")
@@ -29,7 +29,7 @@ _NAME_WIDTH = 12  # columns of the screen, at least
 @click.option("--task", "task_name", required=True, type=click.Choice(list(TASKS)),
               help="What the labels are.")  # fmt: skip
 @click.option("--data", "store_path", required=True, type=click.Path(path_type=Path),
-              help="Labelled store.")  # fmt: skip
+              help="Labeled store.")  # fmt: skip
 @click.option("--protocol", "protocol_names", multiple=True, type=click.Choice(PROTOCOL_NAMES),
               default=("knn",), show_default=True,
               help="How models are scored; repeatable.")  # fmt: skip
@@ -37,9 +37,9 @@ _NAME_WIDTH = 12  # columns of the screen, at least
               type=click.IntRange(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE),
               help="Image size; repeatable [default: each model's own].")  # fmt: skip
 @click.option("--k", multiple=True, type=click.IntRange(min=1),
-              help="knn: neighbours that vote; repeatable [default: 10].")  # fmt: skip
+              help="knn: neighbors that vote; repeatable [default: 10].")  # fmt: skip
 @click.option("--temperature", type=POSITIVE,
-              help="knn: of the neighbours' weights [default: 0.9].")  # fmt: skip
+              help="knn: of the neighbors' weights [default: 0.9].")  # fmt: skip
 @click.option("--l2", multiple=True, type=POSITIVE,
               help="linear: strength; one is taken as it is, of several validation chooses "
                    "[default: 10, 1, ..., 1e-6].")  # fmt: skip
@@ -106,15 +106,17 @@ def evaluate(
     MODEL is an export folder, a run folder, or a model on the Hugging Face Hub
     (org/name[@revision]).
     """
-    from georank_zoo.data.store import PatchStore
-    from georank_zoo.errors import UsageError
-    from georank_zoo.eval import predictions, results, run
-    from georank_zoo.eval.min_km import beyond, pretraining_stores
-    from georank_zoo.eval.protocols import make_protocols
-    from georank_zoo.eval.splits import make_split
-    from georank_zoo.features import pick_device
-    from georank_zoo.tasks import class_names, default_split, get_task
-    from georank_zoo.zoo import create_model
+    from georank_zoo.data.store.patch_store import PatchStore
+    from georank_zoo.embed.extract import pick_device
+    from georank_zoo.eval import evaluate as run
+    from georank_zoo.eval.protocols.registry import make_protocols
+    from georank_zoo.eval.results import predictions
+    from georank_zoo.eval.results import table as results
+    from georank_zoo.eval.splits.far_from_pretraining import beyond, pretraining_stores
+    from georank_zoo.eval.splits.make import make_split
+    from georank_zoo.eval.tasks import class_names, default_split, get_task
+    from georank_zoo.models.encoder import create_model
+    from georank_zoo.utils.errors import UsageError
 
     from .progress import Bar
 
@@ -189,7 +191,7 @@ def show(
     absent: tuple[str, ...],
 ) -> None:
     """Shows the results as a table, with what one must know to read it."""
-    from georank_zoo.eval.run import SMALL_TEST_SET
+    from georank_zoo.eval.evaluate import SMALL_TEST_SET
 
     first = rows[0]
     for protocol in protocols:
@@ -228,7 +230,7 @@ def show(
 
 def _absent(store: PatchStore, split: Split, names: tuple[str, ...]) -> tuple[str, ...]:
     """Classes that the test set lacks."""
-    from georank_zoo.eval.segmentation.counts import absent_from_masks
+    from georank_zoo.eval.metrics.counts import absent_from_masks
 
     if store.target == "mask":
         return absent_from_masks(store, split, names)

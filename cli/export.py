@@ -24,7 +24,8 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
     an ONNX file is run by onnxruntime and compared with torch. For ONNX, RUN may be an export
     folder or a model on the Hugging Face Hub too.
     """
-    from georank_zoo.run import FACTS, Run
+    from georank_zoo.models.folder import FACTS
+    from georank_zoo.train.run import Run
 
     if kind == "timm":
         folder = Run.open(run).export(out, checkpoint=checkpoint, overwrite=overwrite)
@@ -44,8 +45,8 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
 
 
 def _export_onnx(model: Path, out: Path, overwrite: bool) -> None:
-    from georank_zoo.onnx_export import TOLERANCE, export_onnx, require_packages
-    from georank_zoo.zoo import create_model
+    from georank_zoo.models.encoder import create_model
+    from georank_zoo.models.onnx import TOLERANCE, export_onnx, require_packages
 
     require_packages()
     encoder = create_model(model)

@@ -58,9 +58,9 @@ def features(
     one band a feature. Repeat the command after an interruption: a store goes on where it
     stopped, a scene begins again.
     """
-    from georank_zoo.data.manifest import MANIFEST
-    from georank_zoo.errors import UsageError
-    from georank_zoo.features import pick_device
+    from georank_zoo.data.store.header import MANIFEST
+    from georank_zoo.embed.extract import pick_device
+    from georank_zoo.utils.errors import UsageError
 
     settings = {"image_size": size, "batch_size": batch_size, "device": pick_device(device),
                 "overwrite": overwrite}  # fmt: skip
@@ -78,9 +78,9 @@ def features(
 
 
 def _extract(model: str, source: Path, out: Path, **settings: Any) -> None:
-    from georank_zoo.data.store import PatchStore
-    from georank_zoo.feature_file import SUFFIXES, extract_to, require_free
-    from georank_zoo.zoo import create_model
+    from georank_zoo.data.store.patch_store import PatchStore
+    from georank_zoo.embed.table import SUFFIXES, extract_to, require_free
+    from georank_zoo.models.encoder import create_model
 
     from .progress import Bar
 
@@ -92,9 +92,9 @@ def _extract(model: str, source: Path, out: Path, **settings: Any) -> None:
 
 
 def _embed_scene(model: str, source: Path, out: Path, **settings: Any) -> None:
-    from georank_zoo.feature_file import require_free
-    from georank_zoo.scene_features import SUFFIXES, embed_scene
-    from georank_zoo.zoo import create_model
+    from georank_zoo.embed.raster import SUFFIXES, embed_scene
+    from georank_zoo.embed.table import require_free
+    from georank_zoo.models.encoder import create_model
 
     from .progress import Bar
 

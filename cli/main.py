@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from georank_zoo.errors import GeorankError, Interrupted
+    from georank_zoo.utils.errors import GeorankError, Interrupted
 
     try:
         result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)

@@ -11,9 +11,9 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from georank_zoo.manifest import Entry
-    from georank_zoo.recipe import Recipe
-    from georank_zoo.verification import Verified
+    from georank_zoo.publish.catalog import Entry
+    from georank_zoo.publish.verify import Verified
+    from georank_zoo.train.recipe import Recipe
 
 _MANIFEST = click.option(
     "--manifest", "manifest_path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
@@ -37,7 +37,7 @@ def list_(manifest_path: Path | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from georank_zoo import manifest
+    from georank_zoo.publish import catalog as manifest
 
     published = manifest.read(manifest_path).models
     plans = {plan.name: (name, plan) for name, plan in _plans()}
@@ -64,8 +64,8 @@ def show(name: str, manifest_path: Path | None) -> None:
     """Show all that is known of the model NAME."""
     from rich.console import Console
 
-    from georank_zoo import manifest
-    from georank_zoo.errors import unknown_name
+    from georank_zoo.publish import catalog as manifest
+    from georank_zoo.utils.errors import unknown_name
 
     published = manifest.read(manifest_path).models
     console = Console(highlight=False)
@@ -101,7 +101,8 @@ def pull(name: str, out: Path | None, manifest_path: Path | None) -> None:
     It is taken from the commit that the manifest names, and gets its folder only when every byte
     is the manifest's and its features are those of the export.
     """
-    from georank_zoo import manifest, verification
+    from georank_zoo.publish import catalog as manifest
+    from georank_zoo.publish import verify as verification
 
     _quiet_without_terminal()
     done = verification.pull(name, out or Path(name), manifest=manifest.read(manifest_path))
@@ -120,14 +121,15 @@ def verify(source: str, name: str | None, manifest_path: Path | None) -> None:
     give the features that its export noted. A model that is not of the manifest is compared with
     its own export alone.
     """
-    from georank_zoo import manifest, verification
+    from georank_zoo.publish import catalog as manifest
+    from georank_zoo.publish import verify as verification
 
     _quiet_without_terminal()
     _report(verification.verify(source, manifest=manifest.read(manifest_path), name=name))
 
 
 def _plans() -> list[tuple[str, Recipe]]:
-    from georank_zoo import recipe
+    from georank_zoo.train import recipe
 
     names = sorted(recipe.names(), key=lambda name: name.startswith("study_"))
     return [(name, recipe.load(name)) for name in names]
@@ -144,7 +146,7 @@ def _facts(name: str, entry: Entry) -> Table:
             "Architecture": f"{entry.architecture}, {entry.num_features} features",
             "Bands": " ".join(entry.bands),
             "Image size": f"{entry.image_size} px",
-            "Licence": entry.licence,
+            "License": entry.license,
             "Hub": f"{entry.repo}, tag {entry.tag}" if entry.tag else entry.repo,
             "Commit": entry.revision,
             "Size": f"{size / 1e6:.1f} MB",
@@ -169,7 +171,7 @@ def _cell(text: str) -> str:
     """A stranger's text for a table: no markup of rich's, nothing that a terminal obeys."""
     from rich.markup import escape
 
-    from georank_zoo.errors import plain
+    from georank_zoo.utils.errors import plain
 
     return escape(plain(text, 300))
 
@@ -193,7 +195,7 @@ def _scores(entry: Entry) -> Table:
 
 
 def _report(done: Verified) -> None:
-    from georank_zoo.fingerprint import TOLERANCE
+    from georank_zoo.models.fingerprint import TOLERANCE
 
     click.echo(f"{done.folder}")
     if done.entry:

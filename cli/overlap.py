@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from georank_zoo.data.overlap import Overlap
+    from georank_zoo.eval.splits.overlap import Overlap
 
 
 @click.command()
@@ -38,10 +38,10 @@ def overlap(
 
     `georank eval --min-km` leaves them out.
     """
-    from georank_zoo.data import overlap as library
-    from georank_zoo.data.overlap_figure import draw_overlap
-    from georank_zoo.data.store import PatchStore
-    from georank_zoo.figures import check_figure_path
+    from georank_zoo.data.store.patch_store import PatchStore
+    from georank_zoo.eval.splits import overlap as library
+    from georank_zoo.eval.splits.overlap_figure import draw_overlap
+    from georank_zoo.utils.figures import check_figure_path
 
     library.check_radii(radii)
     if out is not None:
@@ -64,7 +64,7 @@ def _show(found: Overlap, radii: tuple[float, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from georank_zoo.data.overlap import summary
+    from georank_zoo.eval.splits.overlap import summary
 
     rows = found.within(radii)
     kinds = list(dict.fromkeys(row.near for row in rows))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from georank_zoo.publishable import LocalFile
-    from georank_zoo.push_plan import Plan
+    from georank_zoo.publish.checks import LocalFile
+    from georank_zoo.publish.plan import Plan
 
 
 @click.command()
@@ -44,12 +44,12 @@ def push(
     """
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from georank_zoo.errors import HubError, UsageError
-    from georank_zoo.model_config import CONFIG
-    from georank_zoo.publishable import check_folder
-    from georank_zoo.push import publish
-    from georank_zoo.push_plan import plan_push
-    from georank_zoo.run import Run
+    from georank_zoo.models.config import CONFIG
+    from georank_zoo.publish.checks import check_folder
+    from georank_zoo.publish.plan import plan_push
+    from georank_zoo.publish.push import publish
+    from georank_zoo.train.run import Run
+    from georank_zoo.utils.errors import HubError, UsageError
 
     if not sys.stderr.isatty():
         disable_progress_bars()

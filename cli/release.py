@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from georank_zoo.release import Candidate, Outcome
+    from georank_zoo.publish.release import Candidate, Outcome
 
 
 @click.command()
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--manifest", "manifest_path", default="models.json", show_default=True,
               type=click.Path(path_type=Path, dir_okay=False),
               help="Where the published models are noted.")  # fmt: skip
-@click.option("--licence", "--license", "licence", metavar="ID",
+@click.option("--license", "--license", "license", metavar="ID",
               help="Of the weights [default: apache-2.0].")  # fmt: skip
 @click.option("--dry-run", is_flag=True,
               help="Write the cards, check all, show what would go, send nothing.")  # fmt: skip
@@ -34,7 +34,7 @@ def release(
     results: Path | None,
     tag: str | None,
     manifest_path: Path,
-    licence: str | None,
+    license: str | None,
     dry_run: bool,
     private: bool,
 ) -> None:
@@ -46,16 +46,16 @@ def release(
     """
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from georank_zoo.cards.metadata import DEFAULT_LICENCE
-    from georank_zoo.errors import GeorankError
-    from georank_zoo.release import open_runs, prepare_all
-    from georank_zoo.release import release as publish_all
+    from georank_zoo.publish.card.metadata import DEFAULT_LICENSE
+    from georank_zoo.publish.release import open_runs, prepare_all
+    from georank_zoo.publish.release import release as publish_all
+    from georank_zoo.utils.errors import GeorankError
 
     if not sys.stderr.isatty():
         disable_progress_bars()
     candidates = prepare_all(
         open_runs(runs), org, results=results, tag=tag, private=private,
-        licence=licence or DEFAULT_LICENCE, say=click.echo,
+        license=license or DEFAULT_LICENSE, say=click.echo,
     )  # fmt: skip
     _show_plans(candidates)
     if dry_run:

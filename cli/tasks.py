@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from georank_zoo.tasks import TASKS, get_task
+from georank_zoo.eval.tasks import TASKS, get_task
 
 
 @click.command()
@@ -36,7 +36,7 @@ def tasks(name: str | None) -> None:
 def _facts(name: str) -> object:
     from rich.table import Table
 
-    from georank_zoo.tasks.base import DEFAULT_METRICS
+    from georank_zoo.data.datasets.base import DEFAULT_METRICS
 
     task = get_task(name)
     table = Table(show_header=False, box=None, title=task.title, title_justify="left")
@@ -45,7 +45,7 @@ def _facts(name: str) -> object:
     rows = {
         "Prepared by": f"georank data prepare {task.reader}",
         "Source": task.source,
-        "Licence": task.licence,
+        "License": task.license,
         "Files": task.layout,
         "Bands, in the files": " ".join(task.bands),
         "Unit": " ".join(part for part in (task.unit, task.level) if part),

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("recipe")
 @click.option("--data", "store", type=click.Path(path_type=Path), help="Store to train on.")
-@click.option("--probe", type=click.Path(path_type=Path), help="Labelled store for a k-NN probe.")
+@click.option("--probe", type=click.Path(path_type=Path), help="Labeled store for a k-NN probe.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: runs/<name>].")
 @click.option(
     "--set",
@@ -42,8 +42,8 @@ def train(
     """
     from accelerate import PartialState
 
-    from georank_zoo import recipe as recipes
-    from georank_zoo.trainer import train as run_training
+    from georank_zoo.train import recipe as recipes
+    from georank_zoo.train.trainer import train as run_training
 
     from .progress import TrainingProgress
 

@@ -6,17 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from georank_zoo.data.store import PatchStore
+    from georank_zoo.data.store.patch_store import PatchStore
     from georank_zoo.losses.georank import GeoRankLoss
-    from georank_zoo.zoo import create_model
+    from georank_zoo.models.encoder import create_model
 
 __all__ = ["GeoRankLoss", "PatchStore", "create_model"]
 
 # Resolved on first use: importing the package must not import torch.
 _EXPORTS = {
     "GeoRankLoss": "georank_zoo.losses.georank",
-    "PatchStore": "georank_zoo.data.store",
-    "create_model": "georank_zoo.zoo",
+    "PatchStore": "georank_zoo.data.store.patch_store",
+    "create_model": "georank_zoo.models.encoder",
 }
 
 

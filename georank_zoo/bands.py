@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from georank_zoo.errors import UsageError, unknown_name
+from georank_zoo.utils.errors import UsageError, unknown_name
 
 Unit = Literal["reflectance", "dn"]
 UNITS: tuple[Unit, ...] = ("reflectance", "dn")
@@ -29,7 +29,7 @@ MAX_REFLECTANCE = 6.5536
 MIN_DN = -1000.0
 MIN_REFLECTANCE = -0.2
 
-# No standardised image ends further out, in standard deviations.
+# No standardized image ends further out, in standard deviations.
 _STANDARDISED = (-20.0, 100.0)
 
 
@@ -40,8 +40,8 @@ class Band:
     Attributes:
         name: Canonical name, two digits (`B02`, `B8A`).
         common_name: What it measures.
-        wavelength_nm: Central wavelength in nanometres.
-        native_m: Native pixel size in metres.
+        wavelength_nm: Central wavelength in nanometers.
+        native_m: Native pixel size in meters.
     """
 
     name: str
@@ -138,13 +138,13 @@ def indices(available: Sequence[str], wanted: Sequence[str]) -> list[int]:
 def fill_missing(
     images: torch.Tensor, source: Sequence[str], target: Sequence[str]
 ) -> torch.Tensor:
-    """Reorders standardised images to the target bands; bands that are lacking become zero.
+    """Reorders standardized images to the target bands; bands that are lacking become zero.
 
-    Zero is a band's mean after standardising, and feeding it equals cutting the band's slice
+    Zero is a band's mean after standardizing, and feeding it equals cutting the band's slice
     out of the first convolution.
 
     Args:
-        images: Standardised images (B, len(source), H, W).
+        images: Standardized images (B, len(source), H, W).
         source: Bands of `images`, in channel order.
         target: Bands wanted, in channel order; bands of `source` outside it are dropped.
 
@@ -198,7 +198,7 @@ def _looks_like(low: float, high: float, unit: Unit) -> str:
     if low < MIN_DN or (small and low < _STANDARDISED[0]):
         return f"a no-data value, {low:g}: replace it, by 0 for example"
     if small and low < MIN_REFLECTANCE:
-        return "images that are standardised already: give them as they were before"
+        return "images that are standardized already: give them as they were before"
     other = "digital numbers" if unit == "reflectance" else "reflectance"
     return f"{other}: say unit {'dn' if unit == 'reflectance' else 'reflectance'!r}"
 

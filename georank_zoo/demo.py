@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import timm
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from georank_zoo import recipe as recipes
-from georank_zoo.data.store import PatchStore
-from georank_zoo.errors import ModelError
-from georank_zoo.eval.results import Row
-from georank_zoo.features import extract
-from georank_zoo.figures import draw_comparison
-from georank_zoo.recipe import Recipe
-from georank_zoo.run import EXPORT
-from georank_zoo.zoo import Encoder, create_model
+from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.embed.extract import extract
+from georank_zoo.eval.results.table import Row
+from georank_zoo.geo import great_circle_km
+from georank_zoo.models.encoder import Encoder, create_model
+from georank_zoo.models.folder import EXPORT
+from georank_zoo.train import recipe as recipes
+from georank_zoo.train.recipe import Recipe
+from georank_zoo.utils.errors import ModelError
+from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
 
 SIZE = 32
 STEPS = 400
@@ -89,3 +93,85 @@ def draw(path: Path, encoders: Sequence[Encoder], store: PatchStore, rows: Seque
         rows=rows,
         title="A synthetic world: what GeoRank changes (numbers say nothing about the real Earth)",
     )
+
+
+_KM_EDGES = np.geomspace(50, 20_000, 16)
+
+
+def draw_comparison(
+    path: Path,
+    *,
+    latlon: npt.NDArray[np.float64],
+    features: Mapping[str, Array],
+    rows: Sequence[Row],
+    title: str,
+) -> None:
+    """Two models side by side on held-out places: maps, similarity over distance, accuracy.
+
+    Args:
+        path: PNG file.
+        latlon: Positions (N, 2) of the held-out patches.
+        features: Their features (N, D) by model, the baseline first.
+        rows: Evaluation results of the models and their floors.
+        title: Of the figure.
+    """
+    with style():
+        figure = Figure(figsize=(11, 6.4), layout="constrained")
+        axes = figure.subplots(2, 2, width_ratios=(1.6, 1))
+        for axis, (name, values) in zip(axes[:, 0], features.items(), strict=True):
+            _draw_map(axis, latlon, values, name)
+        _draw_similarity(axes[0, 1], latlon, features)
+        _draw_scores(axes[1, 1], rows, list(features))
+        figure.suptitle(title)
+        save_figure(figure, path)
+
+
+def _draw_map(axis: Axes, latlon: Array, features: Array, name: str) -> None:
+    colors = _principal_colors(features)
+    axis.scatter(latlon[:, 1], latlon[:, 0], c=colors, s=14, linewidths=0)
+    axis.set(xlim=(-180, 180), ylim=(-60, 75), xlabel="longitude", ylabel="latitude")
+    axis.set_title(f"{name}: first three principal components of its features", loc="left")
+    axis.grid(alpha=0.2)
+
+
+def _principal_colors(features: Array) -> Array:
+    """The first three principal components (N, 3) as colors, each over its 2-98 % range."""
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    centered = unit - unit.mean(axis=0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
+    scores = centered @ directions[:3].T
+    low, high = np.percentile(scores, (2, 98), axis=0)
+    colors: Array = np.clip((scores - low) / (high - low), 0, 1)
+    return colors
+
+
+def _draw_similarity(axis: Axes, latlon: Array, features: Mapping[str, Array]) -> None:
+    pairs = np.triu_indices(len(latlon), 1)
+    positions = torch.from_numpy(latlon)
+    km = great_circle_km(positions, positions).numpy()[pairs]
+    middle = np.sqrt(_KM_EDGES[1:] * _KM_EDGES[:-1])
+    bins = np.digitize(km, _KM_EDGES) - 1
+    for (name, values), color in zip(features.items(), (BASELINE, GEORANK), strict=True):
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+        similarity = (unit @ unit.T)[pairs]
+        # In standard deviations of the model's own similarities: models differ in their spread.
+        z = (similarity - similarity.mean()) / similarity.std()
+        means = [z[bins == b].mean() if (bins == b).any() else np.nan for b in range(len(middle))]
+        axis.plot(middle, means, "o-", color=color, markersize=3.5, label=name)
+    axis.set(xscale="log", xlabel="distance (km)", ylabel="cosine similarity (z-score)")
+    axis.set_title("Similarity of held-out places over distance", loc="left")
+    axis.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    axis.legend(frameon=False)
+
+
+def _draw_scores(axis: Axes, rows: Sequence[Row], models: Sequence[str]) -> None:
+    shown = [row for row in rows if row.metric == "accuracy_macro"]
+    for position, row in enumerate(reversed(shown)):
+        color = dict(zip(models, (BASELINE, GEORANK), strict=True)).get(row.model, FLOOR)
+        error = [[100 * (row.value - row.ci_low)], [100 * (row.ci_high - row.value)]]
+        axis.barh(position, 100 * row.value, color=color, height=0.65)
+        axis.errorbar(100 * row.value, position, xerr=error, color="0.2", capsize=3, linewidth=1)
+        axis.text(1, position, f"{100 * row.value:.1f}", color="white", va="center", weight="bold")
+    axis.set_yticks(range(len(shown)), [row.model for row in reversed(shown)])
+    axis.set(xlim=(0, 100), xlabel="accuracy macro (%)")
+    axis.set_title("k-NN on held-out places, 95 % intervals", loc="left")

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from georank_zoo.errors import UsageError
+from georank_zoo.utils.errors import UsageError
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius (IUGG), as in the published implementation
 
@@ -54,7 +54,7 @@ def chords(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Straight-line distances (N, M), in Earth radii, between unit vectors (N, 3) and (M, 3).
 
     They order pairs as great-circle distances do and cost no trigonometry. Made from differences,
-    not from products: those confuse places that are closer than a hundred metres.
+    not from products: those confuse places that are closer than a hundred meters.
     """
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -79,6 +79,6 @@ def great_circle_km(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
     Returns:
         Distances (N, M) in km, in float64 where the device has it: float32 confuses places
-        that are closer than a few hundred metres.
+        that are closer than a few hundred meters.
     """
     return km_of_chord(chords(unit_vectors(a), unit_vectors(b)))

@@ -1,6 +1,6 @@
 """Views: the augmentations, on batches, on the device, in one resampling per view.
 
-A view generator is called with standardised images and uniform random numbers, and draws nothing
+A view generator is called with standardized images and uniform random numbers, and draws nothing
 itself: the trainer derives the numbers from (seed, step, sample), so a resumed run and a run on
 another number of processes see the same views.
 """
@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from georank_zoo.errors import UsageError
+from georank_zoo.utils.errors import UsageError
 
 
 class Views(ABC):
@@ -85,7 +85,7 @@ class Views(ABC):
         """Makes the views of a batch.
 
         Args:
-            acquisitions: Standardised images (B, C, H, W), one batch per date of the places;
+            acquisitions: Standardized images (B, C, H, W), one batch per date of the places;
                 view v, small ones too, is cut from date v modulo their number.
             uniform: Numbers in [0, 1), (B, full-size views + local_views, draws), on any device.
 
@@ -126,7 +126,7 @@ class Views(ABC):
         """Random boxes within an image, from the first four numbers of (B, draws).
 
         Returns:
-            Width (B,) and height (B,) as shares of the image's, and centre (B, 2) in [-1, 1].
+            Width (B,) and height (B,) as shares of the image's, and center (B, 2) in [-1, 1].
         """
         share = self.scale if scale is None else scale
         area, ratio, left, top = uniform[:, :4].unbind(1)
@@ -135,14 +135,14 @@ class Views(ABC):
         ratio = torch.exp(low + ratio * (high - low))
         width = (area * ratio).sqrt().clamp(max=1)
         height = (area / ratio).sqrt().clamp(max=1)
-        centre = torch.stack(((1 - width) * (2 * left - 1), (1 - height) * (2 * top - 1)), dim=1)
-        return width, height, centre
+        center = torch.stack(((1 - width) * (2 * left - 1), (1 - height) * (2 * top - 1)), dim=1)
+        return width, height, center
 
 
 class GeometricViews(Views):
     """Random resized crop, flip and quarter turns: the paper's "geometric" augmentation.
 
-    An overhead image has no up, so all eight orientations of a crop are natural; colour is
+    An overhead image has no up, so all eight orientations of a crop are natural; color is
     information in Sentinel-2 and is left alone.
 
     Args:
@@ -190,7 +190,7 @@ class GeometricViews(Views):
         self, uniform: torch.Tensor, scale: tuple[float, float] | None = None
     ) -> torch.Tensor:
         """Maps (B, 2, 3) of crop, flip and turn; see Views."""
-        width, height, centre = self.box(uniform, scale)
+        width, height, center = self.box(uniform, scale)
         flips, axis, turns, angle = uniform[:, 4:].unbind(1)
         flipped = flips < self.flip
         x_sign = torch.where(flipped & (axis < 0.5), -1.0, 1.0)
@@ -202,7 +202,7 @@ class GeometricViews(Views):
 
         row_x = torch.stack((width * x_sign * cos, -width * x_sign * sin), dim=1)
         row_y = torch.stack((height * y_sign * sin, height * y_sign * cos), dim=1)
-        return torch.cat((torch.stack((row_x, row_y), dim=1), centre[:, :, None]), dim=2)
+        return torch.cat((torch.stack((row_x, row_y), dim=1), center[:, :, None]), dim=2)
 
 
 class StandardViews(Views):
@@ -210,7 +210,7 @@ class StandardViews(Views):
 
     Random resized crop, left-right flip, brightness and contrast, grayscale, Gaussian blur. Hue
     and saturation are left out: they are defined on red, green and blue. The strengths and
-    probabilities are those of MoCo v2 (Chen et al. 2020, appendix), the values are standardised,
+    probabilities are those of MoCo v2 (Chen et al. 2020, appendix), the values are standardized,
     z = (reflectance - mean) / std by band, and so:
 
     * Brightness adds one number to all bands, in standard deviations: a factor on z, as on an
@@ -218,7 +218,7 @@ class StandardViews(Views):
     * Contrast stretches each band about its own mean over the view. It changes no mean, so its
       order with brightness does not matter; they are drawn together, as in color jitter.
     * Grayscale replaces every band by the mean of the bands.
-    * Blur weighs the pixels of the view with a Gaussian, normalised over those inside it. Its
+    * Blur weighs the pixels of the view with a Gaussian, normalized over those inside it. Its
       sigma is in pixels of the view, so it smooths a small view more than the same view of
       224 px that the strengths were chosen for.
 
@@ -288,11 +288,11 @@ class StandardViews(Views):
         self, uniform: torch.Tensor, scale: tuple[float, float] | None = None
     ) -> torch.Tensor:
         """Maps (B, 2, 3) of crop and flip; see Views."""
-        width, height, centre = self.box(uniform, scale)
+        width, height, center = self.box(uniform, scale)
         zero = torch.zeros_like(width)
         x_sign = torch.where(uniform[:, 4] < self.flip, -1.0, 1.0)
-        row_x = torch.stack((width * x_sign, zero, centre[:, 0]), dim=1)
-        row_y = torch.stack((zero, height, centre[:, 1]), dim=1)
+        row_x = torch.stack((width * x_sign, zero, center[:, 0]), dim=1)
+        row_y = torch.stack((zero, height, center[:, 1]), dim=1)
         return torch.stack((row_x, row_y), dim=1)
 
     def recolor(self, crops: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

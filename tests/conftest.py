@@ -12,12 +12,12 @@ import torch
 
 from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.store import PatchStore
-from tests import trees
-from tests.card_parts import TINY
-from tests.helpers import edit_config
-from tests.hub import Hub
-from tests.hub.client import connect
+from georank_zoo.data.store.patch_store import PatchStore
+from tests.support import trees
+from tests.support.card_parts import TINY
+from tests.support.hub import Hub
+from tests.support.hub.client import connect
+from tests.support.models import edit_config
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,7 +53,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """GeoTIFFs of 96 places x 2 dates, 32 px, 8 classes."""
-    from georank_zoo.data.synthetic import generate_world
+    from georank_zoo.data.synthetic.world import generate_world
 
     folder = tmp_path_factory.mktemp("world") / "files"
     generate_world(folder, places=96, seasons=2, size=32, seed=0)
@@ -62,7 +62,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def world_store(world_folder: Path) -> PatchStore:
-    """A labelled store of 192 patches: 96 places x 2 dates, 12 bands, 32 px."""
+    """A labeled store of 192 patches: 96 places x 2 dates, 12 bands, 32 px."""
     reader = open_reader("synthetic", world_folder)
     return prepare(reader, world_folder.with_name("store"), max_bad=0).store
 
@@ -103,7 +103,7 @@ def any_hub(
 @pytest.fixture(scope="session")
 def card_run(world_store: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the shipped recipe, as small as it goes, on the generated world."""
-    from georank_zoo import recipe, trainer
+    from georank_zoo.train import recipe, trainer
 
     plan = recipe.load("moco_georank", TINY, {"data.store": str(world_store.path)})
     folder = tmp_path_factory.mktemp("cards") / "runs" / "georank-moco-r18"

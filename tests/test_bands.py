@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from georank_zoo import bands as s2
-from georank_zoo.errors import UsageError
+from georank_zoo.utils.errors import UsageError
 
 
 def test_order_of_the_sets() -> None:

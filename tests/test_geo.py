@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from georank_zoo.errors import UsageError
 from georank_zoo.geo import EARTH_RADIUS_KM, check_latlon, great_circle_km, unit_vectors
+from georank_zoo.utils.errors import UsageError
 
 QUARTER = np.pi / 2 * EARTH_RADIUS_KM
 

@@ -13,10 +13,10 @@ from torchgeo.datasets import EuroSAT
 
 import georank_zoo
 from georank_cli.main import cli
-from georank_zoo import recipe
 from georank_zoo.bands import S2_13
-from tests import trees
-from tests.helpers import make_export, make_network
+from georank_zoo.train import recipe
+from tests.support import trees
+from tests.support.models import make_export, make_network
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from georank_zoo.errors import UsageError
+from georank_zoo.utils.errors import UsageError
 from georank_zoo.views import VIEWS, GeometricViews, StandardViews, gaussian_blur
 
 # Uniform numbers that leave an image alone: full area, ratio 1, no flip, no turn.

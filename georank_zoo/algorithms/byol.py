@@ -7,7 +7,7 @@ after the step: teacher <- m * teacher + (1 - m) * student
 
 The paper's loss, the squared distance of unit vectors in both directions, is 4 + 4 times this one.
 As in the authors' code the views go through the networks one after the other, so a BatchNorm sees
-one view at a time; unlike there each process normalises over its own samples.
+one view at a time; unlike there each process normalizes over its own samples.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import nn
 from georank_zoo.algorithms.base import Algorithm, StepOutput
 from georank_zoo.algorithms.heads import BatchNormHead
 from georank_zoo.algorithms.momentum import make_teacher, momentum_at, update_teacher
-from georank_zoo.errors import UsageError
 from georank_zoo.losses.cosine import negative_cosine
+from georank_zoo.utils.errors import UsageError
 
 
 class BYOL(Algorithm):
@@ -70,6 +70,6 @@ class BYOL(Algorithm):
         return StepOutput(loss, embeddings=(z1.float(),))
 
     def end_step(self, progress: float) -> None:
-        """Moves the teacher towards the student."""
+        """Moves the teacher toward the student."""
         student = nn.Sequential(self.backbone, self.projector)
         update_teacher(self.teacher, student, momentum_at(progress, self.momentum))

@@ -1,12 +1,12 @@
 """DINO (Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers").
 
 s_j  = student(crop j) for all crops;  t_i = teacher(crop i) for the two global ones
-P_i  = softmax((t_i - C) / T_teacher)                           # centred and sharpened
+P_i  = softmax((t_i - C) / T_teacher)                           # centered and sharpened
 loss = mean over i != j of the cross-entropy H(P_i, softmax(s_j / T_student))
 C    <- c * C + (1 - c) * mean(t);  after the step: teacher <- m * teacher + (1 - m) * student
 
 As in the authors' code crops of one size go through the backbone as one batch, so a BatchNorm sees
-them together, and the head takes all crops at once; unlike there each process normalises over its
+them together, and the head takes all crops at once; unlike there each process normalizes over its
 own samples. The teacher sees the global crops once a step.
 """
 
@@ -21,8 +21,8 @@ from torch import nn
 from georank_zoo.algorithms.base import Algorithm, StepOutput
 from georank_zoo.algorithms.heads import DINOHead
 from georank_zoo.algorithms.momentum import make_teacher, momentum_at, update_teacher
-from georank_zoo.errors import UsageError
 from georank_zoo.losses.dino import Center, dino_loss
+from georank_zoo.utils.errors import UsageError
 
 
 class DINO(Algorithm):
@@ -35,7 +35,7 @@ class DINO(Algorithm):
         output_dim: Number of prototypes, K.
         student_temperature: Of the student's softmax.
         teacher_temperature: Of the teacher's softmax; the lower, the sharper.
-        center_momentum: Of the centre, constant.
+        center_momentum: Of the center, constant.
         momentum: Of the teacher at the start; rises to 1 along a half cosine over the run.
         freeze_last_layer_epochs: Epochs at the start in which the prototypes do not move.
 
@@ -124,6 +124,6 @@ class DINO(Algorithm):
             self.projector.last_layer.weight.grad = None
 
     def end_step(self, progress: float) -> None:
-        """Moves the teacher towards the student."""
+        """Moves the teacher toward the student."""
         student = nn.Sequential(self.backbone, self.projector)
         update_teacher(self.teacher, student, momentum_at(progress, self.momentum))

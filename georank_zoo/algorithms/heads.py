@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from georank_zoo.errors import UsageError
+from georank_zoo.utils.errors import UsageError
 
 
 def _check(**widths: int) -> None:

@@ -5,7 +5,7 @@ loss    = cross_entropy([queries . keys, queries . queue] / T, 0)
 queue   <- keys;  after the step: teacher <- m * teacher + (1 - m) * student
 
 Unlike He et al. (section 3.3) the keys are not shuffled between processes for BatchNorm: each
-process normalises queries and keys over its own samples.
+process normalizes queries and keys over its own samples.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from georank_zoo.algorithms.base import Algorithm, StepOutput
 from georank_zoo.algorithms.heads import ProjectionHead
 from georank_zoo.algorithms.momentum import make_teacher, momentum_at, update_teacher
 from georank_zoo.algorithms.queue import NegativeQueue
-from georank_zoo.errors import UsageError
 from georank_zoo.losses.nt_xent import nt_xent_queue
+from georank_zoo.utils.errors import UsageError
 
 
 class MoCo(Algorithm):
@@ -87,6 +87,6 @@ class MoCo(Algorithm):
         )
 
     def end_step(self, progress: float) -> None:
-        """Moves the teacher towards the student."""
+        """Moves the teacher toward the student."""
         student = nn.Sequential(self.backbone, self.projector)
         update_teacher(self.teacher, student, momentum_at(progress, self.momentum))

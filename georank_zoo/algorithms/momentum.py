@@ -12,7 +12,7 @@ from torch import nn
 def make_teacher(student: nn.Module) -> nn.Module:
     """A copy of the student that takes no gradient.
 
-    Only parameters are averaged. The teacher's BatchNorm normalises with its own batch and keeps
+    Only parameters are averaged. The teacher's BatchNorm normalizes with its own batch and keeps
     its own running statistics, as in MoCo and BYOL: they are statistics of the teacher's
     activations, and neither the student's nor an average with them would fit these.
     """

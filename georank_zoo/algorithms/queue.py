@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from georank_zoo import distributed
-from georank_zoo.errors import UsageError
+from georank_zoo.utils import distributed
+from georank_zoo.utils.errors import UsageError
 
 
 class NegativeQueue(nn.Module):

@@ -6,7 +6,7 @@ loss     = mean of l over the 2N pairs (view, other view of the same sample)
 
 Negatives are the other views of the whole batch, over all processes. As in the authors' code both
 views go through the network as one batch, so a BatchNorm sees them together; unlike there
-(section 2.2) each process normalises over its own samples.
+(section 2.2) each process normalizes over its own samples.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import nn
 
 from georank_zoo.algorithms.base import Algorithm, StepOutput
 from georank_zoo.algorithms.heads import SimCLRHead
-from georank_zoo.errors import UsageError
 from georank_zoo.losses.nt_xent import nt_xent
+from georank_zoo.utils.errors import UsageError
 
 
 class SimCLR(Algorithm):

@@ -6,7 +6,7 @@ D(p, z)  = -cos(p, stopgrad(z))
 loss     = D(p_1, z_2) / 2 + D(p_2, z_1) / 2
 
 As in the authors' code the views go through the network one after the other, so a BatchNorm sees
-one view at a time; unlike there (section 3) each process normalises over its own samples, and the
+one view at a time; unlike there (section 3) each process normalizes over its own samples, and the
 predictor's learning rate falls like all others (section 4.2 leaves it constant).
 """
 
@@ -19,8 +19,8 @@ from torch import nn
 
 from georank_zoo.algorithms.base import Algorithm, StepOutput
 from georank_zoo.algorithms.heads import BatchNormHead, SimSiamHead
-from georank_zoo.errors import UsageError
 from georank_zoo.losses.cosine import negative_cosine
+from georank_zoo.utils.errors import UsageError
 
 
 class SimSiam(Algorithm):

@@ -3,9 +3,9 @@
 z    = projector(backbone(view))
 loss = max(0, margin + |z - z_near| - |z - z_far|),  near within 15 km, far beyond 50 km
 
-The triplets are formed within the batch, from positions: each sample that has a neighbour in the
-batch is an anchor once a step, and draws which neighbour and which distant sample it gets. A batch
-of random places of a large store holds hardly any neighbours; `data.neighbors_km` makes batches
+The triplets are formed within the batch, from positions: each sample that has a neighbor in the
+batch is an anchor once a step, and draws which neighbor and which distant sample it gets. A batch
+of random places of a large store holds hardly any neighbors; `data.neighbors_km` makes batches
 that do, and `triplets` in the log is the share of samples that are anchors.
 """
 
@@ -18,8 +18,8 @@ from torch import nn
 
 from georank_zoo.algorithms.base import Algorithm, StepOutput
 from georank_zoo.algorithms.heads import ProjectionHead
-from georank_zoo.errors import UsageError
 from georank_zoo.losses.triplet import geo_triplet
+from georank_zoo.utils.errors import UsageError
 
 
 class Tile2Vec(Algorithm):

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from georank_zoo.data.describe import by_kind
-from georank_zoo.data.manifest import Skipped
 from georank_zoo.data.readers.base import BadItem, Reader
-from georank_zoo.data.store import SHARD_BYTES, PatchStore
-from georank_zoo.data.writer import StoreWriter, require_apart
-from georank_zoo.errors import Interrupted, StoreError, UsageError
+from georank_zoo.data.store.describe import by_kind
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch_store import SHARD_BYTES, PatchStore
+from georank_zoo.data.store.writer import StoreWriter, require_apart
+from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def prepare(
             reader=reader.name,
             level=reader.level,
             source=reader.source,
-            licence=reader.licence,
+            license=reader.license,
         )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

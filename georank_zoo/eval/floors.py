@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from georank_zoo.errors import ModelError
-from georank_zoo.model_folder import build_network
-from georank_zoo.zoo import Encoder
+from georank_zoo.models.encoder import Encoder
+from georank_zoo.models.folder import build_network
+from georank_zoo.utils.errors import ModelError
 
 IMAGE_STATISTICS = "image statistics"
 
@@ -28,12 +28,12 @@ class ImageStatistics(nn.Module):
 
 
 def image_statistics(model: Encoder) -> Encoder:
-    """The floor of the input itself, on the model's bands and standardisation."""
+    """The floor of the input itself, on the model's bands and standardization."""
     return _with_backbone(model, ImageStatistics(len(model.model_bands)), IMAGE_STATISTICS)
 
 
 def random_initialization(model: Encoder, *, seed: int = 0) -> Encoder:
-    """The floor of the architecture: the model's network as timm initialises it.
+    """The floor of the architecture: the model's network as timm initializes it.
 
     Raises:
         ModelError: If the encoder does not know its architecture.

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 def negative_cosine(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Predictions turn towards targets; the targets are constants, whatever they came from.
+    """Predictions turn toward targets; the targets are constants, whatever they came from.
 
     Source: Chen and He 2021, "Exploring Simple Siamese Representation Learning", equation 1 and
     algorithm 1. BYOL's loss (Grill et al. 2020, equation 2) is 2 + 2 times it.

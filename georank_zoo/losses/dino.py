@@ -1,4 +1,4 @@
-"""DINO's cross-entropy between crops, and the centre of its teacher."""
+"""DINO's cross-entropy between crops, and the center of its teacher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from georank_zoo import distributed
+from georank_zoo.utils import distributed
 
 
 def dino_loss(
@@ -41,11 +41,11 @@ class Center(nn.Module):
     """The moving average of the teacher's outputs over all processes (equation 4 of the paper).
 
     Subtracted from these, it keeps any one dimension from winning everywhere. The buffer is
-    persistent: a resumed run goes on with the same centre.
+    persistent: a resumed run goes on with the same center.
 
     Args:
         dim: Of the outputs, K.
-        momentum: Share of the old centre that an update keeps.
+        momentum: Share of the old center that an update keeps.
     """
 
     value: torch.Tensor
@@ -57,7 +57,7 @@ class Center(nn.Module):
 
     @torch.no_grad()
     def update(self, outputs: torch.Tensor) -> None:
-        """Moves towards the mean of the outputs (n, K) of this process and all others."""
+        """Moves toward the mean of the outputs (n, K) of this process and all others."""
         processes = distributed.world()[0]
         mean = distributed.all_sum(outputs.to(self.value.dtype).mean(dim=0)) / processes
         self.value.lerp_(mean, 1 - self.momentum)

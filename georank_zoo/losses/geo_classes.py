@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from georank_zoo.errors import UsageError
-from georank_zoo.geo_clusters import fit_clusters, nearest_cluster
 from georank_zoo.losses.base import Regularizer
+from georank_zoo.losses.geo_clusters import fit_clusters, nearest_cluster
+from georank_zoo.utils.errors import UsageError
 
 
 class GeoClassesLoss(Regularizer):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from georank_zoo.errors import UsageError
 from georank_zoo.geo import km_of_chord
 from georank_zoo.losses.pairs import PairLoss
+from georank_zoo.utils.errors import UsageError
 
 
 class GeoMSELoss(PairLoss):
-    """The regulariser of GeoBasic, the rival without ranks in GeoRank's comparison.
+    """The regularizer of GeoBasic, the rival without ranks in GeoRank's comparison.
 
     For each pair in range the cosine distance beyond `spacing` should be the distance of the
     places over `max_km`; the loss is the mean squared error of the two, both over `temperature`.

@@ -8,28 +8,27 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from georank_zoo.errors import UsageError
 from georank_zoo.losses.pairs import PairLoss
-from georank_zoo.ranking import average_rank_of_sorted, soft_rank
-from georank_zoo.sorting import sort_rows
+from georank_zoo.losses.soft_rank import average_rank_of_sorted, soft_rank, sort_rows
+from georank_zoo.utils.errors import UsageError
 
-# What counts is the strength in gaps between neighbouring similarities: strength * temperature *
+# What counts is the strength in gaps between neighboring similarities: strength * temperature *
 # batch / spread of the cosines. Between 1 and 10 of them most pairs get a gradient and it points
 # best; with the spread of real embeddings, 0.1 to 0.25, this constant gives 2 to 4. Measured:
 # benchmarks/README.md, "Strength of the rank loss".
 STRENGTH_TEMPERATURE_BATCH = 0.4
 
-# Distances are compared in steps of this many Earth radii (6 micrometres), so that rounding does
+# Distances are compared in steps of this many Earth radii (6 micrometers), so that rounding does
 # not order places that are equally far.
 DISTANCE_STEP = 2.0**-40
 
 
 class GeoRankLoss(PairLoss):
-    """The rank regulariser L_RankReg of GeoRank (Burgert et al., WACV 2026, arXiv 2601.02289).
+    """The rank regularizer L_RankReg of GeoRank (Burgert et al., WACV 2026, arXiv 2601.02289).
 
     For each sample the others are ranked twice, by similarity (soft ranks, 1 for the most
     similar) and by great-circle distance (1 for the nearest, equal distances share their average
-    rank); the loss is the mean deviation of the normalised ranks over the pairs in range.
+    rank); the loss is the mean deviation of the normalized ranks over the pairs in range.
 
         loss = GeoRankLoss()(embeddings, latlon)
 
@@ -38,14 +37,14 @@ class GeoRankLoss(PairLoss):
 
     Args:
         temperature: Divides the cosine similarities.
-        strength: Regularisation strength of the soft ranks, in the unit of similarity /
+        strength: Regularization strength of the soft ranks, in the unit of similarity /
             temperature. Small is hard: gradients reach only nearly tied pairs. None, the default,
             takes 0.4 / (temperature * samples that are ranked), 0.02 for a batch of 512. The
             published value is 0.001.
         min_km: Pairs nearer than this are left out.
         max_km: Pairs farther than this are left out.
         margin: Deviations of up to this many ranks cost nothing.
-        distance: `mse` squares the deviation of normalised ranks, `l1` takes its absolute value.
+        distance: `mse` squares the deviation of normalized ranks, `l1` takes its absolute value.
 
     Raises:
         UsageError: If a setting is out of range.

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from georank_zoo import distributed
-from georank_zoo.errors import UsageError
 from georank_zoo.geo import check_latlon, chord_of_km, chords, exact_dtype, unit_vectors
 from georank_zoo.losses.base import Regularizer
+from georank_zoo.utils import distributed
+from georank_zoo.utils.errors import UsageError
 
 # Pairs that are worked on at once. On the CPU a chunk and its temporaries should stay in the
 # cache (2 MiB a tensor); elsewhere few large kernels are better, within bounds (128 MiB a tensor).

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from georank_zoo import distributed
 from georank_zoo.geo import chord_of_km, chords, exact_dtype, unit_vectors
+from georank_zoo.utils import distributed
 
 
 def geo_triplet(
@@ -17,7 +17,7 @@ def geo_triplet(
     positive_km: float = 15.0,
     negative_km: float = 50.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each sample must lie nearer to a neighbour than to a distant sample, by a margin.
+    """Each sample must lie nearer to a neighbor than to a distant sample, by a margin.
 
         max(0, margin + |z_anchor - z_positive| - |z_anchor - z_negative|)
 
@@ -32,7 +32,7 @@ def geo_triplet(
     size.
 
     Args:
-        embeddings: (B, D), not normalised.
+        embeddings: (B, D), not normalized.
         latlon: Positions (B, 2) in degrees.
         uniform: Numbers (B, 2) in [0, 1): they choose positive and negative. Any device.
         margin: In the unit of the embeddings.

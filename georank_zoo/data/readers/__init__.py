@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from georank_zoo.errors import UsageError, unknown_name
+from georank_zoo.utils.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from georank_zoo.data.readers.base import Reader

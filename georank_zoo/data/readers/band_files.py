@@ -40,18 +40,18 @@ def read(
     """Reads a patch on the grid of its 10 m bands.
 
     Bands of 20 and 60 m are enlarged bilinearly, as torchgeo does for BigEarthNet and the
-    authors do for SSL4EO-S12: nearest neighbours would leave blocks of 2 and 6 pixels, whose
+    authors do for SSL4EO-S12: nearest neighbors would leave blocks of 2 and 6 pixels, whose
     edges are the strongest ones that a network sees.
 
     Args:
         files: Files by band, B02 among them.
         bands: Bands wanted, in channel order.
         side: Side of the 10 m files in pixels; that of the others follows.
-        size: Side of the centre to take, in pixels of 10 m.
+        size: Side of the center to take, in pixels of 10 m.
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
 
     Returns:
-        Digital numbers (bands, size, size), and the centre's latitude and longitude in degrees.
+        Digital numbers (bands, size, size), and the center's latitude and longitude in degrees.
 
     Raises:
         BadItem: If a file is damaged, not of the published form or off the others' place, or
@@ -59,12 +59,12 @@ def read(
     """
     with raster.opened(files[_GRID_BAND]) as grid:
         _require_form(grid, _GRID_BAND, side)
-        ((lat, lon),) = raster.centres(grid, [(0, 0)], (side, side))
+        ((lat, lon),) = raster.centers(grid, [(0, 0)], (side, side))
         whole = np.stack([_read_band(files[band], band, grid) for band in bands])
     margin = (side - size) // 2
-    centre = whole[:, margin : margin + size, margin : margin + size]
-    raster.require_some_data(centre)
-    pixels, missing = raster.harmonise(centre, "dn", offset=offset)
+    center = whole[:, margin : margin + size, margin : margin + size]
+    raster.require_some_data(center)
+    pixels, missing = raster.harmonize(center, "dn", offset=offset)
     if (share := float(missing.mean())) > raster.MAX_NODATA:
         raise BadItem(f"pixels without data: {share:.0%}")
     return pixels, float(lat), float(lon)

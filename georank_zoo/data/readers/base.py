@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, overload
 
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import Patch, Target
-from georank_zoo.errors import GeorankError
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import Patch, Target
+from georank_zoo.utils.errors import GeorankError
 
 
 class BadItem(GeorankError):
@@ -116,8 +116,8 @@ class Reader(Protocol):
         """Where the data comes from."""
 
     @property
-    def licence(self) -> str:
-        """Licence of the data."""
+    def license(self) -> str:
+        """License of the data."""
 
     @property
     def spec(self) -> dict[str, Any]:

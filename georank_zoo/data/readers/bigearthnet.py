@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import Patch, Role, Target
+from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CLASSES, SIZE
 from georank_zoo.data.readers import band_files, raster
 from georank_zoo.data.readers.base import (
     BadItem,
@@ -31,8 +30,9 @@ from georank_zoo.data.readers.bigearthnet_metadata import (
     labels_of_version_1,
     read_table,
 )
-from georank_zoo.errors import UsageError
-from georank_zoo.tasks.bigearthnet import BIGEARTHNET, CLASSES, SIZE
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import Patch, Role, Target
+from georank_zoo.utils.errors import UsageError
 
 SPLIT = "official"
 _DIRECTORIES = {2: "BigEarthNet-S2", 1: "BigEarthNet-v1.0"}
@@ -69,7 +69,7 @@ class BigEarthNet:
     class_names = CLASSES
     target: Target = "labels"
     level = BIGEARTHNET.level
-    licence = BIGEARTHNET.licence
+    license = BIGEARTHNET.license
 
     def __init__(
         self,

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from georank_zoo.data.patch import ROLES, Role
+from georank_zoo.data.datasets.bigearthnet import CLASSES, CORINE, DROPPED
 from georank_zoo.data.readers.base import BadItem
-from georank_zoo.errors import UsageError
-from georank_zoo.tasks.bigearthnet import CLASSES, CORINE, DROPPED
+from georank_zoo.data.store.patch import ROLES, Role
+from georank_zoo.utils.errors import UsageError
 
 METADATA = "metadata.parquet"
 UNSUITABLE = "for_patches_with_snow_cloud_or_shadow.parquet"

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import NO_POSITION, Patch, Role, Target
+from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW, CLASSES, FILE_BANDS, SIZE, SPLIT
 from georank_zoo.data.readers import hdf5, raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.errors import UsageError
-from georank_zoo.tasks.cashew import BAND_NAMES, CASHEW, CLASSES, FILE_BANDS, SIZE, SPLIT
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
+from georank_zoo.utils.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Cashew:
     splits = (SPLIT,)
     level = CASHEW.level
     source = CASHEW.source
-    licence = CASHEW.licence
+    license = CASHEW.license
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""EuroSAT MS: 27,000 labelled patches of 64 px over Europe, 13 bands, Level-1C.
+"""EuroSAT MS: 27,000 labeled patches of 64 px over Europe, 13 bands, Level-1C.
 
 Helber, Bischke, Dengel, Borth: "EuroSAT", IEEE JSTARS 2019. Layout:
 `<Class>/<Class>_<N>.tif`.
@@ -6,17 +6,81 @@ Helber, Bischke, Dengel, Borth: "EuroSAT", IEEE JSTARS 2019. Layout:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from georank_zoo import bands as s2
-from georank_zoo.data.patch import Patch, Role, Target
+from georank_zoo.data.datasets.eurosat import (
+    CLASSES,
+    EUROSAT,
+    FILE_BANDS,
+    LISTS,
+    LISTS_SOURCE,
+    SIZE,
+)
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.data.readers.eurosat_splits import read_splits
-from georank_zoo.errors import UsageError
-from georank_zoo.tasks.eurosat import CLASSES, EUROSAT, FILE_BANDS, SIZE
+from georank_zoo.data.store.patch import Patch, Role, Target
+from georank_zoo.utils.errors import UsageError
+
+
+def read_splits(folder: str | Path) -> dict[str, dict[str, Role]]:
+    """Reads those of the published splits whose lists lie in a folder.
+
+    A result names its split, so a list of that name must be the published one, to the byte.
+
+    Returns:
+        By split, the part of each patch by its name without extension (`AnnualCrop_1`).
+
+    Raises:
+        UsageError: If there is no list, one of a split is missing, is not the published one or
+            names what is no patch, or a patch stands in two of them.
+    """
+    folder = Path(folder)
+    found = {
+        split: _read_split(folder, split)
+        for split, lists in LISTS.items()
+        if any((folder / name).is_file() for name, _ in lists.values())
+    }
+    if not found:
+        names = ", ".join(name for lists in LISTS.values() for name, _ in lists.values())
+        raise UsageError(f"{folder} holds none of the lists {names}. They lie at {LISTS_SOURCE}.")
+    return found
+
+
+def _read_split(folder: Path, split: str) -> dict[str, Role]:
+    roles: dict[str, Role] = {}
+    for role, (name, md5) in LISTS[split].items():
+        for patch in _read_list(folder / name, split, md5):
+            if patch in roles:
+                other, _ = LISTS[split][roles[patch]]
+                raise UsageError(
+                    f"Split {split} overlaps: {patch} stands in {folder / other} and, again, in "
+                    f"{folder / name}."
+                )
+            roles[patch] = cast(Role, role)
+    return roles
+
+
+def _read_list(path: Path, split: str, md5: str) -> list[str]:
+    if not path.is_file():
+        raise UsageError(f"Split {split} lacks the list {path}. It lies at {LISTS_SOURCE}.")
+    content = path.read_bytes()
+    names = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
+    patches = [name.rpartition(".")[0] for name in names if name]
+    unknown = [patch for patch in patches if patch.rpartition("_")[0] not in CLASSES]
+    if unknown or not patches:
+        example = f" ({unknown[0] or names[0]!r})" if unknown else ""
+        raise UsageError(f"{path} is no list of EuroSAT's files{example}.")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise UsageError(
+            f"{path} is not the published list of split {split}: its MD5 is {found}, not {md5}. "
+            f"Fetch it from {LISTS_SOURCE}."
+        )
+    return patches
 
 
 class EuroSat:
@@ -38,7 +102,7 @@ class EuroSat:
     target: Target = "class"
     level = EUROSAT.level
     source = EUROSAT.source
-    licence = EUROSAT.licence
+    license = EUROSAT.license
 
     def __init__(
         self,
@@ -91,7 +155,7 @@ class EuroSat:
             if dataset.shape != (SIZE, SIZE):
                 raise BadItem(f"mixed sizes: {dataset.height} x {dataset.width}, not 64 x 64")
             raster.require_crs(dataset)
-            ((lat, lon),) = raster.centres(dataset, [(0, 0)], (SIZE, SIZE))
+            ((lat, lon),) = raster.centers(dataset, [(0, 0)], (SIZE, SIZE))
             pixels = dataset.read()[s2.indices(FILE_BANDS, self.bands)]
         raster.require_some_data(pixels)
         patch = Patch(

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import Patch, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
-from georank_zoo.errors import UsageError, unknown_name
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import Patch, Target
+from georank_zoo.utils.errors import UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Folder:
     name = "folder"
     level = "unknown"
     source = "folder of GeoTIFFs"
-    licence = "unknown"
+    license = "unknown"
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Folder:
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         window = Window(0, row, dataset.width, self.size)
         pixels = dataset.read(channels, window=window)
-        return raster.harmonise(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
+        return raster.harmonize(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
 
     def _channels(self, dataset: Any) -> list[int]:
         """The file's channels, counted from 1, of the store's bands."""
@@ -197,7 +197,7 @@ class Folder:
         given = self._labels.positions.get(name)
         if raster.is_georeferenced(dataset) or given is None:
             raster.require_crs(dataset)
-            return raster.centres(dataset, corners, (self.size, self.size))
+            return raster.centers(dataset, corners, (self.size, self.size))
         if len(corners) > 1:
             raise BadItem("no CRS: the table gives one position, but the file is cut in patches")
         return np.array([given])
@@ -223,7 +223,7 @@ def _header(file: Path) -> _Header:
                 return _Header(None, *described)
             bounds = tuple(round(value, 6) for value in dataset.bounds)
             try:
-                ((lat, lon),) = raster.centres(dataset, [(0, 0)], dataset.shape)
+                ((lat, lon),) = raster.centers(dataset, [(0, 0)], dataset.shape)
             except BadItem:
                 return _Header(None, *described)
             return _Header((str(dataset.crs), bounds, dataset.shape), *described, (lat, lon))

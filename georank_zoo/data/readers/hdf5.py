@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.readers.base import BadItem
-from georank_zoo.errors import UsageError
+from georank_zoo.utils.errors import UsageError
 
 _MAX_DN = 65535
 

@@ -18,10 +18,10 @@ import torch
 from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 
-from georank_zoo.data.patch import NO_LABEL
 from georank_zoo.data.readers import raster
-from georank_zoo.errors import UsageError
+from georank_zoo.data.store.patch import NO_LABEL
 from georank_zoo.geo import check_latlon
+from georank_zoo.utils.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -148,9 +148,9 @@ def _from_geojson(path: Path, files: Sequence[str], digest: str) -> Labels:
         properties = [feature["properties"] or {} for feature in features]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is no GeoJSON FeatureCollection ({error!r}).") from error
-    unlabelled = [n for n, p in enumerate(properties) if "label" not in p]
-    if unlabelled or not features:
-        raise UsageError(f"{path}: {len(unlabelled)} of {len(features)} features have no 'label'.")
+    unlabeled = [n for n, p in enumerate(properties) if "label" not in p]
+    if unlabeled or not features:
+        raise UsageError(f"{path}: {len(unlabeled)} of {len(features)} features have no 'label'.")
     if all("filename" in p for p in properties):
         names = _match([str(p["filename"]) for p in properties], files, path)
         pairs = [(n, str(p["label"])) for n, p in zip(names, properties, strict=True) if n]

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import NO_TIME, Patch, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.errors import UsageError
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import NO_TIME, Patch, Target
+from georank_zoo.utils.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Oscd:
     splits: tuple[str, ...] = ()
     level = "L1C"
     source = "OSCD (Daudt et al. 2018), https://rcdaudt.github.io/oscd/"
-    licence = "Copernicus Sentinel data terms"
+    license = "Copernicus Sentinel data terms"
 
     def __init__(
         self, root: str | Path, *, bands: str | Sequence[str] = "s2-12", size: int = 64
@@ -94,7 +94,7 @@ class Oscd:
             corners = raster.windows(grid.shape, self.size)
             if not corners:
                 raise BadItem(f"smaller than a patch: {grid.height} x {grid.width} pixels")
-            latlon = raster.centres(grid, corners, (self.size, self.size))
+            latlon = raster.centers(grid, corners, (self.size, self.size))
             scenes = [self._read_scene(item, date, grid) for date in _DATES]
         reading = Reading([])
         for date, time, scene in zip(_DATES, times, scenes, strict=True):

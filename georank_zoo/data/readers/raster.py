@@ -20,9 +20,9 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
-from georank_zoo.data.patch import NO_TIME
 from georank_zoo.data.readers.base import BadItem
-from georank_zoo.errors import UsageError
+from georank_zoo.data.store.patch import NO_TIME
+from georank_zoo.utils.errors import UsageError
 
 # A window is left out when more than this share of its pixels is no-data: beyond, the border
 # of the swath becomes the strongest edge of the picture.
@@ -124,7 +124,7 @@ def read_on_grid(dataset: Any, shape: tuple[int, int]) -> npt.NDArray[np.uint16]
     return grid
 
 
-def harmonise(
+def harmonize(
     pixels: npt.NDArray[Any], unit: s2.Unit, *, nodata: float | None = None, offset: int = 0
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
     """Digital numbers as a store holds them.
@@ -181,10 +181,10 @@ def windows(shape: tuple[int, int], size: int) -> list[tuple[int, int]]:
     ]
 
 
-def centres(
+def centers(
     dataset: Any, corners: Sequence[tuple[int, int]], size: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
-    """Positions of the windows' centres.
+    """Positions of the windows' centers.
 
     Args:
         dataset: An open raster with a CRS.

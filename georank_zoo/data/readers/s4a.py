@@ -20,12 +20,7 @@ import torch
 from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import NO_POSITION, NO_TIME, Patch, Role, Target
-from georank_zoo.data.readers import hdf5, raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.errors import UsageError
-from georank_zoo.tasks.s4a import (
+from georank_zoo.data.datasets.s4a import (
     CLASSES,
     CODES_PER_GROUP,
     FILE_BANDS,
@@ -37,6 +32,11 @@ from georank_zoo.tasks.s4a import (
     TILES,
     TILES_SPLIT,
 )
+from georank_zoo.data.readers import hdf5, raster
+from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import NO_POSITION, NO_TIME, Patch, Role, Target
+from georank_zoo.utils.errors import UsageError
 
 _NAME = re.compile(r"(20\d\d)_((\d\d)[A-Z]{3})_(patch_\d+_\d+)")
 _SECONDS = {"days": 86_400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
@@ -64,7 +64,7 @@ class Sen4AgriNet:
     splits = (TILES_SPLIT,)
     level = S4A_RAND.level
     source = S4A_RAND.source
-    licence = S4A_RAND.licence
+    license = S4A_RAND.license
 
     def __init__(
         self,

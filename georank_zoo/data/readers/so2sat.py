@@ -1,4 +1,4 @@
-"""So2Sat LCZ42: 400,673 labelled patches of 32 px over 52 cities, 10 bands.
+"""So2Sat LCZ42: 400,673 labeled patches of 32 px over 52 cities, 10 bands.
 
 Zhu et al.: "So2Sat LCZ42", IEEE GRSM 2020. Layout of versions 3 and 4: `<split>/training.h5` and
 `<split>/testing.h5`, and `validation.h5` in `culture_10`. Version 4 also publishes positions in
@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import NO_POSITION, Patch, Role, Target
+from georank_zoo.data.datasets.so2sat import CLASSES, FILE_BANDS, SIZE, SO2SAT_RANDOM, SPLITS
 from georank_zoo.data.readers import hdf5
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
-from georank_zoo.errors import UsageError
-from georank_zoo.tasks.so2sat import CLASSES, FILE_BANDS, SIZE, SO2SAT_RANDOM, SPLITS
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
+from georank_zoo.utils.errors import UsageError
 
 _FILES: dict[Role, str] = {
     "train": "training.h5",
@@ -50,7 +50,7 @@ class So2Sat:
     target: Target = "class"
     level = SO2SAT_RANDOM.level
     source = SO2SAT_RANDOM.source
-    licence = SO2SAT_RANDOM.licence
+    license = SO2SAT_RANDOM.license
 
     def __init__(self, root: str | Path, *, bands: str | Sequence[str] = FILE_BANDS) -> None:
         self.root = Path(root)

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import Patch, Target
 from georank_zoo.data.readers import band_files
 from georank_zoo.data.readers.base import (
     BadItem,
@@ -26,7 +24,9 @@ from georank_zoo.data.readers.base import (
     Reading,
     fingerprint_of_names,
 )
-from georank_zoo.errors import UsageError
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import Patch, Target
+from georank_zoo.utils.errors import UsageError
 
 SIDE = 264
 # The folders of the archives, the product levels and their bands.
@@ -50,7 +50,7 @@ class Ssl4Eo:
     Args:
         root: Folder `s2a` or `s2c`, or the one that holds one of them.
         bands: Bands wanted, in channel order.
-        size: Side of the centre of each patch to take, in pixels; 264 takes all of it. The
+        size: Side of the center of each patch to take, in pixels; 264 takes all of it. The
             GeoRank paper's 120 px needs 0.35 MB a patch, 264 px 1.7 MB.
         on_progress: Called with (places listed, places in all).
 
@@ -64,7 +64,7 @@ class Ssl4Eo:
     target: Target = "class"
     splits: tuple[str, ...] = ()
     source = "SSL4EO-S12 (Wang et al. 2023), https://github.com/zhu-xlab/SSL4EO-S12"
-    licence = "CC-BY-4.0"
+    license = "CC-BY-4.0"
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Ssl4Eo:
         self.bands = s2.resolve(bands)
         s2.indices(available, self.bands)
         if size > SIDE or size % 2:
-            raise UsageError(f"Size {size} cannot be cut from the centre of {SIDE} px: say an even "
+            raise UsageError(f"Size {size} cannot be cut from the center of {SIDE} px: say an even "
                              f"number up to {SIDE}.")  # fmt: skip
         self.size = size
         self._places = _list(self.root, on_progress)
@@ -182,7 +182,7 @@ def _offset(folder: Path, time: datetime) -> int:
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         baseline = float(facts["PROCESSING_BASELINE"])
-        harmonised = "HARMONIZED" in str(facts.get("system:id", ""))
+        harmonized = "HARMONIZED" in str(facts.get("system:id", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadItem(f"damaged metadata.json: {error!r}") from error
-    return _OFFSET if baseline >= _OFFSET_BASELINE and not harmonised else 0
+    return _OFFSET if baseline >= _OFFSET_BASELINE and not harmonized else 0

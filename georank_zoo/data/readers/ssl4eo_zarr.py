@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.manifest import Skipped
-from georank_zoo.data.patch import Patch, Target
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.readers.ssl4eo import SIDE
-from georank_zoo.errors import UsageError
+from georank_zoo.data.store.header import Skipped
+from georank_zoo.data.store.patch import Patch, Target
+from georank_zoo.utils.errors import UsageError
 
 # The folders of the modalities, the product levels and their bands.
 _LEVELS = {"S2L2A": ("L2A", s2.S2_12), "S2L1C": ("L1C", s2.S2_13)}
@@ -53,7 +53,7 @@ class Ssl4EoZarr:
     Args:
         root: Folder `S2L2A` or `S2L1C`, or the one (`train`, `val`) that holds one of them.
         bands: Bands wanted, in channel order.
-        size: Side of the centre of each patch to take, in pixels; 264 takes all of it.
+        size: Side of the center of each patch to take, in pixels; 264 takes all of it.
 
     Raises:
         UsageError: If zarr is not installed, there is no file of the published layout, both
@@ -69,7 +69,7 @@ class Ssl4EoZarr:
         "SSL4EO-S12 v1.1 (Blumenstiel et al. 2025), "
         "https://huggingface.co/datasets/embed2scale/SSL4EO-S12-v1.1-Zarr"
     )
-    licence = "CC-BY-4.0"
+    license = "CC-BY-4.0"
 
     def __init__(
         self, root: str | Path, *, bands: str | Sequence[str] = "s2-12", size: int = 120
@@ -82,7 +82,7 @@ class Ssl4EoZarr:
         s2.indices(available, self.bands)
         if size > SIDE or size % 2:
             raise UsageError(
-                f"Size {size} cannot be cut from the centre of {SIDE} px: say an even number up "
+                f"Size {size} cannot be cut from the center of {SIDE} px: say an even number up "
                 f"to {SIDE}."
             )
         self.size = size
@@ -134,8 +134,8 @@ class Ssl4EoZarr:
         place, acquisition = str(facts.sample[number]), str(facts.file_id[index])
         key = f"{place}/{acquisition}"
         margin = (SIDE - self.size) // 2
-        centre = slice(margin, margin + self.size)
-        pixels, missing = raster.harmonise(whole[:, centre, centre], "dn", offset=_OFFSET)
+        center = slice(margin, margin + self.size)
+        pixels, missing = raster.harmonize(whole[:, center, center], "dn", offset=_OFFSET)
         if reason := raster.no_data(missing):
             reading.left_out.append(Skipped(f"{item.name}@{key}", reason))
             return

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from georank_zoo.data.readers.folder import Folder
-from georank_zoo.data.synthetic import generate_world, read_world
-from georank_zoo.errors import UsageError
+from georank_zoo.data.synthetic.world import generate_world, read_world
+from georank_zoo.utils.errors import UsageError
 
 
 class SyntheticWorld(Folder):
@@ -16,7 +16,7 @@ class SyntheticWorld(Folder):
     name = "synthetic"
     level = "L2A"
     source = "georank-zoo synthetic world"
-    licence = "CC0-1.0"
+    license = "CC0-1.0"
 
 
 def open_world(

@@ -1,0 +1,93 @@
+"""BigEarthNet: land cover of 1.2 km patches over ten countries of Europe, several labels each."""
+
+from __future__ import annotations
+
+from georank_zoo.data.datasets.base import Published, Task
+
+# The 19 classes in the order of their publication (BigEarthNet-S2_19-classes_models,
+# label_indices.json), each with the CORINE classes of the first version that it stands for.
+CORINE = {
+    "Urban fabric": ("Continuous urban fabric", "Discontinuous urban fabric"),
+    "Industrial or commercial units": ("Industrial or commercial units",),
+    "Arable land": ("Non-irrigated arable land", "Permanently irrigated land", "Rice fields"),
+    "Permanent crops": (
+        "Vineyards", "Fruit trees and berry plantations", "Olive groves",
+        "Annual crops associated with permanent crops",
+    ),
+    "Pastures": ("Pastures",),
+    "Complex cultivation patterns": ("Complex cultivation patterns",),
+    "Land principally occupied by agriculture, with significant areas of natural vegetation": (
+        "Land principally occupied by agriculture, with significant areas of natural vegetation",
+    ),
+    "Agro-forestry areas": ("Agro-forestry areas",),
+    "Broad-leaved forest": ("Broad-leaved forest",),
+    "Coniferous forest": ("Coniferous forest",),
+    "Mixed forest": ("Mixed forest",),
+    "Natural grassland and sparsely vegetated areas": (
+        "Natural grassland", "Sparsely vegetated areas",
+    ),
+    "Moors, heathland and sclerophyllous vegetation": (
+        "Moors and heathland", "Sclerophyllous vegetation",
+    ),
+    "Transitional woodland, shrub": ("Transitional woodland/shrub",),
+    "Beaches, dunes, sands": ("Beaches, dunes, sands",),
+    "Inland wetlands": ("Inland marshes", "Peatbogs"),
+    "Coastal wetlands": ("Salt marshes", "Salines"),
+    "Inland waters": ("Water courses", "Water bodies"),
+    "Marine waters": ("Coastal lagoons", "Estuaries", "Sea and ocean"),
+}  # fmt: skip
+CLASSES = tuple(CORINE)
+
+# CORINE classes of the first version that no class of the 19 stands for.
+DROPPED = (
+    "Road and rail networks and associated land", "Port areas", "Airports",
+    "Mineral extraction sites", "Dump sites", "Construction sites", "Green urban areas",
+    "Sport and leisure facilities", "Bare rock", "Burnt areas", "Intertidal flats",
+)  # fmt: skip
+
+# One file each; Level-2A has no B10.
+FILE_BANDS = (
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12",
+)  # fmt: skip
+
+SIZE = 120
+
+BIGEARTHNET = Task(
+    name="bigearthnet",
+    title="BigEarthNet: land cover, 19 labels",
+    reader="bigearthnet",
+    classes=CLASSES,
+    target="labels",
+    split="official",
+    official={
+        "official": "the column `split` of metadata.parquet, assigned by geography "
+        "(Clasen et al. 2024, arXiv 2407.03653)",
+    },
+    source="BigEarthNet v2.0 (reBEN; Clasen et al. 2024), https://bigearth.net, "
+    "https://zenodo.org/records/10891137",
+    license="CDLA-Permissive-1.0",
+    layout="BigEarthNet-S2/<tile>/<patch>/<patch>_<band>.tif at 120, 60 and 20 px; "
+    "metadata.parquet",
+    bands=FILE_BANDS,
+    unit="DN",
+    level="L2A",
+    image_size=SIZE,
+    published=Published(
+        metric="average precision macro",
+        protocol="k-NN, k 10, temperature 0.9, 10 bands, 120 px",
+        scores={
+            "MoCo v2": 58.14, "Tile2Vec": 54.95, "Ayush et al.": 58.41, "GeoBasic": 57.86,
+            "GeoRank (MoCo v2)": 59.19, "SatMAE": 54.70, "ScaleMAE": 43.92,
+            "CrossScaleMAE": 55.26, "SimCLR": 47.93, "GeoRank (SimCLR)": 54.95, "BYOL": 50.40,
+            "GeoRank (BYOL)": 57.08, "SimSiam": 43.53, "GeoRank (SimSiam)": 57.53, "DINO": 56.61,
+            "GeoRank (DINO)": 58.22,
+        },
+    ),
+    notes=(
+        "In the official split all dates of a place are in one part.",
+        "The published numbers are of 10 bands, without B01 and B09.",
+        "Bands of 20 and 60 m are enlarged to 120 px bilinearly, as torchgeo does.",
+        "Patches under seasonal snow, cloud or shadow are left out, as recommended: 480,038 of "
+        "549,488 remain.",
+    ),
+)  # fmt: skip

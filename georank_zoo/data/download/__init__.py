@@ -1,0 +1,1 @@
+"""Downloading data sets: pinned, resumable, checked."""

@@ -1,0 +1,48 @@
+"""Data set repositories of the Hugging Face Hub, or of the mirror that `HF_ENDPOINT` names."""
+
+from __future__ import annotations
+
+from huggingface_hub import HfApi, constants, errors, hf_hub_url
+from huggingface_hub.hf_api import RepoFile
+
+from georank_zoo.data.download.source import Checksum, HubTree, RemoteFile
+from georank_zoo.data.download.sources import HUB
+from georank_zoo.data.download.unpack import require_safe
+from georank_zoo.utils.errors import DownloadError
+
+# The base of all errors of the client's HTTP library, as in georank_zoo/models/hub.py.
+_HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+
+
+def mirrored(url: str) -> str:
+    """The URL on the mirror, if it is one of the Hub."""
+    return constants.ENDPOINT + url.removeprefix(HUB) if url.startswith(f"{HUB}/") else url
+
+
+def tree_files(tree: HubTree) -> list[RemoteFile]:
+    """Asks the Hub for the files of a folder at a commit, with their sizes and SHA-256.
+
+    Raises:
+        DownloadError: If the Hub does not tell them, or names one that leads out of the folder.
+    """
+    where = f"{tree.folder} of {tree.repo} on {constants.ENDPOINT}"
+    try:
+        entries = list(
+            HfApi(endpoint=constants.ENDPOINT).list_repo_tree(
+                tree.repo, tree.folder, recursive=True, revision=tree.revision, repo_type="dataset"
+            )
+        )
+    except (errors.HfHubHTTPError, _HTTPError, OSError) as error:
+        raise DownloadError(f"Could not list {where}: {error}") from error
+    files = []
+    for entry in entries:
+        if not isinstance(entry, RepoFile):
+            continue
+        if path := require_safe(entry.path.removeprefix(f"{tree.folder}/"), where):
+            url = hf_hub_url(
+                tree.repo, entry.path, repo_type="dataset", revision=tree.revision,
+                endpoint=constants.ENDPOINT,
+            )  # fmt: skip
+            checksum = Checksum("sha256", entry.lfs.sha256) if entry.lfs else None
+            files.append(RemoteFile(str(path), url, entry.size, checksum))
+    return files

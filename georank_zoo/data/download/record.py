@@ -1,0 +1,220 @@
+"""What a downloaded folder holds, so that it can be checked again: `download.json`.
+
+The files of an archive are listed beside it in `download.files.csv.gz`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from georank_zoo.data.download.transfer import digests
+from georank_zoo.utils.errors import DownloadError
+from georank_zoo.utils.files import new_file, write_text
+
+_COLUMNS = ("path", "sha256", "size")
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file in a list.
+
+    Attributes:
+        path: Relative to the folder, with slashes.
+        size: Bytes.
+        sha256: Of its content.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+def write_listing(path: Path, files: Iterable[ListedFile]) -> tuple[int, int]:
+    """Writes a list beside, then renames; returns the number of files and their bytes."""
+    count = total = 0
+    with (
+        new_file(path) as beside,
+        # Without name and time, so that equal lists are equal files.
+        beside.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+    ):
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for file in files:
+            writer.writerow((file.path, file.sha256, file.size))
+            count, total = count + 1, total + file.size
+    return count, total
+
+
+def read_listing(path: Path) -> Iterator[ListedFile]:
+    """Reads a list.
+
+    Raises:
+        DownloadError: If it is damaged.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
+            for row in csv.DictReader(text, strict=True):
+                yield ListedFile(row["path"], int(row["size"]), row["sha256"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DownloadError(f"{path} is damaged ({error}). Delete it and repeat.") from error
+
+
+RECORD = "download.json"
+LISTING = "download.files.csv.gz"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A file that was downloaded.
+
+    Attributes:
+        path: Relative to the folder.
+        size: Bytes.
+        sha256: As it arrived.
+        url: Where it came from; empty for a file that was put there by hand.
+        compared: With what it was compared: `published sha256`, `published md5`, or `announced
+            sha256` for one that the server told before; empty if there was nothing.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    url: str
+    compared: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a folder holds.
+
+    Attributes:
+        name: Data set.
+        license: Its license.
+        landing: Its page.
+        files: Files that are used as they arrived.
+        archive: Parts of the archive that was unpacked; they may have been deleted since.
+        listing: SHA-256 of the list of unpacked files; empty without.
+        unpacked: Number of unpacked files.
+        unpacked_bytes: Their size.
+        complete: The selections (`--only`) that are complete; `*` is all.
+    """
+
+    name: str
+    license: str
+    landing: str
+    files: tuple[Arrived, ...] = ()
+    archive: tuple[Arrived, ...] = ()
+    listing: str = ""
+    unpacked: int = 0
+    unpacked_bytes: int = 0
+    complete: tuple[str, ...] = ()
+
+    @property
+    def unchecked(self) -> list[str]:
+        """Files that were compared with no checksum on arrival."""
+        return [file.path for file in (*self.files, *self.archive) if not file.compared]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Result of checking a folder.
+
+    Attributes:
+        record: What it should hold.
+        files: Number of files that were checked.
+        damaged: What is wrong, a line a file.
+    """
+
+    record: Record
+    files: int
+    damaged: tuple[str, ...]
+
+
+def is_download(folder: Path) -> bool:
+    """Whether a folder was filled by `download`."""
+    return (folder / RECORD).is_file()
+
+
+def read_record(folder: Path) -> Record | None:
+    """Reads the record of a folder, if it has one.
+
+    Raises:
+        DownloadError: If it is damaged or of a later version.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("format") != _FORMAT:
+            raise DownloadError(f"{path} was written by a later version. Update georank-zoo.")
+        for key in ("files", "archive"):
+            values[key] = tuple(Arrived(**file) for file in values[key])
+        return Record(**{**values, "complete": tuple(values["complete"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DownloadError(
+            f"{path} is damaged ({error}). Delete it and repeat the download: single files that "
+            "are there and intact are not downloaded again."
+        ) from error
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Writes the record of a folder."""
+    write_text(folder / RECORD, json.dumps({"format": _FORMAT, **asdict(record)}, indent=1) + "\n")
+
+
+def verify(folder: Path, *, on_progress: Callable[[int, int], None] | None = None) -> Verified:
+    """Compares every file of a downloaded folder with its recorded size and SHA-256.
+
+    Args:
+        folder: Filled by `download`.
+        on_progress: Called with (bytes that were checked, in all).
+
+    Raises:
+        DownloadError: If there is no record, or it or the list of files is itself damaged.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise DownloadError(f"{folder} has no {RECORD}, so nothing is known of its files.")
+    kept = [part for part in record.archive if (folder / part.path).exists()]
+    files = [ListedFile(file.path, file.size, file.sha256) for file in (*record.files, *kept)]
+    total = sum(file.size for file in files) + record.unpacked_bytes
+    listed = _intact_listing(folder, record) if record.listing else iter(())
+    damaged, done, count = [], 0, 0
+    for file in chain(files, listed):
+        if state := _state(folder / file.path, file.size, file.sha256):
+            damaged.append(f"{file.path} {state}")
+        done, count = done + file.size, count + 1
+        if on_progress is not None:
+            on_progress(done, total)
+    return Verified(record, count, tuple(damaged))
+
+
+def _intact_listing(folder: Path, record: Record) -> Iterator[ListedFile]:
+    path = folder / LISTING
+    if state := _state(path, None, record.listing):
+        raise DownloadError(
+            f"{path} {state}, so the unpacked files cannot be checked. Delete it and repeat the "
+            "download."
+        )
+    return read_listing(path)
+
+
+def _state(path: Path, size: int | None, sha256: str) -> str:
+    """What is wrong with a file; empty if nothing is."""
+    if not path.is_file():
+        return "is missing"
+    if size is not None and path.stat().st_size != size:
+        return f"has {path.stat().st_size} bytes instead of {size}"
+    return "" if digests(path, {"sha256"})["sha256"] == sha256 else "differs from its SHA-256"

@@ -1,0 +1,1 @@
+"""The patch store: written once, read by memory map."""

@@ -1,0 +1,45 @@
+"""Exact statistics of the bands of a store, added up shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from georank_zoo import bands as s2
+from georank_zoo.data.store.header import BandStatistics, ShardHeader
+
+
+def moments(pixels: npt.NDArray[np.uint16]) -> dict[str, Any]:
+    """Exact integer moments per band, so that shards add up without rounding."""
+    empty = len(pixels) == 0
+    flat = [pixels[:, band].reshape(-1) for band in range(pixels.shape[1])]
+    return {
+        "pixels": flat[0].size,
+        "sums": [int(x.sum(dtype=np.uint64)) for x in flat],
+        "squares": [int((x.astype(np.uint64) ** 2).sum()) for x in flat],
+        "mins": [65535 if empty else int(x.min()) for x in flat],
+        "maxs": [0 if empty else int(x.max()) for x in flat],
+    }
+
+
+def statistics_of(
+    bands: Sequence[str], headers: Sequence[ShardHeader]
+) -> dict[str, BandStatistics]:
+    """Mean, deviation and extremes of each band, in reflectance."""
+    pixels = sum(header.pixels for header in headers)
+    statistics = {}
+    for band, name in enumerate(bands):
+        mean = sum(header.sums[band] for header in headers) / pixels
+        # Exact in integers: n * sum(x^2) - sum(x)^2.
+        total = sum(header.sums[band] for header in headers)
+        variance = (pixels * sum(h.squares[band] for h in headers) - total**2) / pixels**2
+        statistics[name] = BandStatistics(
+            mean=mean / s2.DN_PER_REFLECTANCE,
+            std=float(np.sqrt(variance)) / s2.DN_PER_REFLECTANCE,
+            min=min(header.mins[band] for header in headers) / s2.DN_PER_REFLECTANCE,
+            max=max(header.maxs[band] for header in headers) / s2.DN_PER_REFLECTANCE,
+        )
+    return statistics

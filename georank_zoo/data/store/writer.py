@@ -1,0 +1,309 @@
+"""Writes a patch store, shard by shard, so that a killed preparation can go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from georank_zoo import bands as s2
+from georank_zoo.data.store.header import FORMAT, MANIFEST, Manifest, Shard, ShardHeader, Skipped
+from georank_zoo.data.store.moments import moments, statistics_of
+from georank_zoo.data.store.patch import (
+    NO_LABEL,
+    NO_ROLE,
+    ROLES,
+    UNKNOWN,
+    Patch,
+    Target,
+    most_frequent,
+)
+from georank_zoo.data.store.patch_store import SHARD_BYTES, PatchStore, map_safetensors
+from georank_zoo.utils.errors import StoreError, UsageError
+from georank_zoo.utils.files import new_file, new_folder, replace_folder, sha256_of, write_text
+
+_SPEC = "spec.json"
+PARTIAL = ".partial"
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuses a name at which no store can be written.
+
+    Raises:
+        UsageError: If the store exists, or anything that is no store does: replacing deletes,
+            and a slip of the hand must not cost a folder of another kind.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    for folder, mark in ((path, MANIFEST), (partial, _SPEC)):
+        ours = folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
+        if folder.exists() and not ours:
+            raise UsageError(f"{folder} is in the way and is no store. Choose another name.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists. Say --overwrite to replace it.")
+
+
+def require_apart(path: Path, source: Path) -> None:
+    """Refuses a store in whose place its own source lies.
+
+    Raises:
+        UsageError: If replacing `path` would delete the source.
+    """
+    if source.resolve().is_relative_to(path.resolve()):
+        raise UsageError(
+            f"The store {path} would replace its own source {source}. Choose another folder "
+            "for it; a new one within the source will do."
+        )
+
+
+class StoreWriter:
+    """Collects patches into shards under `<path>.partial`; `finish` renames it to `path`.
+
+    A source is a numbered list of items (a file, a scene, a place), of which each gives any
+    number of patches. A shard covers a run of whole items and is written beside and renamed, so
+    after a kill the writer opened on the same path and spec continues at `next_item`.
+
+    Args:
+        path: Folder of the store to be.
+        bands: Bands in channel order.
+        size: Patch side in pixels.
+        spec: All that decides what the items are and what they give (JSON values). A partial
+            store of another spec is refused.
+        target: What is known of a patch.
+        class_names: Names of the classes 0, 1, ...; empty without labels.
+        splits: Names of the published splits that patches may have a part in.
+        overwrite: Replace a complete store, or a partial one of another spec.
+        shard_bytes: Pixels of a shard, roughly.
+
+    Raises:
+        UsageError: If the store exists, or a partial one of another spec does.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        bands: Sequence[str],
+        size: int,
+        spec: dict[str, Any],
+        target: Target = "class",
+        class_names: Sequence[str] = (),
+        splits: Sequence[str] = (),
+        overwrite: bool = False,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> None:
+        self.path = Path(path)
+        self.bands = s2.resolve(bands)
+        self.size = size
+        self.spec = spec
+        self.target = target
+        self.class_names = tuple(class_names)
+        self.splits = tuple(splits)
+        self.shard_bytes = shard_bytes
+        self.overwrite = overwrite
+        self.partial = self.path.with_name(self.path.name + PARTIAL)
+        require_free(self.path, overwrite=overwrite)
+        self._open_partial()
+        self._shards: list[tuple[Shard, ShardHeader]] = self._finished_shards()
+        last = self._shards[-1][1] if self._shards else None
+        self.next_item = last.next_item if last else 0
+        self._next_place = last.next_place if last else 0
+        self._reset()
+
+    def _open_partial(self) -> None:
+        text = json.dumps(
+            {"format": FORMAT, "bands": self.bands, "size": self.size, **self.spec},
+            indent=2, sort_keys=True,
+        )  # fmt: skip
+        spec = self.partial / _SPEC
+        begun = spec.read_text(encoding="utf-8") if spec.is_file() else None
+        if begun is not None and begun != text and not self.overwrite:
+            raise UsageError(
+                f"{self.partial} was begun with other settings or another source. "
+                "Repeat them to go on with it, or say --overwrite to begin again."
+            )
+        if begun != text:
+            # Folder and spec at once: without its spec a partial store is not known as one.
+            with new_folder(self.partial) as beside:
+                write_text(beside / _SPEC, text)
+        for path in self.partial.iterdir():
+            # What a kill caught half written; it must not travel into the finished store.
+            if path != spec and not path.match("shard-*.safetensors"):
+                path.unlink()
+
+    def _finished_shards(self) -> list[tuple[Shard, ShardHeader]]:
+        shards = []
+        for path in sorted(self.partial.glob("shard-*.safetensors")):
+            arrays, metadata = map_safetensors(path)
+            header = ShardHeader.from_json(metadata["georank"])
+            shards.append((Shard(path.name, len(arrays["patches"]), sha256_of(path)), header))
+        return shards
+
+    def _reset(self) -> None:
+        self._first_item = self.next_item
+        self._patches: list[Patch] = []
+        self._places: list[int] = []
+        self._skipped: list[Skipped] = []
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Items left out so far, those of finished shards too."""
+        return [s for _, header in self._shards for s in header.skipped] + self._skipped
+
+    @property
+    def count(self) -> int:
+        """Patches taken so far."""
+        return sum(shard.count for shard, _ in self._shards) + len(self._patches)
+
+    def add(self, patches: Sequence[Patch], left_out: Sequence[Skipped] = ()) -> None:
+        """Takes all the patches of the next item, and what of it was left out."""
+        places: dict[str, int] = {}
+        for patch in patches:
+            self._check(patch)
+            places.setdefault(patch.place, self._next_place + len(places))
+            self._patches.append(patch)
+            self._places.append(places[patch.place])
+        self._next_place += len(places)
+        self._skipped += left_out
+        self._advance()
+
+    def _check(self, patch: Patch) -> None:
+        """What a reader promises of its patches; a mistake of its author, not of the data."""
+        expected = (len(self.bands), self.size, self.size)
+        if patch.pixels.shape != expected or patch.pixels.dtype != np.uint16:
+            raise ValueError(
+                f"{patch.key}: {patch.pixels.shape} {patch.pixels.dtype}, not {expected} uint16"
+            )
+        if np.isnan(patch.lat) != np.isnan(patch.lon):
+            raise ValueError(f"{patch.key}: one coordinate without the other")
+        foreign = {
+            "labels": patch.labels is not None and self.target != "labels",
+            "mask": (patch.mask is not None) != (self.target == "mask"),
+            "label": patch.label != NO_LABEL and self.target != "class",
+            "roles": not set(patch.roles) <= set(self.splits),
+        }
+        if any(foreign.values()):
+            name = next(name for name, wrong in foreign.items() if wrong)
+            raise ValueError(f"{patch.key}: {name} does not suit a store of target {self.target!r}")
+        highest = len(self.class_names)
+        if patch.labels is not None and (
+            patch.labels.shape != (highest,) or patch.labels.max() > 1
+        ):
+            raise ValueError(f"{patch.key}: labels must be {highest} zeros and ones")
+        if patch.mask is not None and (
+            patch.mask.shape != (self.size, self.size)
+            or (patch.mask[patch.mask != UNKNOWN] >= highest).any()
+        ):
+            raise ValueError(f"{patch.key}: the mask must be {self.size} px of {highest} classes")
+
+    def skip(self, left_out: Sequence[Skipped]) -> None:
+        """Leaves out the next item, all of whose parts are named."""
+        self.add((), left_out)
+
+    def discard(self) -> None:
+        """Deletes what has been written."""
+        shutil.rmtree(self.partial)
+
+    def _advance(self) -> None:
+        self.next_item += 1
+        if sum(patch.pixels.nbytes for patch in self._patches[-1:]) * len(self._patches) >= (
+            self.shard_bytes
+        ):
+            self._flush()
+
+    def _flush(self) -> None:
+        pixels = np.stack([patch.pixels for patch in self._patches]) if self._patches else (
+            np.zeros((0, len(self.bands), self.size, self.size), np.uint16)
+        )  # fmt: skip
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "patches": pixels,
+            "latlon": np.array([(p.lat, p.lon) for p in self._patches], np.float64).reshape(-1, 2),
+            "place": np.array(self._places, np.int64),
+            "time": np.array([p.time for p in self._patches], np.int64),
+            "label": np.array([self._label(p) for p in self._patches], np.int64),
+        }
+        if self.target == "labels":
+            unknown = np.full(len(self.class_names), UNKNOWN, np.uint8)
+            rows = [unknown if p.labels is None else p.labels for p in self._patches]
+            arrays["labels"] = np.array(rows, np.uint8).reshape(-1, len(self.class_names))
+        if self.target == "mask":
+            masks = [p.mask for p in self._patches]
+            arrays["mask"] = np.array(masks, np.uint8).reshape(-1, self.size, self.size)
+        for name in self.splits:
+            roles = [ROLES.index(p.roles[name]) if name in p.roles else NO_ROLE
+                     for p in self._patches]  # fmt: skip
+            arrays[f"split.{name}"] = np.array(roles, np.int64)
+        header = ShardHeader(
+            format=FORMAT,
+            bands=self.bands,
+            first_item=self._first_item,
+            next_item=self.next_item,
+            next_place=self._next_place,
+            keys=[patch.key for patch in self._patches],
+            skipped=self._skipped,
+            **moments(pixels),
+        )
+        name = f"shard-{len(self._shards):05d}.safetensors"
+        # One metadata key: with more, safetensors' bytes differ from process to process.
+        metadata = {"georank": json.dumps(dataclasses.asdict(header))}
+        with new_file(self.partial / name) as beside:
+            save_file(arrays, beside, metadata=metadata)
+        shard = Shard(name, len(pixels), sha256_of(self.partial / name))
+        self._shards.append((shard, header))
+        self._reset()
+
+    @staticmethod
+    def _label(patch: Patch) -> int:
+        # Of a mask, so that splits can be stratified and classes counted without reading masks.
+        return patch.label if patch.mask is None else most_frequent(patch.mask)
+
+    def finish(
+        self,
+        *,
+        reader: str,
+        level: str = "unknown",
+        source: str = "",
+        license: str = "unknown",
+    ) -> PatchStore:
+        """Writes the manifest, gives the store its final name, and opens it.
+
+        Raises:
+            StoreError: If there is no patch.
+        """
+        if self._first_item != self.next_item:
+            self._flush()
+        shards = [shard for shard, _ in self._shards]
+        count = sum(shard.count for shard in shards)
+        if count == 0:
+            raise StoreError(f"No patch to store in {self.path}: every item was left out.")
+        content = hashlib.sha256("".join(s.sha256 for s in shards).encode()).hexdigest()
+        manifest = Manifest(
+            reader=reader,
+            spec=self.spec,
+            bands=self.bands,
+            size=self.size,
+            count=count,
+            places=self._next_place,
+            statistics=statistics_of(self.bands, [header for _, header in self._shards]),
+            class_names=self.class_names,
+            target=self.target,
+            splits=self.splits,
+            level=level,
+            source=source,
+            license=license,
+            skipped=tuple(self.skipped),
+            shards=tuple(shards),
+            hash=content,
+        )
+        write_text(self.partial / MANIFEST, manifest.to_json())
+        # The spec goes last: a kill just before leaves a partial store that is still one.
+        replace_folder(self.partial, self.path)
+        (self.path / _SPEC).unlink()
+        return PatchStore(self.path)

@@ -1,0 +1,1 @@
+"""A generated world, for the demo and for tests."""

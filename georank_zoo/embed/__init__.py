@@ -1,0 +1,1 @@
+"""Embeddings of stores and scenes, in memory or as files."""

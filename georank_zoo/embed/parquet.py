@@ -1,0 +1,103 @@
+"""Features as a Parquet table, which is a GeoParquet too: QGIS and geopandas show the places.
+
+Columns: `key` (the patch's source file and window), `lat`, `lon`, `geometry` (the point, WKB),
+`place`, `time`, in a store of classes `label`, in one of several labels a patch `labels` (a list of
+the classes that it has), and `embedding`, a list of D float32. What is unknown is null. The
+schema's metadata holds the JSON document that a safetensors file of features has, under `georank`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from georank_zoo.data.store.patch import NO_LABEL, NO_TIME, UNKNOWN
+from georank_zoo.utils.files import new_file
+
+# 16 MB of ResNet18 features: what is in memory at a time, and what a reader can skip.
+_GROUP = 8192
+
+# https://geoparquet.org/releases/v1.1.0: without a CRS, coordinates are WGS84 lon, lat.
+_GEO = {
+    "version": "1.1.0",
+    "primary_column": "geometry",
+    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Point"]}},
+}
+# A point in well-known binary: byte order (1 is little endian), type (1 is a point), x, y.
+_WKB = np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])
+
+
+def write_parquet(
+    path: Path,
+    columns: Mapping[str, npt.NDArray[Any]],
+    keys: Sequence[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes the columns of a feature file, a group of rows at a time, beside and renamed.
+
+    Args:
+        path: File to be.
+        columns: `features` (N, D), `lat`, `lon`, `place`, `time` and maybe `label` (N,) or
+            `labels` (N, C).
+        keys: Name of each patch (N,).
+        facts: JSON values for the metadata.
+    """
+    schema = _schema(columns, facts)
+    with new_file(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as writer:
+        for start in range(0, len(keys), _GROUP):
+            rows = slice(start, start + _GROUP)
+            part = {name: np.asarray(column[rows]) for name, column in columns.items()}
+            writer.write_table(_table(part, keys[rows], schema))
+
+
+def _schema(columns: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> pa.Schema:
+    fields = [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("lat", pa.float64()),
+        pa.field("lon", pa.float64()),
+        pa.field("geometry", pa.binary()),
+        pa.field("place", pa.int64(), nullable=False),
+        # Parquet has no seconds.
+        pa.field("time", pa.timestamp("ms", tz="UTC")),
+        *([pa.field("label", pa.int64())] if "label" in columns else []),
+        *([pa.field("labels", pa.list_(pa.int64()))] if "labels" in columns else []),
+        pa.field("embedding", pa.list_(pa.float32(), columns["features"].shape[1])),
+    ]
+    return pa.schema(fields, {"georank": json.dumps(facts), "geo": json.dumps(_GEO)})
+
+
+def _table(
+    part: Mapping[str, npt.NDArray[Any]], keys: Sequence[str], schema: pa.Schema
+) -> pa.Table:
+    features, time = part["features"], part["time"]
+    unknown = time == NO_TIME
+    arrays: dict[str, Any] = {
+        "key": keys,
+        "lat": pa.array(part["lat"], from_pandas=True),
+        "lon": pa.array(part["lon"], from_pandas=True),
+        "geometry": _points(part["lat"], part["lon"]),
+        "place": part["place"],
+        "time": pa.array(np.where(unknown, 0, time) * 1000, mask=unknown),
+        "embedding": pa.FixedSizeListArray.from_arrays(features.reshape(-1), features.shape[1]),
+    }
+    if "label" in part:
+        arrays["label"] = pa.array(part["label"], mask=part["label"] == NO_LABEL)
+    if "labels" in part:
+        arrays["labels"] = [
+            None if row[0] == UNKNOWN else np.flatnonzero(row) for row in part["labels"]
+        ]
+    return pa.table([pa.array(arrays[f.name]).cast(f.type) for f in schema], schema=schema)
+
+
+def _points(lat: npt.NDArray[np.float64], lon: npt.NDArray[np.float64]) -> list[bytes | None]:
+    points = np.empty(len(lat), _WKB)
+    points["order"], points["type"], points["x"], points["y"] = 1, 1, lon, lat
+    known = ~np.isnan(lat)
+    return [p.tobytes() if is_known else None for p, is_known in zip(points, known, strict=True)]

@@ -1,0 +1,250 @@
+"""A scene to a georeferenced raster of embeddings, one pixel a tile."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import torch
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from georank_zoo import bands as s2
+from georank_zoo.data.readers.raster import MAX_NODATA
+from georank_zoo.embed.extract import evaluating, require_finite, resize
+from georank_zoo.embed.table import model_facts, require_free
+from georank_zoo.embed.tiles import Scene, TileGrid, open_scene
+from georank_zoo.models.encoder import Encoder
+from georank_zoo.utils.environment import versions
+from georank_zoo.utils.errors import GeorankError, UsageError
+from georank_zoo.utils.files import new_file, telling_of_full_disk
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "georank-scene/1"
+SUFFIXES = (".tif", ".tiff")
+
+# TIFF tiles are multiples of 16. Low ones keep the rows that wait for a whole tile few.
+_BLOCK_ROWS, _BLOCK_COLS = 16, 256
+
+# A row of blocks of a whole Sentinel-2 tile (12 bands, 1024 rows) fits in, so none is decoded
+# twice; GDAL's own limit is a share of the machine's memory.
+_CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class SceneReport:
+    """What became of a scene.
+
+    Attributes:
+        grid: Its tiles.
+        empty: Number of tiles without enough data, which are NaN.
+    """
+
+    grid: TileGrid
+    empty: int
+
+
+def embed_scene(
+    path: str | Path,
+    encoder: Encoder,
+    source: str | Path,
+    *,
+    bands: str | Sequence[str] | None = None,
+    unit: s2.Unit = "dn",
+    offset: int = 0,
+    tile: int | None = None,
+    stride: int | None = None,
+    image_size: int | None = None,
+    max_nodata: float = MAX_NODATA,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SceneReport:
+    """Embeds the tiles of a scene into a GeoTIFF of D bands, float32.
+
+    An output pixel is centered on its tile and as large as the stride, so the raster lies on the
+    scene in its CRS. The memory that it takes is that of a batch of tiles, of 16 rows of the output
+    and of GDAL's cache. The file is written beside, read back, and renamed.
+
+    Args:
+        path: File to write, `.tif`.
+        encoder: The model; it is moved to the device.
+        source: The scene, see `open_scene`; `bands`, `unit` and `offset` too.
+        bands: Names of the file's bands in file order, where the file does not name them.
+        unit: Unit of the pixels.
+        offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        tile: Side of a tile in pixels of the scene; `image_size` by default.
+        stride: Pixels from a tile to the next; `tile` by default, so that they do not overlap.
+        image_size: Side in pixels that tiles are resized to; the model's by default.
+        max_nodata: A tile with a larger share of its pixels without data (masked, zero in all
+            bands, or beyond the lower or right edge) is NaN. In others, such pixels are fed at
+            the mean.
+        batch_size: Tiles per batch.
+        device: Where to run.
+        overwrite: Replace an existing file.
+        on_progress: Called with the number of tiles done and their total.
+
+    Raises:
+        UsageError: If the file exists, an argument is invalid, or the values contradict the unit.
+        ModelError: If a feature is NaN or infinite.
+        GeorankError: If the scene is damaged, does not say where it lies or has no tile with
+            data, or the disk is full.
+    """
+    path = Path(path)
+    require_free(path, SUFFIXES, overwrite=overwrite)
+    size = encoder.image_size if image_size is None else image_size
+    tile = size if tile is None else tile
+    stride = tile if stride is None else stride
+    if min(size, tile, stride) < 1 or offset < 0 or not 0 <= max_nodata < 1:
+        raise UsageError(
+            "Sizes and stride must be 1 or more, offset 0 or more, and max_nodata a share below 1."
+        )
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
+        open_scene(source, bands=bands, unit=unit, offset=offset) as scene,
+    ):
+        grid = TileGrid(scene.shape, tile, stride, max_nodata)
+        if not grid.rows or not grid.cols:
+            height, width = scene.shape
+            raise UsageError(
+                f"{source} has {height} x {width} pixels, less than a tile of {tile} x {tile}. "
+                "Say a smaller --tile."
+            )
+        _warn_of_lacking_bands(encoder, scene, source)
+        facts = {
+            "format": FORMAT,
+            **model_facts(encoder, scene.bands),
+            "scene": Path(source).name,
+            "unit": unit,
+            "offset": offset,
+            "tile": tile,
+            "stride": stride,
+            "image_size": size,
+            "max_nodata": max_nodata,
+            "versions": versions(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remedy = "Free some space and repeat the command."
+        with telling_of_full_disk(path, remedy), new_file(path) as beside:
+            strips = _embed_rows(encoder, scene, grid, size, batch_size, device, on_progress)
+            empty = _write(beside, encoder, scene, grid, facts, strips)
+            if empty == grid.rows * grid.cols:
+                raise GeorankError(
+                    f"Every tile of {source} has more than {max_nodata:.0%} of its pixels without "
+                    "data. Accept more with --max-nodata, or say a smaller --tile."
+                )
+    return SceneReport(grid, empty)
+
+
+def _warn_of_lacking_bands(encoder: Encoder, scene: Scene, source: str | Path) -> None:
+    encoder.shared_bands(scene.bands)
+    lacking = s2.missing(scene.bands, encoder.model_bands)
+    if lacking:
+        logger.warning(
+            "%s lacks %s, which %s takes: fed at their mean.",
+            source, ", ".join(lacking), encoder.name,
+        )  # fmt: skip
+
+
+def _embed_rows(
+    encoder: Encoder,
+    scene: Scene,
+    grid: TileGrid,
+    size: int,
+    batch_size: int,
+    device: str | torch.device,
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Rows of the output (D, cols), from top to bottom; NaN where there is no data."""
+    for row in range(grid.rows):
+        features = np.full((grid.cols, encoder.num_features), np.nan, np.float32)
+        for col in range(0, grid.cols, batch_size):
+            count = min(batch_size, grid.cols - col)
+            with evaluating(encoder, device):
+                kept, part = _embed_tiles(encoder, scene, grid, (row, col, count), size, device)
+            features[col : col + count][kept] = part
+            if on_progress is not None:
+                on_progress(row * grid.cols + col + count, grid.rows * grid.cols)
+        yield features.T
+
+
+def _embed_tiles(
+    encoder: Encoder,
+    scene: Scene,
+    grid: TileGrid,
+    place: tuple[int, int, int],
+    size: int,
+    device: str | torch.device,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """Which of the tiles in a window have data (count,), and their features (kept, D)."""
+    shared = encoder.shared_bands(scene.bands)
+    dn, missing = scene.read(grid.window(*place), shared)
+    holes = grid.cut(missing)
+    kept = holes.mean(axis=(1, 2)) <= grid.max_nodata
+    if not kept.any():
+        return kept, np.empty((0, encoder.num_features), np.float32)
+    tiles = torch.from_numpy(grid.cut(dn)[kept]).to(device)
+    z = encoder.standardize(tiles, shared, "dn")
+    # Zero is the mean; a DN of zero would be a hard edge in the picture.
+    z = z.masked_fill(torch.from_numpy(holes[kept]).to(device)[:, None], 0)
+    features = encoder.embed(resize(z, size)).float().cpu().numpy()
+    require_finite(features, encoder)
+    return kept, features
+
+
+def _write(
+    path: Path,
+    encoder: Encoder,
+    scene: Scene,
+    grid: TileGrid,
+    facts: dict[str, Any],
+    rows: Iterator[npt.NDArray[np.float32]],
+) -> int:
+    """Writes the rows and reads them back; returns the number of tiles that are NaN."""
+    profile = {
+        "driver": "GTiff", "dtype": "float32", "nodata": np.nan, "count": encoder.num_features,
+        "height": grid.rows, "width": grid.cols,
+        "crs": scene.crs, "transform": grid.transform(scene.transform),
+        "tiled": True, "blockysize": _BLOCK_ROWS,
+        "blockxsize": min(_BLOCK_COLS, -(-grid.cols // 16) * 16), "interleave": "band",
+        "compress": "deflate", "predictor": 3, "bigtiff": "if_safer",
+    }  # fmt: skip
+    sums, empty = [], 0
+    try:
+        with rasterio.open(path, "w", **profile) as output:
+            output.update_tags(GEORANK=json.dumps(facts))
+            output.descriptions = [f"feature_{i}" for i in range(encoder.num_features)]
+            for window in _strips(grid):
+                # Whole blocks: a block that is written twice is compressed twice, and kept twice.
+                strip = np.empty((encoder.num_features, window.height, grid.cols), np.float32)
+                for i in range(window.height):
+                    strip[:, i] = next(rows)
+                output.write(strip, window=window)
+                sums.append(zlib.crc32(strip.data))
+                empty += int(np.isnan(strip[0]).sum())
+        # GDAL writes late, and a full disk may show only in what it did not write.
+        with rasterio.open(path) as written:
+            for window, expected in zip(_strips(grid), sums, strict=True):
+                if zlib.crc32(written.read(window=window).data) != expected:
+                    raise GeorankError("The raster does not hold what was written to it.")
+    except RasterioError as error:
+        cause = str(error.__cause__ or error).strip().rstrip(".")
+        raise GeorankError(f"The raster cannot be written ({cause}). Is the disk full?") from error
+    return empty
+
+
+def _strips(grid: TileGrid) -> list[Window]:
+    return [
+        Window(0, row, grid.cols, min(_BLOCK_ROWS, grid.rows - row))
+        for row in range(0, grid.rows, _BLOCK_ROWS)
+    ]

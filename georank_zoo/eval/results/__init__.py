@@ -1,0 +1,1 @@
+"""Results: the table, the predictions beside it, comparisons."""

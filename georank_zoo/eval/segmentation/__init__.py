@@ -1,1 +1,0 @@
-"""Protocols for stores of masks: a class for each pixel."""

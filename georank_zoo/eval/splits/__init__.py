@@ -1,0 +1,1 @@
+"""Splits of a labeled store, and what lies near what."""

@@ -1,0 +1,160 @@
+"""Gathers the facts of a model card.
+
+From a model folder: `config.json` (input contract, recipe, data and compute, as training noted
+them), `model.safetensors` (its hash), `footprint.json`. From the package: band names, and what
+methods.yaml says of algorithm and regularizer. Scores come from results.csv alone; see
+`evaluation.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from georank_zoo import bands as s2
+from georank_zoo.models.config import CONFIG, WEIGHTS, ModelConfig, load_config, own_file
+from georank_zoo.models.folder import skeleton
+from georank_zoo.models.footprint import read_footprint
+from georank_zoo.publish.card.facts import (
+    Change,
+    Compute,
+    Data,
+    Facts,
+    InputBand,
+    Network,
+    Weights,
+    published,
+)
+from georank_zoo.train import recipe as recipes
+from georank_zoo.train.recipe import Recipe
+from georank_zoo.train.recipe_schema import flat
+from georank_zoo.utils.errors import ModelError, RecipeError
+from georank_zoo.utils.files import sha256_of
+
+
+def folder_facts(folder: Path) -> Facts:
+    """The facts of a model folder.
+
+    Raises:
+        ModelError: If it is damaged, or notes something of another type than this version does.
+    """
+    config = load_config(folder)
+    weights = own_file(folder, WEIGHTS)
+    recipe = _recipe(config, folder)
+    shipped, changes = _shipped(config.name, recipe)
+    store = config.georank.get("store")
+    with torch.random.fork_rng(devices=[]):
+        network = skeleton(config)
+    return Facts(
+        name=config.name or folder.name,
+        network=_describe(network, config.architecture, config.model_args),
+        bands=tuple(
+            InputBand(s2.BY_NAME[name], mean, std)
+            for name, mean, std in zip(config.bands, config.mean, config.std, strict=True)
+        ),
+        image_size=config.image_size,
+        recipe=recipe,
+        recipe_hash=config.recipe_hash,
+        shipped=shipped,
+        changes=changes,
+        data=None if store is None else _typed(Data, store, "georank.store", folder),
+        compute=(
+            _typed(Compute, config.georank, "georank", folder) if "step" in config.georank else None
+        ),
+        weights=Weights(
+            sha256_of(weights), sha256_of(folder / CONFIG), weights.stat().st_size
+        ),
+        footprint=read_footprint(folder),
+    )  # fmt: skip
+
+
+def recipe_facts(name: str) -> Facts:
+    """The facts of a shipped recipe, of which no weights are at hand.
+
+    Raises:
+        RecipeError: If there is no such recipe.
+    """
+    if name not in recipes.names():
+        raise RecipeError(
+            f"No shipped recipe {name!r}. Choose from: {', '.join(recipes.names())}. A recipe of "
+            "your own has a card when it is trained: georank card <run folder>."
+        )
+    recipe = recipes.load(name)
+    architecture = recipe.backbone.name
+    model_args: dict[str, Any] = {"in_chans": len(recipe.bands)}
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        network = timm.create_model(architecture, num_classes=0, **model_args)
+    return Facts(
+        name=recipe.name,
+        network=_describe(network, architecture, model_args),
+        bands=tuple(InputBand(s2.BY_NAME[band], None, None) for band in recipe.bands),
+        image_size=recipe.image_size,
+        recipe=recipe,
+        recipe_hash=recipe.hash,
+        shipped=name,
+        published=published().get(recipe.name),
+    )
+
+
+def _describe(network: nn.Module, architecture: str, model_args: Mapping[str, Any]) -> Network:
+    """What timm says of a network, and of its feature maps, where it gives any."""
+    arguments = {k: v for k, v in model_args.items() if k not in ("num_classes", "global_pool")}
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            maps: Any = timm.create_model(architecture, features_only=True, **arguments)
+        info = maps.feature_info
+        channels, strides = tuple(info.channels()), tuple(info.reduction())
+    except (RuntimeError, TypeError, AttributeError, AssertionError, KeyError):
+        channels, strides = (), ()  # timm takes no feature maps out of this architecture
+    return Network(
+        architecture=architecture,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        num_features=int(network.num_features),  # type: ignore[arg-type]
+        channels=channels,
+        strides=strides,
+    )
+
+
+def _recipe(config: ModelConfig, folder: Path) -> Recipe | None:
+    raw = config.georank.get("recipe")
+    if raw is None:
+        return None
+    where = f"{folder / CONFIG}: georank.recipe"
+    return recipes.from_text(yaml.safe_dump(raw), where=where)
+
+
+def _shipped(name: str, recipe: Recipe | None) -> tuple[str | None, tuple[Change, ...]]:
+    """The shipped recipe for models of this name, and how the given one differs from it."""
+    plans = {known: recipes.load(known) for known in recipes.names()}
+    shipped = next((known for known, plan in plans.items() if plan.name == name), None)
+    if shipped is None or recipe is None or recipe.hash == plans[shipped].hash:
+        return shipped, ()
+    here, there = (flat(plan.model_dump(mode="json")) for plan in (recipe, plans[shipped]))
+    no_matter = {
+        "name", "summary", "cost", "mirrors", "data.store",
+        "train.workers", "train.checkpoint_epochs", "train.keep_checkpoints",
+    }  # fmt: skip
+    return shipped, tuple(
+        Change(key, here.get(key), there.get(key))
+        for key in {**here, **there}
+        if here.get(key) != there.get(key) and key not in no_matter and not key.startswith("probe.")
+    )
+
+
+def _typed(kind: type[Any], raw: object, key: str, folder: Path) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join([key, *map(str, problem["loc"])])
+        raise ModelError(
+            f"{folder / CONFIG}: {place}: {problem['msg']}. Export the model again with this "
+            "version."
+        ) from error

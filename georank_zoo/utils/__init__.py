@@ -1,0 +1,1 @@
+"""Helpers that know neither Sentinel-2 nor learning."""

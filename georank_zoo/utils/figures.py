@@ -1,0 +1,55 @@
+"""Figures."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.files import new_file
+
+Array = npt.NDArray[Any]
+
+# Distinguishable in the common forms of color blindness (Okabe & Ito 2008).
+BASELINE, GEORANK, FLOOR = "#0072B2", "#D55E00", "#999999"
+FORMATS = (".png", ".svg")
+
+
+def style() -> AbstractContextManager[None]:
+    """What all figures look like, and SVGs that are the same for the same numbers."""
+    return mpl.rc_context(
+        {
+            "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+            "svg.hashsalt": "georank-zoo", "svg.fonttype": "none",
+        }
+    )  # fmt: skip
+
+
+def check_figure_path(path: Path) -> None:
+    """Refuses a figure's path before anything is computed for it.
+
+    Raises:
+        UsageError: If its suffix is neither .png nor .svg.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: a figure is a {' or '.join(FORMATS)} file.")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG or SVG, as the path's suffix says, beside and then renamed.
+
+    Raises:
+        UsageError: If its suffix is neither .png nor .svg.
+    """
+    check_figure_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = path.suffix.lower().removeprefix(".")
+    # Without the date, two figures of the same numbers are the same file.
+    metadata = {"Date": None} if kind == "svg" else {}
+    with new_file(path) as beside:
+        figure.savefig(beside, dpi=130, format=kind, metadata=metadata)

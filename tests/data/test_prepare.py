@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from georank_zoo.data.prepare import prepare
+from georank_zoo.data.readers import open_reader
+from georank_zoo.data.store.header import MANIFEST
+from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
+from tests.support import trees
+
+SMALL_SHARD = 3 * 4 * 32 * 32 * 2  # three patches of the folder tree
+
+
+def content(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.iterdir()}
+
+
+def test_report_and_manifest(folder_tree: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int, int]] = []
+    report = prepare(
+        open_reader("folder", folder_tree, labels="parent"), tmp_path / "s",
+        on_progress=lambda *call: calls.append(call),
+    )  # fmt: skip
+    assert (report.items, report.units, report.bad, report.resumed_at) == (6, 12, 0, 0)
+    assert calls == [(n, 6, 2 * n) for n in range(1, 7)]
+    assert report.store.manifest.places == 6
+    np.testing.assert_array_equal(np.bincount(report.store.place), [2] * 6)
+    assert report.store.manifest.spec["files"] == 12
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_bad_items_are_skipped_with_their_reasons(eurosat_tree: Path, tmp_path: Path) -> None:
+    trees.truncate(eurosat_tree / "Forest" / "Forest_2.tif")
+    report = prepare(open_reader("eurosat", eurosat_tree), tmp_path / "s", max_bad=0.2)
+    (skipped,) = report.skipped
+    assert report.bad == 1
+    assert skipped.item == "Forest/Forest_2.tif"
+    assert skipped.reason.startswith("unreadable or truncated: ")
+    assert len(report.store) == 8
+    assert PatchStore(tmp_path / "s").manifest.skipped == report.skipped
+
+
+def test_too_many_bad_files_fail_and_leave_nothing(eurosat_tree: Path, tmp_path: Path) -> None:
+    for n in (1, 2):
+        trees.truncate(eurosat_tree / "Forest" / f"Forest_{n}.tif")
+    reader = open_reader("eurosat", eurosat_tree)
+    with pytest.raises(StoreError, match=r"2 of 9 already, and the limit is 20.0%") as error:
+        prepare(reader, tmp_path / "out" / "s", max_bad=0.2)
+    assert "Forest/Forest_1.tif: unreadable" in str(error.value)
+    assert "--max-bad" in str(error.value)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert len(prepare(reader, tmp_path / "out" / "s", max_bad=2 / 9).store) == 7
+
+
+def test_windows_without_data_are_not_bad_files(oscd_tree: Path, tmp_path: Path) -> None:
+    import rasterio
+
+    for file in (oscd_tree / "pisa" / "imgs_2").glob("*.tif"):
+        with rasterio.open(file, "r+") as dataset:
+            pixels = dataset.read()
+            pixels[:, :, : pixels.shape[2] // 2] = 0
+            dataset.write(pixels)
+    report = prepare(open_reader("oscd", oscd_tree, size=32), tmp_path / "s", max_bad=0)
+    assert report.bad == 0
+    assert [s.reason.split(":")[0] for s in report.skipped] == ["window without data"] * 4
+    assert len(report.store) == 24 - 4
+    assert report.store.manifest.places == 12
+
+
+def test_nothing_usable(folder_tree: Path, tmp_path: Path) -> None:
+    reader = open_reader("folder", folder_tree, size=64)
+    with pytest.raises(StoreError, match="12 mixed sizes"):
+        prepare(reader, tmp_path / "s", max_bad=1)
+    assert not (tmp_path / "s").exists()
+    assert not (tmp_path / "s.partial").exists()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_max_bad_is_a_share(folder_tree: Path, tmp_path: Path, share: float) -> None:
+    with pytest.raises(UsageError, match="max_bad"):
+        prepare(open_reader("folder", folder_tree), tmp_path / "s", max_bad=share)
+
+
+def test_overwrite(folder_tree: Path, tmp_path: Path) -> None:
+    prepare(open_reader("folder", folder_tree), tmp_path / "s")
+    reader = open_reader("folder", folder_tree, bands="B02")
+    with pytest.raises(UsageError, match="--overwrite"):
+        prepare(reader, tmp_path / "s")
+    assert prepare(reader, tmp_path / "s", overwrite=True).store.bands == ("B02",)
+
+
+@pytest.mark.parametrize("name", ["folder", "eurosat", "oscd"])
+def test_a_store_within_its_source_is_not_read(
+    name: str, folder_tree: Path, eurosat_tree: Path, oscd_tree: Path
+) -> None:
+    source = {"folder": folder_tree, "eurosat": eurosat_tree, "oscd": oscd_tree}[name]
+    first = prepare(open_reader(name, source), source / "store").store
+    again = open_reader(name, source)
+    assert prepare(again, source / "store", overwrite=True).store.hash == first.hash
+    assert prepare(again, source / "crop" / "other").store.hash == first.hash
+
+
+@pytest.mark.parametrize("at", [".", "..", "../folder"])
+def test_a_store_in_place_of_its_source_is_refused(folder_tree: Path, at: str) -> None:
+    """Even where it looks like a store to be replaced: files lie in it that are not its own."""
+    reader = open_reader("folder", folder_tree)
+    files = sorted(folder_tree.rglob("*"))
+    for folder in (folder_tree, folder_tree.parent):
+        (folder / MANIFEST).write_text("{}")
+    with pytest.raises(UsageError, match="replace its own source"):
+        prepare(reader, folder_tree / at, overwrite=True)
+    (folder_tree / MANIFEST).unlink()
+    assert sorted(folder_tree.rglob("*")) == files
+
+
+KILLED = """
+import os, signal, sys
+from georank_zoo.data.prepare import prepare
+from georank_zoo.data.readers import open_reader
+
+def stop(done, total, patches):
+    if done == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+reader = open_reader("folder", sys.argv[1], labels="parent")
+prepare(reader, sys.argv[2], max_bad=0.1, shard_bytes=int(sys.argv[4]), on_progress=stop)
+"""
+
+
+@pytest.mark.parametrize("kill_at", [1, 4])
+def test_resumed_after_sigkill_is_byte_identical(
+    folder_tree: Path, tmp_path: Path, kill_at: int
+) -> None:
+    trees.truncate(folder_tree / "forest" / "p1_20180115.tif")
+    reader = open_reader("folder", folder_tree, labels="parent")
+    whole = prepare(reader, tmp_path / "whole", max_bad=0.1, shard_bytes=SMALL_SHARD).store
+    out = tmp_path / "killed"
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, folder_tree, out, str(kill_at), str(SMALL_SHARD)],
+        check=False,
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    shards = len(list((tmp_path / "killed.partial").glob("shard-*.safetensors")))
+    assert shards == {1: 0, 4: 1}[kill_at]
+    # A shard caught half written is written again, and no scrap of it stays.
+    for scrap in (f"shard-{shards:05d}.safetensors.tmp", ".tmpXyZ"):
+        (tmp_path / "killed.partial" / scrap).write_bytes(b"half")
+
+    report = prepare(reader, out, max_bad=0.1, shard_bytes=SMALL_SHARD)
+    assert (report.resumed_at > 0) == (shards > 0)
+    assert report.bad == 1
+    assert report.store.hash == whole.hash
+    assert content(out) == content(whole.path)
+
+
+def test_resuming_another_source_is_refused(folder_tree: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", KILLED, folder_tree, tmp_path / "s", "4", str(SMALL_SHARD)],
+        check=False,
+    )
+    trees.write_tif(
+        folder_tree / "crop" / "new.tif", trees.noise((4, 32, 32)), descriptions=trees.FOLDER_BANDS
+    )
+    reader = open_reader("folder", folder_tree, labels="parent")
+    with pytest.raises(UsageError, match="another source"):
+        prepare(reader, tmp_path / "s", shard_bytes=SMALL_SHARD)
+    assert len(prepare(reader, tmp_path / "s", overwrite=True).store) == 13
+
+
+def test_ctrl_c_keeps_the_partial_store(folder_tree: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int, patches: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    reader = open_reader("folder", folder_tree, labels="parent")
+    with pytest.raises(Interrupted, match=r"item 4 of 6.*s\.partial is kept"):
+        prepare(reader, tmp_path / "s", shard_bytes=SMALL_SHARD, on_progress=stop)
+    report = prepare(reader, tmp_path / "s", shard_bytes=SMALL_SHARD)
+    assert report.resumed_at == 4
+    assert len(report.store) == 12
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, on which even one shard does not fit."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder],
+        check=False,
+        capture_output=True,
+    )
+    if mount.returncode:
+        pytest.skip("cannot mount a small tmpfs here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_full_disk(folder_tree: Path, tiny_disk: Path) -> None:
+    reader = open_reader("folder", folder_tree)
+    with pytest.raises(StoreError, match=r"disk is full at .*Free some space and repeat"):
+        prepare(reader, tiny_disk / "s", shard_bytes=SMALL_SHARD)
+    assert not (tiny_disk / "s").exists()
+    for waste in (tiny_disk / "s.partial").glob("*.tmp"):
+        pytest.fail(f"{waste} is left and takes the space that is lacking")
+
+
+def test_full_disk_from_python(
+    folder_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **keywords: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("georank_zoo.data.store.writer.save_file", full)
+        with pytest.raises(StoreError, match="disk is full"):
+            prepare(open_reader("folder", folder_tree), tmp_path / "s")
+    assert len(prepare(open_reader("folder", folder_tree), tmp_path / "s").store) == 12
+
+
+def test_misnamed_bands_are_suspected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = np.full((2, 16, 16), 1800, np.uint16)
+    pixels[1] = 12
+    trees.write_tif(tmp_path / "f" / "a.tif", pixels)
+    with caplog.at_level(logging.WARNING):
+        prepare(open_reader("folder", tmp_path / "f", bands="B09,B10"), tmp_path / "right")
+        assert caplog.messages == []
+        prepare(open_reader("folder", tmp_path / "f", bands="B10,B09"), tmp_path / "wrong")
+    assert "wrong order" in caplog.text
+
+
+def test_preparing_is_quick(world_folder: Path, tmp_path: Path) -> None:
+    """A patch takes about 2 ms; 20 would be a mistake such as opening files repeatedly."""
+    started = time.monotonic()
+    store = prepare(open_reader("synthetic", world_folder), tmp_path / "s").store
+    assert (time.monotonic() - started) / len(store) < 0.02
+
+
+def test_real_stores(real_data: Path, tmp_path: Path) -> None:
+    report = prepare(open_reader("eurosat", real_data / "eurosat_ms"), tmp_path / "s", max_bad=0)
+    store = report.store
+    assert (len(store), store.manifest.places, store.size) == (202, 202, 64)
+    # Vegetation is bright in the near infrared; water vapour makes B09 dark at L1C.
+    mean = {name: s.mean for name, s in store.manifest.statistics.items()}
+    assert mean["B8A"] > mean["B08"] > mean["B04"] > mean["B09"]
+    assert (store.path / MANIFEST).is_file()

@@ -1,0 +1,213 @@
+"""The results file: nothing lost, nothing half."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from filelock import FileLock
+
+from georank_zoo.eval.results import table as results
+from georank_zoo.eval.results.table import COLUMNS, Row, append, check, read
+from georank_zoo.utils.errors import GeorankError
+
+ROW = Row(
+    when=results.now(), model="runs/moco", model_hash="a" * 64, recipe="moco@0123", task="eurosat",
+    store_hash="b" * 64, protocol="knn", k=10, temperature=0.9, settings="", split="loo",
+    image_size=64, bands="B02 B03", seed=0, n_train=202, n_test=202, metric="accuracy_macro",
+    value=0.5, ci_low=0.25, ci_high=0.75, versions=results.made_with("cpu"),
+)  # fmt: skip
+
+
+def test_round_trip_with_one_header(tmp_path):
+    path = tmp_path / "new" / "results.csv"
+    odd = replace(ROW, model='a, "quoted"\nname', k=5, value=1 / 3)
+    append(path, [ROW, odd])
+    append(path, [ROW])
+    assert read(path) == [ROW, replace(odd, value=0.333333), ROW]
+    lines = path.read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert sum(line.startswith("when,") for line in lines) == 1
+    assert "georank-zoo" in ROW.versions
+    assert "accelerate" in ROW.versions
+    assert "device cpu, " in ROW.versions
+
+
+OLD_COLUMNS = [name for name in COLUMNS if name != "settings"]
+OLD_LINE = (
+    f'{ROW.when},"a, b",{"a" * 64},moco@0123,eurosat,{"b" * 64},knn,10,0.9,loo,64,B02 B03,0,202,'
+    f'202,accuracy_macro,0.5,0.25,0.75,"{ROW.versions}"'
+)
+
+
+def test_a_protocol_without_neighbors(tmp_path):
+    linear = replace(ROW, protocol="linear", k=None, temperature=None, settings="l2=0.01 sweep=8")
+    append(tmp_path / "results.csv", [linear])
+    assert read(tmp_path / "results.csv") == [linear]
+    assert (linear.variant, ROW.variant) == (("l2", "0.01"), ("k", "10"))
+
+
+def test_a_file_without_settings_is_read_and_goes_on(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(",".join(OLD_COLUMNS) + f"\n{OLD_LINE}\n")
+    old = replace(ROW, model="a, b")
+    check(path)
+    assert read(path) == [old]
+    assert path.read_text().startswith(",".join(OLD_COLUMNS) + "\n"), "reading changed it"
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    append(link, [ROW])
+    assert link.is_symlink()
+    assert read(path) == [old, ROW]
+    assert path.read_text().startswith(",".join(COLUMNS) + "\n")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".results.csv.lock", "link.csv", "results.csv",
+    ]  # fmt: skip
+
+
+def test_a_damaged_old_file_stays_what_it_is(tmp_path):
+    path = tmp_path / "results.csv"
+    text = ",".join(OLD_COLUMNS) + "\n" + OLD_LINE.replace("0.25", "low") + "\n"
+    path.write_text(text)
+    with pytest.raises(GeorankError, match="row 2"):
+        append(path, [ROW])
+    assert path.read_text() == text
+
+
+def _append_many(path, worker):
+    for number in range(25):
+        append(path, [replace(ROW, seed=number, model=f"model-{worker}")] * 3)
+
+
+def test_concurrent_appends_lose_nothing(tmp_path):
+    path = tmp_path / "results.csv"
+    # A fork of a process with torch's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append_many, args=(path, i)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    rows = read(path)
+    assert len(rows) == 4 * 25 * 3
+    for worker in range(4):
+        own = [row.seed for row in rows if row.model == f"model-{worker}"]
+        assert own == [number for number in range(25) for _ in range(3)]
+    # The rows of one append stay together.
+    assert all(len({r.model for r in rows[i : i + 3]}) == 1 for i in range(0, len(rows), 3))
+
+
+def test_append_waits_for_another_writer(tmp_path):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    before = path.read_bytes()
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    with FileLock(tmp_path / ".results.csv.lock"):
+        # A forked process would inherit the lock.
+        worker = multiprocessing.get_context("spawn").Process(target=append, args=(link, [ROW]))
+        worker.start()
+        worker.join(3)
+        assert worker.is_alive()
+        assert path.read_bytes() == before
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert len(read(path)) == 2
+
+
+def test_works_where_the_modules_of_unix_are_lacking(tmp_path):
+    # As on Windows, where neither exists.
+    code = (
+        "import os, sys\n"
+        "sys.modules['fcntl'] = None\n"
+        "del os.pread, os.pwrite\n"
+        "from tests.eval.results.test_table import ROW\n"
+        "from georank_zoo.eval import results\n"
+        "for _ in range(2):\n"
+        "    results.check(sys.argv[1])\n"
+        "    results.append(sys.argv[1], [ROW])\n"
+        "assert len(results.read(sys.argv[1])) == 2\n"
+        "assert 'fcntl' not in dir(results)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "results.csv")],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", ["model,accuracy\nx,1\n", "when", "\n", "PK\x03\x04"])
+def test_another_file_is_refused(tmp_path, text):
+    path = tmp_path / "results.csv"
+    path.write_text(text)
+    for call in (lambda: append(path, [ROW]), lambda: check(path), lambda: read(path)):
+        with pytest.raises(GeorankError, match="no results file of this version"):
+            call()
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("line", [b"\xff,1", b"a" * 200_000], ids=["bytes", "long"])
+def test_a_line_that_is_no_csv_is_refused(tmp_path, line):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(GeorankError, match="is damaged"):
+        read(path)
+
+
+def test_a_line_cut_by_a_crash_is_refused(tmp_path):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    text = path.read_text() + "2026-11-23T10:00:00+00:00,runs/mo"
+    path.write_text(text)
+    for call in (lambda: append(path, [ROW]), lambda: check(path), lambda: read(path)):
+        with pytest.raises(GeorankError, match=r"ends within a line \('2026-11-23T10"):
+            call()
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("taken", [0, 10, 300])
+def test_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch, taken, exists):
+    path = tmp_path / "results.csv"
+    if exists:
+        append(path, [ROW])
+    before = path.read_bytes() if exists else b""
+    write = os.write
+
+    def full(file, data):
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:taken])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        append(path, [ROW] * 5)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    append(path, [ROW])
+    assert len(read(path)) == 1 + exists
+
+
+def test_check_creates_nothing(tmp_path):
+    check(tmp_path / "new" / "results.csv")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        check(tmp_path / "file" / "results.csv")
+
+
+def test_a_value_of_the_wrong_type(tmp_path):
+    path = tmp_path / "results.csv"
+    append(path, [ROW])
+    path.write_text(path.read_text().replace("0.25", "low"))
+    with pytest.raises(GeorankError, match="row 2"):
+        read(path)

@@ -1,0 +1,253 @@
+"""Splits, tasks, floors and the evaluation as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from georank_zoo.bands import S2_12
+from georank_zoo.data.store.patch import NO_LABEL
+from georank_zoo.eval.evaluate import evaluate, tell_apart
+from georank_zoo.eval.floors import ImageStatistics, floors, random_initialization
+from georank_zoo.eval.protocols.knn import KNN
+from georank_zoo.eval.splits.make import make_split
+from georank_zoo.eval.tasks import TASKS, class_names, get_task
+from georank_zoo.models.encoder import Encoder, create_model
+from georank_zoo.utils.errors import StoreError, UsageError
+from tests.support.models import MEAN, STD, make_export, make_store
+
+FOLDER = TASKS["folder"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return create_model(make_export(tmp_path_factory.mktemp("eval") / "model"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("eval") / "store", [i % 3 for i in range(36)])
+
+
+def test_loo_holds_every_labeled_sample(tmp_path):
+    labels = [0, 1, NO_LABEL, 1, 0, NO_LABEL]
+    store = make_store(tmp_path / "s", labels, places=[0, 0, 0, 1, 2, 2])
+    split = make_split(store, "loo")
+    assert split.name == "loo"
+    assert split.samples.tolist() == [0, 1, 3, 4]
+    assert split.dropped == 2
+    assert split.label.tolist() == [0, 1, 1, 0]
+    assert split.train.tolist() == split.test.tolist() == [0, 1, 2, 3]
+
+
+def test_random_split_is_stratified_and_never_cuts_a_place(tmp_path):
+    # 20 places of each of three classes, with one to three dates.
+    places = np.repeat(np.arange(60), np.arange(60) % 3 + 1)
+    store = make_store(tmp_path / "s", (places // 20).tolist(), places=places.tolist())
+    split = make_split(store, "random", seed=4)
+    assert split.name == "random80-seed4"
+    train, test = set(split.place[split.train]), set(split.place[split.test])
+    assert not train & test
+    assert sorted([*split.train, *split.test]) == list(range(len(places)))
+    for value in range(3):
+        members = {p for p in test if p // 20 == value}
+        assert len(members) == 4
+    again, other = make_split(store, "random", seed=4), make_split(store, "random", seed=5)
+    np.testing.assert_array_equal(again.test, split.test)
+    assert set(other.test) != set(split.test)
+
+
+@pytest.mark.parametrize(
+    ("labels", "places", "reason"),
+    [
+        ([NO_LABEL] * 4, None, "has no labels"),
+        ([1, 1, 1, NO_LABEL], None, "one class only"),
+        ([0, 1, 0, 1], [5, 5, 5, 5], "one place only"),
+    ],
+)
+def test_stores_that_cannot_be_split(tmp_path, labels, places, reason):
+    store = make_store(tmp_path / "s", labels, places=places)
+    with pytest.raises(StoreError, match=reason):
+        make_split(store, "loo")
+
+
+def test_unknown_split_and_task(store):
+    with pytest.raises(UsageError, match="Choose from: distance50km, loo, random"):
+        make_split(store, "official")
+    with pytest.raises(UsageError, match="Choose from: bigearthnet, cashew, eurosat, folder, "):
+        get_task("ucmerced")
+
+
+def test_task_checks_the_classes(store, tmp_path):
+    assert class_names(FOLDER, store) == ("class0", "class1", "class2")
+    with pytest.raises(StoreError, match=r"is not task 'eurosat'.*class0"):
+        class_names(TASKS["eurosat"], store)
+    short = make_store(tmp_path / "short", [0, 1, 2], class_names=["a", "b"])
+    with pytest.raises(StoreError, match="label 2, but only 2 class names"):
+        class_names(FOLDER, short)
+    nameless = make_store(tmp_path / "nameless", [0, 1, 2], class_names=[])
+    assert class_names(FOLDER, nameless) == ("0", "1", "2")
+
+
+def test_image_statistics():
+    images = torch.randn(3, 5, 8, 8)
+    features = ImageStatistics(5)(images)
+    np.testing.assert_allclose(features[:, :5], images.mean((2, 3)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(features[:, 5:], images.numpy().std((2, 3)), rtol=1e-5)
+
+
+def test_random_floor_is_seeded_and_leaves_the_random_state(model):
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    first, again, other = (random_initialization(model, seed=s) for s in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    weight = [encoder.backbone.conv1[0].weight for encoder in (first, again, other)]
+    assert torch.equal(weight[0], weight[1])
+    assert not torch.equal(weight[0], weight[2])
+    assert first.model_hash == "none"
+    assert not first.training
+
+
+def other_encoder(model, **changes):
+    options = {"mean": MEAN, "std": STD, "image_size": 32, **changes}
+    return Encoder(model.backbone, model_bands=S2_12, name="other", config=model.config, **options)
+
+
+def test_models_of_one_input_share_their_floors(model):
+    shared = [(floor.name, sizes) for floor, sizes in floors([model, other_encoder(model)])]
+    assert shared == [("image statistics", (32,)), ("random test_resnet", (32,))]
+    larger = other_encoder(model, image_size=64)
+    assert [sizes for _, sizes in floors([larger, model])] == [(32, 64)] * 2
+    other = other_encoder(model, mean=[m + 0.1 for m in MEAN])
+    names = [floor.name for floor, _ in floors([model, other])]
+    assert len(set(names)) == 4
+    assert names[2] == "image statistics (input of other)"
+
+
+def test_rows_of_models_and_floors(model, store):
+    seen = []
+    rows = evaluate(
+        [model], store, FOLDER, make_split(store, "loo"), sizes=(16, 32), protocols=[KNN(k=(1, 5))],
+        on_progress=lambda *a: seen.append(a),
+    )  # fmt: skip
+    names = [model.name, "image statistics", "random test_resnet"]
+    assert [(r.model, r.image_size, r.k, r.metric) for r in rows] == [
+        (name, size, k, metric)
+        for name in names
+        for size in (16, 32)
+        for k in (1, 5)
+        for metric in ("accuracy_macro", "accuracy_overall")
+    ]
+    first = rows[0]
+    assert first.model_hash == model.model_hash
+    assert len(first.model_hash) == 64
+    assert {r.model_hash for r in rows if r.model != model.name} == {"none"}
+    assert first.recipe == "moco_georank@0123456789ab"
+    assert (first.task, first.protocol, first.split) == ("folder", "knn", "loo")
+    assert (first.n_train, first.n_test, first.store_hash) == (36, 36, store.hash)
+    assert first.bands == " ".join(S2_12)
+    assert all(0 <= r.ci_low <= r.value <= r.ci_high <= 1 for r in rows)
+    assert seen[-1] == ("random test_resnet at 32 px, knn", 12_000, 12_000)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    # Classes differ by brightness: the floor that sees it must be right.
+    statistics = [r for r in rows if r.model == "image statistics" and r.k == 1]
+    assert all(r.value == 1 for r in statistics)
+
+
+def test_size_defaults_to_each_models_own_and_floors_can_be_left_out(model, store):
+    split = make_split(store, "random")
+    rows = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(3,))], floors=False)
+    assert {(r.model, r.image_size) for r in rows} == {(model.name, 32)}
+    assert rows[0].n_train + rows[0].n_test == 36
+    assert rows[0].split == "random80-seed0"
+    again = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(3,))], floors=False)
+    assert [r.value for r in again] == [r.value for r in rows]
+
+
+class PlaceMark(nn.Module):
+    """Tells samples of one place from all others, and nothing of their class."""
+
+    num_features = 64
+
+    def forward(self, x):
+        code = (x[:, 0, 0, 0] * STD[0] + MEAN[0]) * 10_000
+        return torch.nn.functional.one_hot(code.round().long() % 64, 64).float()
+
+
+def test_loo_never_sees_the_own_place(tmp_path, monkeypatch):
+    # Three dates per place, with the place in the first pixel: a sample that saw its own place
+    # would be right always.
+    places = np.repeat(np.arange(30), 3)
+    labels = np.random.default_rng(0).integers(0, 3, 30)[places]
+    store = make_store(tmp_path / "s", labels.tolist(), places=places.tolist())
+    read = store.read
+
+    def marked(indices, bands=None):
+        patches = read(indices, bands)
+        patches[:, 0, 0, 0] = 6400 + store.place[indices]
+        return patches
+
+    monkeypatch.setattr(store, "read", marked)
+    model = Encoder(PlaceMark(), model_bands=S2_12, mean=MEAN, std=STD, image_size=16)
+    split = make_split(store, "loo")
+    [_, overall] = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(2,))], floors=False)
+    assert overall.value < 0.7
+    # The same with only the sample itself left out finds its place, and is always right.
+    lax = type(split)(**{**vars(split), "place": np.arange(len(places))})
+    [_, overall] = evaluate([model], store, FOLDER, lax, protocols=[KNN(k=(2,))], floors=False)
+    assert overall.value == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"protocols": [KNN(k=(36 + 1,))]}, "k must lie between 1 and the 36"),
+        ({"protocols": [KNN(k=())]}, "k must lie"),
+        ({"sizes": (32, 7)}, "between 8 and 2048 pixels, not 7"),
+        ({"sizes": (2049,)}, "between 8 and 2048"),
+        ({"protocols": [KNN(temperature=0.0)]}, "temperature"),
+    ],
+)
+def test_wrong_settings_fail_before_any_feature(model, store, options, reason):
+    def progress(*_):
+        raise AssertionError("a feature was computed")
+
+    with pytest.raises(UsageError, match=reason):
+        evaluate([model], store, FOLDER, make_split(store, "loo"), on_progress=progress, **options)
+
+
+def test_intervals_count_places_not_dates(model, tmp_path):
+    once = make_store(tmp_path / "once", [0, 1] * 5)
+    split = make_split(once, "loo")
+    # Labels that no image tells, so that some predictions are wrong.
+    split = replace(split, label=np.array([0, 0, 0, 1, 1, 1, 0, 1, 1, 0]))
+    # Every sample four times, at its place: the same predictions for the same places.
+    places = np.tile(np.arange(10), 4)
+    often = replace(
+        split, samples=places, label=split.label[places], place=places,
+        train=np.arange(40), test=np.arange(40),
+    )  # fmt: skip
+    options = {"protocols": [KNN(k=(1,))], "floors": False}
+    widths = [
+        [row.ci_high - row.ci_low for row in evaluate([model], once, FOLDER, s, **options)]
+        for s in (split, often)
+    ]
+    assert widths[1] == pytest.approx(widths[0])
+    assert widths[0][0] > 0
+
+
+def test_models_of_one_name_are_told_apart(model):
+    models = [other_encoder(model) for _ in range(3)]
+    models[1].name = "unique"
+    tell_apart(models, ["runs/a", "runs/b", "runs/c"])
+    assert [m.name for m in models] == ["other (runs/a)", "unique", "other (runs/c)"]
+
+
+def test_absent_classes(tmp_path):
+    store = make_store(tmp_path / "s", [0, 2, 0, 2], class_names=["a", "b", "c"])
+    assert make_split(store, "loo").absent(("a", "b", "c")) == ("b",)

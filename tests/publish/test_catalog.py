@@ -1,0 +1,338 @@
+"""`georank models`: what is published, got and verified to the last byte."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from georank_cli.main import main
+from georank_zoo.publish import catalog as manifests
+from georank_zoo.publish import verify as verification
+from georank_zoo.publish.catalog import Manifest, scores_of
+from georank_zoo.publish.checks import Publishable
+from georank_zoo.train import recipe
+from georank_zoo.utils.errors import GeorankError, ModelError, UsageError
+from tests.support.card_parts import row
+from tests.support.hub import Hub
+from tests.support.models import edit_config, make_network
+from tests.support.pushing import REPO, make_model, push
+from tests.support.zoo_parts import entry_of, make_entry
+
+NAME = "georank-moco-r18"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Publishable:
+    return make_model(tmp_path_factory.mktemp("models") / "export")
+
+
+@pytest.fixture
+def published(hub: Hub, model: Publishable) -> Manifest:
+    done, _ = push(model, tag="v1.0")
+    hub.writes.clear()
+    hub.requests.clear()
+    hub.downloads.clear()
+    return Manifest(models={NAME: entry_of(model, done.commit, tag="v1.0")})
+
+
+@pytest.fixture
+def file(published: Manifest, tmp_path: Path) -> Path:
+    path = tmp_path / "models.json"
+    path.write_text(manifests.to_json(published))
+    return path
+
+
+def georank(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", *map(str, arguments)])
+    shown = capsys.readouterr()
+    return int(stopped.value.code or 0), shown.out, shown.err
+
+
+def flip_bit(path: Path, at: int = -1) -> None:
+    """Of the file itself, be it a link."""
+    path = path.resolve()
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def cached(tmp_path: Path, name: str) -> Path:
+    (path,) = (tmp_path / "hf" / "hub").glob(f"models--org--{NAME}/snapshots/*/{name}")
+    return path
+
+
+def test_the_zoo_s_own_manifest_names_no_model_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert manifests.read().models == {}
+    code, out, _ = georank(capsys, "list")
+    assert code == 0
+    for name in recipe.names():
+        assert recipe.load(name).name in out
+    assert out.count("not published") == len(recipe.names())
+    assert "0 published" in out
+    code, out, _ = georank(capsys, "show", NAME)
+    assert code == 0 and "not published" in out and "georank train moco_georank" in out
+    for command in ("pull", "verify"):
+        code, _, err = georank(capsys, command, NAME)
+        assert code == 2 and "no published model yet" in err
+    code, _, err = georank(capsys, "show", "georank-moco-r81")
+    assert code == 2 and f"Did you mean '{NAME}'?" in err
+
+
+def test_list_and_show_a_published_model(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = manifests.read(file).models[NAME]
+    scored = entry.model_copy(update={"scores": scores_of([row(NAME, "a" * 64)], "a" * 64)})
+    manifests.record(file, NAME, scored)
+    code, out, _ = georank(capsys, "list", "--manifest", file)
+    assert code == 0 and f"{REPO}@v1.0" in out and "1 published" in out
+    assert out.count("not published") == len(recipe.names()) - 1
+    code, out, _ = georank(capsys, "show", NAME, "--manifest", file)
+    assert code == 0
+    facts = " ".join(out.split())
+    assert f"timm.create_model('hf-hub:{REPO}@v1.0', pretrained=True)" in out
+    assert f"{REPO}@{entry.revision}" in out
+    for known in ("B8A", "cc-by-4.0", "81.2 [80.0, 82.6]", "knn (k=10,"):
+        assert known in facts
+    for facts_of_file in entry.files.values():
+        assert facts_of_file.sha256 in facts.replace(" ", "") or facts_of_file.sha256 in facts
+
+
+def test_pull_and_verify(
+    hub: Hub, model: Publishable, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # The branch has moved on since; the manifest's commit is what is wanted.
+    other = make_model(tmp_path / "other", seed=1)
+    push(other)
+    hub.writes.clear()
+    monkeypatch.delenv("HF_TOKEN")
+    out = tmp_path / "models" / NAME
+    code, shown, err = georank(capsys, "pull", NAME, "--out", out, "--manifest", file)
+    assert code == 0, err
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {
+        f.name: f.path.read_bytes() for f in model.files
+    }
+    assert not any(path.is_symlink() for path in out.iterdir())
+    assert f"Verified: {NAME}." in shown and f"local-dir:{out}" in shown
+    assert [path.name for path in out.parent.iterdir()] == [NAME]
+    sent = list(hub.requests)
+    code, shown, _ = georank(capsys, "pull", NAME, "--out", out, "--manifest", file)
+    assert code == 0 and hub.requests == sent, "asked for what is there"
+
+    code, shown, _ = georank(capsys, "verify", NAME, "--manifest", file)
+    assert code == 0 and "as published" in shown and f"Verified: {NAME}." in shown
+    code, shown, _ = georank(capsys, "verify", f"{REPO}@v1.0", "--manifest", file)
+    assert code == 0 and f"Verified: {NAME}." in shown
+    # `main` is another model, which knows itself, but is none of the manifest's.
+    code, shown, _ = georank(capsys, "verify", REPO, "--manifest", file)
+    assert code == 0 and "no published model has" in shown and "its own export" in shown
+    code, _, err = georank(capsys, "verify", REPO, "--name", NAME, "--manifest", file)
+    assert code == 1 and f"is not the config.json of {NAME}" in err
+    assert hub.writes == [] and not hub.leaks
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md", "recipe.yaml"])
+def test_a_bit_flipped_in_a_pulled_folder(published: Manifest, tmp_path: Path, name: str) -> None:
+    out = verification.pull(NAME, tmp_path / "out", manifest=published).folder
+    flip_bit(out / name, at=-2)
+    with pytest.raises(ModelError):
+        verification.verify(out, manifest=published, name=NAME)
+    with pytest.raises(ModelError):
+        verification.pull(NAME, out, manifest=published)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
+def test_a_bit_flipped_in_the_cache(
+    hub: Hub, published: Manifest, tmp_path: Path, name: str
+) -> None:
+    verification.verify(NAME, manifest=published)
+    blob = cached(tmp_path, name).resolve()
+    flip_bit(blob, at=-2)
+    for source in (NAME,) if name == "README.md" else (NAME, f"{REPO}@v1.0"):
+        with pytest.raises(ModelError, match=f"{name} was damaged on the way.*Delete .*blobs"):
+            verification.verify(source, manifest=published)
+    with pytest.raises(ModelError, match="damaged"):
+        verification.pull(NAME, tmp_path / "out", manifest=published)
+    assert not (tmp_path / "out").exists()
+    blob.unlink()  # as the message says
+    assert verification.verify(NAME, manifest=published).name == NAME
+    assert hub.writes == []
+
+
+def test_weights_changed_and_named_anew_in_the_cache(
+    hub: Hub, published: Manifest, tmp_path: Path
+) -> None:
+    """Whoever changes a blob can rename it too, and the Hub cannot tell where it is not asked."""
+    verification.verify(NAME, manifest=published)
+    link = cached(tmp_path, "model.safetensors")
+    weights = load_file(link)
+    next(tensor for tensor in weights.values() if tensor.ndim == 4).view(-1)[0] += 1e-7
+    blob = link.resolve().with_name("plain")
+    save_file(weights, blob, metadata={"format": "pt"})
+    link.unlink()
+    link.symlink_to(Path("../../blobs/plain"))
+    hub.fail("HEAD", "", "cut", times=None)
+    with pytest.raises(ModelError, match=r"is not the model.safetensors of"):
+        verification.verify(NAME, manifest=published)
+
+
+def test_a_wrong_fingerprint(model: Publishable, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(model.folder, tmp_path / "copy"))
+    empty = Manifest()
+    done = verification.verify(copy, manifest=empty)
+    assert done.name is None and done.files == () and done.difference < 1e-6
+    noted = json.loads((copy / "config.json").read_text())["georank"]["fingerprint"]
+    noted["projections"][0][5] *= 1.01
+    edit_config(copy, georank__fingerprint=noted)
+    with pytest.raises(ModelError, match="other features than when it was exported"):
+        verification.verify(copy, manifest=empty)
+    edit_config(copy, georank__fingerprint=None)
+    with pytest.raises(ModelError, match="has no fingerprint"):
+        verification.verify(copy, manifest=empty)
+
+
+def test_a_manifest_that_vouches_for_a_wrong_fingerprint(
+    hub: Hub, model: Publishable, tmp_path: Path
+) -> None:
+    """The bytes are right, and still it is not what was exported: that is what it is for."""
+    copy = Path(shutil.copytree(model.folder, tmp_path / "copy"))
+    weights = {name: t.contiguous() for name, t in make_network(seed=3).state_dict().items()}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    hub.add(REPO, copy)
+    config = model.config
+    entry = make_entry(
+        revision=hub.repos[REPO].head.oid, image_size=config.image_size,
+        files={p.name: {"sha256": verification.sha256_of(p), "size": p.stat().st_size}
+               for p in copy.iterdir()},
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="other features"):
+        verification.pull(NAME, tmp_path / "out", manifest=Manifest(models={NAME: entry}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_revision_that_is_not_there(published: Manifest, tmp_path: Path) -> None:
+    entry = published.models[NAME].model_copy(update={"revision": "d" * 40})
+    with pytest.raises(ModelError, match=f"has no revision '{'d' * 40}'"):
+        verification.pull(NAME, tmp_path / "out", manifest=Manifest(models={NAME: entry}))
+
+
+def test_a_revision_of_another_model(
+    hub: Hub, model: Publishable, published: Manifest, tmp_path: Path
+) -> None:
+    other, _ = push(make_model(tmp_path / "other", seed=1))
+    entry = published.models[NAME].model_copy(update={"revision": other.commit})
+    wrong = Manifest(models={NAME: entry})
+    hub.downloads.clear()
+    for source in (NAME, f"{REPO}@{other.commit}"):
+        with pytest.raises(ModelError, match=r"is not the config.json of"):
+            verification.verify(source, manifest=wrong)
+    assert len(hub.downloads) == 1, "the weights were asked for although the config is wrong"
+
+
+def test_a_cut_connection(hub: Hub, published: Manifest, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hub.fail("GET", "objects", "halve")
+    hub.fail("GET", "objects", "cut", times=None)
+    with pytest.raises(ModelError, match=r"broke|did not answer"):
+        verification.pull(NAME, out, manifest=published)
+    assert not out.exists() and not list(tmp_path.glob(".out*"))
+    hub.heal()
+    assert verification.pull(NAME, out, manifest=published).name == NAME
+    assert hub.writes == []
+
+
+def test_without_a_network_the_cache_is_enough(
+    hub: Hub, published: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verification.verify(NAME, manifest=published)
+    hub.fail("HEAD", "", "cut", times=None)
+    hub.fail("GET", "", "cut", times=None)
+    assert verification.pull(NAME, tmp_path / "out", manifest=published).name == NAME
+
+
+def test_folders_that_are_something_else(published: Manifest, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else"):
+        verification.pull(NAME, out, manifest=published)
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    (out / "notes.txt").unlink()
+    verification.pull(NAME, out, manifest=published)
+    for name in ("evil.bin", "modeling.py"):
+        (out / name).write_bytes(b"code")
+        with pytest.raises(ModelError, match=name):
+            verification.verify(out, manifest=published)
+        (out / name).unlink()
+
+
+def test_more_than_the_manifest_says_is_not_asked_for(
+    hub: Hub, published: Manifest, tmp_path: Path
+) -> None:
+    entry = published.models[NAME]
+    small = {name: facts.model_copy(update={"size": 10}) for name, facts in entry.files.items()}
+    liar = Manifest(models={NAME: entry.model_copy(update={"files": small})})
+    with pytest.raises(ModelError, match="at most 10 can be part of this model"):
+        verification.pull(NAME, tmp_path / "out", manifest=liar)
+    assert not hub.downloads
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m.update(version=2), "version"),
+        (lambda m: m["models"].update({"../x": m["models"][NAME]}), "pattern"),
+        (lambda m: m["models"][NAME].update(revision="v1.0"), "revision"),
+        (lambda m: m["models"][NAME].update(repo="org/../x/y"), "repo"),
+        (lambda m: m["models"][NAME]["files"].update({"../../x": {"sha256": "a" * 64,
+                                                                  "size": 1}}), "pattern"),
+        (lambda m: m["models"][NAME]["files"].pop("model.safetensors"), "lacks the hash"),
+        (lambda m: m["models"][NAME].update(extra=1), "extra"),
+    ],
+)  # fmt: skip
+def test_a_manifest_from_a_stranger(tmp_path: Path, change: object, said: str) -> None:
+    path = tmp_path / "models.json"
+    raw = json.loads(manifests.to_json(Manifest(models={NAME: make_entry()})))
+    assert callable(change)
+    change(raw)
+    path.write_text(json.dumps(raw))
+    with pytest.raises(GeorankError, match=said):
+        manifests.read(path)
+
+
+def test_a_manifest_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "models.json"
+    code, _, err = georank(capsys, "list", "--manifest", path)
+    assert code == 2 and "No manifest" in err
+    for content in (b"", b"\xff\xfe", b"[]", b'{"models": {"a'):
+        path.write_bytes(content)
+        code, _, err = georank(capsys, "list", "--manifest", path)
+        assert code == 1 and re.search(r"models\.json is no manifest", err), content
+
+
+def test_scores_are_the_newest_rows_of_these_weights() -> None:
+    rows = [
+        row(NAME, "a" * 64, when="2026-11-23T12:00:00+00:00", value=0.5),
+        row(NAME, "a" * 64, when="2026-11-23T13:00:00+00:00", value=0.6),
+        row(NAME, "a" * 64, when="2026-11-23T11:00:00+00:00", value=0.7),
+        row(NAME, "a" * 64, k=20, value=0.8),
+        row("moco-r18", "b" * 64),
+        row("image statistics", "none"),
+    ]
+    assert [(s.k, s.value) for s in scores_of(rows, "a" * 64)] == [(10, 0.6), (20, 0.8)]
+    assert scores_of(rows, "c" * 64) == ()
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "models.json"
+    assert manifests.make(path) == Manifest()
+    entry = make_entry(tag="v1.0", scores=scores_of([row(NAME, "a" * 64)], "a" * 64))
+    assert manifests.record(path, NAME, entry)
+    before = path.stat().st_mtime_ns
+    assert not manifests.record(path, NAME, entry) and path.stat().st_mtime_ns == before
+    assert manifests.record(path, "a-model", make_entry())
+    assert list(manifests.read(path).models) == ["a-model", NAME]
+    assert manifests.make(path).models[NAME] == entry

@@ -1,0 +1,63 @@
+"""Pushes to the local Hub, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from georank_zoo.bands import S2_12
+from georank_zoo.publish.checks import Publishable, check_folder
+from georank_zoo.publish.plan import plan_push
+from georank_zoo.publish.push import Published, publish
+from georank_zoo.train.recipe import load
+from tests.support.hub import Hub
+from tests.support.models import make_export, make_network
+
+REPO = "org/georank-moco-r18"
+
+
+def make_model(folder: Path, seed: int = 0) -> Publishable:
+    """An export as a training run writes it, checked."""
+    recipe = load("moco_georank", ["data.store=/home/somebody/stores/mine"])
+    georank = {"name": recipe.name, "recipe_hash": recipe.hash, "step": 2, "versions": {}}
+    make_export(
+        folder, make_network(seed=seed), georank=georank, recipe=recipe.for_others().to_yaml()
+    )
+    return check_folder(folder)
+
+
+def push(model: Publishable, repo: str = REPO, **options: Any) -> tuple[Published, list[str]]:
+    """Plans and publishes; what was published, and what was said meanwhile."""
+    said: list[str] = []
+    return publish(plan_push(model, repo, **options), said.append), said
+
+
+def kinds(hub: Hub) -> list[str]:
+    """What was written, in order, without names."""
+    return [write.split()[0] for write in hub.writes]
+
+
+def shown(model: Publishable) -> dict[str, bytes]:
+    """Content by name, as it is to be found on the Hub."""
+    return {file.name: file.path.read_bytes() for file in model.files}
+
+
+def on_hub(hub: Hub, repo: str = REPO, revision: str = "main") -> dict[str, bytes]:
+    """Content by name, without what the Hub puts into a new repository."""
+    commit = hub.repos[repo].at(revision)
+    assert commit is not None
+    files = {name: blob.content for name, blob in commit.files.items()}
+    files.pop(".gitattributes")
+    return files
+
+
+def loads_as(source: str, model: Publishable) -> bool:
+    """Whether timm gets the model's features from the Hub."""
+    network = timm.create_model(source, pretrained=True).eval()
+    side = model.config.image_size
+    images = torch.randn(2, len(S2_12), side, side, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return torch.equal(network(images), model.features)

@@ -1,0 +1,46 @@
+"""Small recipes, and what is asked of the runs of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import torch
+from safetensors.torch import load_file
+
+from georank_zoo.train import checkpoints
+from georank_zoo.train.run import Run
+from georank_zoo.utils.progress import Silent
+
+# A step takes milliseconds: timm's network for tests, small patches, few samples.
+TINY = [
+    "backbone.name=test_resnet", "views.size=16", "train.batch_size=8", "train.steps=12",
+    "train.workers=0", "train.precision=fp32", "algorithm.queue_size=32", "algorithm.hidden_dim=32",
+    "algorithm.output_dim=16", "optimizer.lr=0.05", "schedule.warmup_epochs=1",
+    "train.checkpoint_epochs=1",
+]  # fmt: skip
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.checkpoint() / checkpoints.ALGORITHM)
+
+
+def assert_equal_runs(a: Run, b: Run) -> None:
+    """Weights, queue, center, optimizer and regularizer are equal to the bit."""
+    ours, theirs = ({f.name: f for f in run.checkpoint().glob("*.safetensors")} for run in (a, b))
+    assert ours.keys() == theirs.keys() >= {checkpoints.ALGORITHM, checkpoints.OPTIMIZER}
+    for name in ours:
+        left, right = load_file(ours[name]), load_file(theirs[name])
+        assert left.keys() == right.keys()
+        assert [key for key in left if not torch.equal(left[key], right[key])] == []
+
+
+class StopAt(Silent):
+    """Interrupts the run as Ctrl-C does, at a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def advance(self, step: int, metrics: dict[str, float]) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)

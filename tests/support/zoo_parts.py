@@ -1,0 +1,42 @@
+"""Finished runs, and entries of a manifest, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from georank_zoo.bands import S2_12
+from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.publish.catalog import Entry, FileFacts
+from georank_zoo.publish.checks import Publishable
+from georank_zoo.train import recipe
+from georank_zoo.train.run import Run
+from georank_zoo.train.trainer import train
+from tests.support.training import TINY
+
+
+def finished_run(store: PatchStore, folder: Path, name: str = "moco_georank") -> Run:
+    """A run of a shipped recipe, as small as it goes."""
+    settings = [f"data.store={store.path}", *TINY, "train.steps=2", "train.checkpoint_epochs=1"]
+    return train(recipe.load(name, settings), folder)
+
+
+def make_entry(weights: str = "a" * 64, **changes: object) -> Entry:
+    """An entry of a manifest that no Hub knows."""
+    sha256 = {"config.json": "b" * 64, "model.safetensors": weights}
+    facts = {
+        "recipe": "moco_georank", "recipe_hash": "0123456789abcdef", "trained_on": "somewhere",
+        "repo": "org/georank-moco-r18", "revision": "c" * 40, "tag": None, "license": "cc-by-4.0",
+        "architecture": "resnet18", "num_features": 512, "bands": S2_12, "image_size": 120,
+        "files": {name: FileFacts(sha256=sha, size=1) for name, sha in sha256.items()},
+    }  # fmt: skip
+    return Entry.model_validate({**facts, **changes})
+
+
+def entry_of(model: Publishable, commit: str, **changes: object) -> Entry:
+    """The entry of a model that was pushed as a commit."""
+    files = {file.name: FileFacts(sha256=file.sha256, size=file.size) for file in model.files}
+    config = model.config
+    return make_entry(
+        revision=commit, files=files, architecture=config.architecture,
+        image_size=config.image_size, **changes,
+    )  # fmt: skip

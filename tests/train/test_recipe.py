@@ -1,0 +1,256 @@
+"""Recipes: every shipped one, what is refused and how, round trip, hash, schema."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from georank_zoo.losses import GeoRankLoss
+from georank_zoo.train import build, recipe
+from georank_zoo.utils.errors import RecipeError
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_shipped_recipes_build(name: str) -> None:
+    loaded = recipe.load(name)
+    assert loaded.summary and loaded.cost and loaded.mirrors
+    algorithm = build.build_algorithm(loaded)
+    assert build.build_optimizer(loaded, algorithm).param_groups
+    build.build_objective(loaded)
+    build.build_views(loaded)
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_models_are_named_after_their_recipes(name: str) -> None:
+    loaded = recipe.load(name)
+    algorithm, _, regularizer = name.partition("_")
+    if algorithm == "study":
+        georank = loaded.regularizer.name == "georank"
+        assert loaded.name.startswith(("georank-" if georank else "") + "moco-r18-")
+    else:
+        assert loaded.algorithm.name == algorithm
+        assert loaded.name == (f"{regularizer}-" if regularizer else "") + f"{algorithm}-r18"
+    names = [recipe.load(other).name for other in recipe.names()]
+    assert names.count(loaded.name) == 1
+
+
+def test_recipes_are_listed_with_numbers_in_their_order() -> None:
+    studies = [name for name in recipe.names() if name.startswith("study_places")]
+    assert studies == [f"study_places_{n}k" for n in (10, 25, 50, 100, 250)]
+    assert [recipe.load(name).data.places for name in studies] == [
+        10_000, 25_000, 50_000, 100_000, 250_000,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_resolved_recipe_reads_back_equal(name: str) -> None:
+    loaded = recipe.load(name)
+    again = recipe.from_text(loaded.to_yaml(), where="text")
+    assert again == loaded and again.hash == loaded.hash
+
+
+@pytest.mark.parametrize("name", [name for name in recipe.names() if name.endswith("_georank")])
+def test_georank_differs_from_its_baseline_by_the_regularizer_alone(name: str) -> None:
+    loaded = recipe.load(name)
+    base, georank = recipe.load(name.removesuffix("_georank")).model_dump(), loaded.model_dump()
+    differing = {key for key in base if base[key] != georank[key]}
+    assert differing <= {"name", "summary", "mirrors", "regularizer"}
+    # One regularizer for all, as in the published comparison.
+    assert loaded.regularizer == recipe.load("moco_georank").regularizer
+    assert isinstance(build.build_objective(loaded).regularizer, GeoRankLoss)
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "key", "value"),
+    [
+        ("study_places_25k", "moco_georank", ("data", "places"), 25_000),
+        ("study_px_60", "moco_georank", ("views", "size"), 60),
+        ("study_px_264", "moco_georank", ("views", "size"), 264),
+        ("study_temporal_off", "moco_georank", ("data", "temporal"), False),
+        ("study_standard", "moco", ("views", "name"), "standard"),
+    ],
+)
+def test_a_study_differs_from_its_base_by_one_thing(
+    name: str, base: str, key: tuple[str, str], value: object
+) -> None:
+    study, basis = recipe.load(name).model_dump(), recipe.load(base).model_dump()
+    section, option = key
+    assert study[section][option] == value != basis[section].get(option)
+    differing = {key for key in basis if basis[key] != study[key]}
+    assert differing <= {"name", "summary", "cost", "mirrors", section}
+    if section != "views" or option == "size":
+        assert {**basis[section], option: value} == study[section]
+
+
+def test_small_crops_are_for_algorithms_that_take_them() -> None:
+    message = (
+        r"views\.local_views: moco does not take small crops; say 0 instead of 4, or choose dino"
+    )
+    with pytest.raises(RecipeError, match=message):
+        recipe.load("moco", ["views.local_views=4"])
+    with pytest.raises(RecipeError, match=message):
+        recipe.load("dino_georank", ["algorithm.name=moco"])
+    assert recipe.load("dino", ["views.local_views=0"]).views.options()["local_views"] == 0
+
+
+def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
+    by_name = recipe.load("moco")
+    assert recipe.load(RECIPES / "moco.yaml") == by_name
+    monkeypatch.chdir(tmp_path)
+    assert recipe.load("recipes/moco.yaml") == by_name
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("regularizer.alhpa=1", "regularizer.alhpa: Unknown key 'alhpa'. Did you mean 'alpha'?"),
+        ("algorithm.tau=0.1", "Choose from: hidden_dim, momentum"),
+        ("foo=1", "foo: Unknown key 'foo'"),
+        ("algorithm.name=mocov2", "Unknown algorithm 'mocov2'. Did you mean 'moco'?"),
+        ("regularizer.name=geomse", "Unknown regularizer 'geomse'"),
+        ("regularizer=3", "give a name, one of: geo_classes, geobasic, georank, none"),
+        ("optimizer.lr=fast", "optimizer.lr: Input should be a valid number"),
+        ("optimizer.lr=-1", "optimizer.lr: Input should be greater than 0"),
+        ("data.bands=B02,B99", "Unknown band 'B99'"),
+        ("data.store=null", "data.store: Input should be a valid string"),
+        ("data.places=0", "data.places: Input should be greater than 0"),
+        ("data.neighbors_km=0", "data.neighbors_km: Input should be greater than 0"),
+        ("views.local_sizes=3", "Did you mean 'local_size'?"),
+        ("train.accumulate=3", "batch_size 512 must be a multiple of accumulate 3"),
+        ("name=a/b", "name: String should match pattern"),
+        ("algorithm.name=[a]", "Unknown algorithm ['a']"),
+        ("optimizer.weight_decay=0", "lars needs a weight_decay above 0"),
+        ("train.batch_size", "--set takes section.key=value"),
+        ("train.batch_size=[", "the value is not valid YAML"),
+        ("seed.x=1", "'seed' is not a section"),
+    ],
+)
+def test_what_is_refused_and_how(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        recipe.load("moco_georank", [override])
+    assert message in str(error.value)
+
+
+def test_unknown_backbone_is_named_with_near_ones() -> None:
+    loaded = recipe.load("moco", ["backbone.name=resnet81"])
+    with pytest.raises(RecipeError, match="resnet18"):
+        build.build_algorithm(loaded)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "not a recipe"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("extends: nowhere", "Unknown recipe 'nowhere'"),
+        ("extends: self", "circle"),
+        ("name: x", "train: missing."),
+        ("[" * 10_000, "not valid YAML"),
+        ('"\\e[2J": 1', r"\x1b[2J: Unknown key"),
+        ('seed: "\\e[2J"', "seed: Input should be a valid integer"),
+    ],
+)
+def test_bad_files(text: str, message: str, tmp_path) -> None:
+    path = tmp_path / "self.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as error:
+        recipe.load(path)
+    assert message in str(error.value)
+    assert all(line.isprintable() for line in str(error.value).splitlines())
+
+
+@pytest.mark.parametrize("use", ["seed: *a20", "algorithm: {name: *a20}", "algorithm: *a20"])
+def test_what_names_itself_many_times_is_not_spelt_out(use: str) -> None:
+    """Lists of nine lists of nine ...: 9 ** 20 elements in a kilobyte."""
+    lists = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 21)]
+    with pytest.raises(RecipeError) as error:
+        recipe.from_text("\n".join(["a0: &a0 x", *lists, use]), where="x")
+    assert len(str(error.value)) < 20_000
+
+
+@pytest.mark.parametrize("source", ["nope.yaml", "here/nope", "mocco"])
+def test_missing_recipe(source: str, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match="moco"):
+        recipe.load(source)
+
+
+def test_overrides() -> None:
+    loaded = recipe.load(
+        "moco_georank", ["optimizer.lr=1e-3", "train.steps=7", "data.bands=[B04, B03]"]
+    )
+    assert loaded.optimizer.lr == 1e-3
+    assert (loaded.train.steps, loaded.train.epochs) == (7, None)
+    assert loaded.bands == ("B04", "B03")
+    # Another component starts from its own defaults, not from the last one's options.
+    assert recipe.load("moco_georank", ["regularizer.name=none"]).regularizer.options() == {}
+
+
+def test_a_path_is_taken_as_it_is() -> None:
+    for path in ("/data/my #2 store", "2024", "a: b"):
+        assert recipe.load("moco", values={"data.store": path}).data.store == path
+
+
+def test_extending_a_file_beside(tmp_path) -> None:
+    (tmp_path / "base.yaml").write_text((RECIPES / "moco.yaml").read_text())
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: base\nname: child\ntrain: {batch_size: 64}\n")
+    loaded = recipe.load(child)
+    assert loaded.train.batch_size == 64 and loaded.train.epochs == 50
+
+
+def test_hash_is_of_what_is_computed() -> None:
+    base = recipe.load("moco")
+    same = ["name=other", "data.store=/elsewhere", "train.workers=9", "probe.store=x", "summary=s"]
+    assert recipe.load("moco", same).hash == base.hash
+    for override in ("seed=1", "optimizer.lr=0.1", "algorithm.temperature=0.2", "data.bands=rgb"):
+        assert recipe.load("moco", [override]).hash != base.hash
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_schema_accepts_what_is_valid(name: str) -> None:
+    document = recipe.load(name).model_dump(mode="json")
+    schema = recipe.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    document["algorithm"]["tau"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_schema_accepts_the_files_as_they_are_written(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    jsonschema.validate(document, recipe.schema())
+    document["algorithm"] = {**document.get("algorithm", {}), "tau": 1}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, recipe.schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"name": "x"}, recipe.schema())  # extends nothing, and says nothing
+
+
+def test_order_of_overrides_does_not_matter() -> None:
+    size, name = "views.size=64", "views.name=standard"
+    for overrides in ([size, name], [name, size]):
+        views = recipe.load("moco", overrides).views
+        assert (views.name, views.options()["size"]) == ("standard", 64)
+    alpha, name = "regularizer.alpha=0.9", "regularizer.name=geobasic"
+    assert recipe.load("moco_georank", [alpha, name]).regularizer.alpha == 0.9
+
+
+def test_another_component_keeps_what_fits_it() -> None:
+    views = recipe.load("dino", ["views.name=standard"]).views.options()
+    assert (views["local_views"], views["scale"]) == (4, (0.8, 1.0))
+    assert recipe.load("simclr", ["algorithm.name=moco"]).algorithm.options()["temperature"] == 0.04
+
+
+def test_a_bare_name_is_a_component() -> None:
+    assert recipe.load("moco", ["regularizer=geobasic"]).regularizer.name == "geobasic"
+
+
+def test_to_yaml_is_plain_yaml() -> None:
+    assert yaml.safe_load(recipe.load("moco").to_yaml())["algorithm"]["name"] == "moco"
