@@ -14,7 +14,7 @@ import click
 @click.option("--repo", metavar="ORG/NAME",
               help="Where on the Hub the model will be: what the card's code loads.")  # fmt: skip
 @click.option("--revision", metavar="TAG|COMMIT", help="With --repo: what the code pins.")
-@click.option("--license", "--license", "license", metavar="ID",
+@click.option("--license", metavar="ID",
               help="Of the weights [default: apache-2.0].")  # fmt: skip
 @click.option("--baseline", metavar="NAME|HASH",
               help="Model to set the scores beside [default: the one without the "

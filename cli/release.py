@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--manifest", "manifest_path", default="models.json", show_default=True,
               type=click.Path(path_type=Path, dir_okay=False),
               help="Where the published models are noted.")  # fmt: skip
-@click.option("--license", "--license", "license", metavar="ID",
+@click.option("--license", metavar="ID",
               help="Of the weights [default: apache-2.0].")  # fmt: skip
 @click.option("--dry-run", is_flag=True,
               help="Write the cards, check all, show what would go, send nothing.")  # fmt: skip

@@ -36,7 +36,7 @@ def test_great_circle_equals_the_angle_of_unit_vectors() -> None:
     np.testing.assert_allclose(great_circle_km(latlon, latlon), EARTH_RADIUS_KM * angle, atol=1e-6)
 
 
-def test_ten_metres_survive() -> None:
+def test_ten_meters_survive() -> None:
     step = np.rad2deg(0.01 / EARTH_RADIUS_KM)
     latlon = torch.tensor([[60.0, 10.0], [60.0 + step, 10.0]], dtype=torch.float64)
     assert float(great_circle_km(latlon, latlon)[0, 1]) == pytest.approx(0.01, rel=1e-6)

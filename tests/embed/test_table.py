@@ -137,9 +137,9 @@ def test_killed_and_resumed_the_file_is_the_same_to_the_byte(tmp_path, store, mo
     path = tmp_path / f"f{suffix}"
     code = f"""
         import os, signal
-        from georank_zoo.data.store import PatchStore
-        from georank_zoo.feature_file import extract_to
-        from georank_zoo.zoo import create_model
+        from georank_zoo.data.store.patch_store import PatchStore
+        from georank_zoo.embed.table import extract_to
+        from georank_zoo.models.encoder import create_model
 
         def kill(done, total):
             if done == 14:

@@ -207,8 +207,8 @@ def test_the_blob_is_checked_by_the_first_link_only(tmp_path):
 _LOAD = """
 import json, sys, torch, timm
 from pathlib import Path
-from georank_zoo.errors import GeorankError
-from georank_zoo.zoo import create_model
+from georank_zoo.utils.errors import GeorankError
+from georank_zoo.models.encoder import create_model
 
 images = torch.rand(2, 12, 32, 32, generator=torch.Generator().manual_seed(0))
 answers = []

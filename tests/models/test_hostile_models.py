@@ -162,8 +162,8 @@ def test_the_skeleton_is_the_network(copy, architecture):
 
 _LOAD_ALL = """
 import json, resource, sys
-from georank_zoo.errors import ModelError
-from georank_zoo.zoo import create_model
+from georank_zoo.utils.errors import ModelError
+from georank_zoo.models.encoder import create_model
 
 create_model(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -229,7 +229,7 @@ def test_models_on_the_hub_are_refused(good, tmp_path):
 _LOAD_EXACTLY = """
 import json, sys, torch
 from safetensors.torch import load_file
-from georank_zoo.zoo import create_model
+from georank_zoo.models.encoder import create_model
 
 source, reference = sys.argv[1:]
 wanted = load_file(reference)

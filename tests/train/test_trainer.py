@@ -133,7 +133,7 @@ def test_resume_after_sigkill(store: PatchStore, tmp_path: Path) -> None:
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from georank_zoo import checkpoints, recipe, trainer
+from georank_zoo.train import checkpoints, recipe, trainer
 
 save, calls = checkpoints.save_file, []
 

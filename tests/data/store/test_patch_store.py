@@ -177,9 +177,9 @@ def test_partial_of_another_spec_is_refused(tmp_path: Path) -> None:
 FEW_FILES = """
 import resource, sys
 import numpy as np
-from georank_zoo.data.patch import Patch
-from georank_zoo.data.store import PatchStore
-from georank_zoo.data.writer import StoreWriter
+from georank_zoo.data.store.patch import Patch
+from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.data.store.writer import StoreWriter
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
 

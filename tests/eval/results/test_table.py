@@ -128,7 +128,7 @@ def test_works_where_the_modules_of_unix_are_lacking(tmp_path):
         "sys.modules['fcntl'] = None\n"
         "del os.pread, os.pwrite\n"
         "from tests.eval.results.test_table import ROW\n"
-        "from georank_zoo.eval import results\n"
+        "from georank_zoo.eval.results import table as results\n"
         "for _ in range(2):\n"
         "    results.check(sys.argv[1])\n"
         "    results.append(sys.argv[1], [ROW])\n"
