@@ -19,8 +19,8 @@ import torch
 from rank_gradient import embed
 
 from georank_zoo import GeoRankLoss, PatchStore
-from georank_zoo.train.diagnostics import geo_spearman
-from georank_zoo.train.run import Run
+from georank_zoo.training.diagnostics import geo_spearman
+from georank_zoo.training.run import Run
 from georank_zoo.utils.environment import versions
 
 PLACES = 512

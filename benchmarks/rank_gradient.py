@@ -33,9 +33,9 @@ from rank_loss_rivals import without_diagonal
 from georank_zoo import GeoRankLoss, PatchStore, bands
 from georank_zoo.geo import great_circle_km
 from georank_zoo.losses.soft_rank import average_rank, soft_rank
-from georank_zoo.train import build, checkpoints
-from georank_zoo.train.diagnostics import geo_spearman
-from georank_zoo.train.run import Run
+from georank_zoo.training import build, checkpoints
+from georank_zoo.training.diagnostics import geo_spearman
+from georank_zoo.training.run import Run
 from georank_zoo.utils.environment import versions
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

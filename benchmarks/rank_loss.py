@@ -36,8 +36,8 @@ from timm.optim import create_optimizer_v2
 from georank_zoo import GeoRankLoss
 from georank_zoo.algorithms.moco import MoCo
 from georank_zoo.losses.georank import STRENGTH_TEMPERATURE_BATCH
-from georank_zoo.train.build import build_backbone
-from georank_zoo.train.objective import Objective
+from georank_zoo.training.build import build_backbone
+from georank_zoo.training.objective import Objective
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, style
 from georank_zoo.utils.files import new_file
 

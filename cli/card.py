@@ -90,7 +90,7 @@ def _write_model(
 
 def _write_recipes(names: tuple[str, ...], out: Path | None, license: str) -> None:
     from georank_zoo.publish import card as cards
-    from georank_zoo.train import recipe
+    from georank_zoo.training import recipe
     from georank_zoo.utils.files import write_text
 
     chosen = recipe.names() if "all" in names else list(dict.fromkeys(names))

@@ -67,8 +67,8 @@ def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
 
 
 def _train(part: Part, folder: Path, store: PatchStore) -> Path:
-    from georank_zoo.train.run import Run
-    from georank_zoo.train.trainer import train
+    from georank_zoo.training.run import Run
+    from georank_zoo.training.trainer import train
 
     from .progress import TrainingProgress
 

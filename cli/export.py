@@ -25,7 +25,7 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
     folder or a model on the Hugging Face Hub too.
     """
     from georank_zoo.models.folder import FACTS
-    from georank_zoo.train.run import Run
+    from georank_zoo.training.run import Run
 
     if kind == "timm":
         folder = Run.open(run).export(out, checkpoint=checkpoint, overwrite=overwrite)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from georank_zoo.publish.catalog import Entry
     from georank_zoo.publish.verify import Verified
-    from georank_zoo.train.recipe import Recipe
+    from georank_zoo.training.recipe import Recipe
 
 _MANIFEST = click.option(
     "--manifest", "manifest_path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
@@ -129,7 +129,7 @@ def verify(source: str, name: str | None, manifest_path: Path | None) -> None:
 
 
 def _plans() -> list[tuple[str, Recipe]]:
-    from georank_zoo.train import recipe
+    from georank_zoo.training import recipe
 
     names = sorted(recipe.names(), key=lambda name: name.startswith("study_"))
     return [(name, recipe.load(name)) for name in names]

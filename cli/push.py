@@ -48,7 +48,7 @@ def push(
     from georank_zoo.publish.checks import check_folder
     from georank_zoo.publish.plan import plan_push
     from georank_zoo.publish.push import publish
-    from georank_zoo.train.run import Run
+    from georank_zoo.training.run import Run
     from georank_zoo.utils.errors import HubError, UsageError
 
     if not sys.stderr.isatty():

@@ -22,7 +22,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from georank_zoo.train import recipe
+    from georank_zoo.training import recipe
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("recipe, model", no_wrap=True)
@@ -38,7 +38,7 @@ def list_() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
     """Check a recipe (a path or a shipped one's name) and print it resolved."""
-    from georank_zoo.train import recipe
+    from georank_zoo.training import recipe
 
     loaded = recipe.load(recipe_name, overrides)
     click.echo(loaded.to_yaml(), nl=False)
@@ -48,6 +48,6 @@ def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
 @recipes.command()
 def schema() -> None:
     """Print the JSON schema of a recipe, for editors."""
-    from georank_zoo.train import recipe
+    from georank_zoo.training import recipe
 
     click.echo(json.dumps(recipe.schema(), indent=2))

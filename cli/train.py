@@ -42,8 +42,8 @@ def train(
     """
     from accelerate import PartialState
 
-    from georank_zoo.train import recipe as recipes
-    from georank_zoo.train.trainer import train as run_training
+    from georank_zoo.training import recipe as recipes
+    from georank_zoo.training.trainer import train as run_training
 
     from .progress import TrainingProgress
 

@@ -19,8 +19,8 @@ from georank_zoo.eval.results.table import Row
 from georank_zoo.geo import great_circle_km
 from georank_zoo.models.encoder import Encoder, create_model
 from georank_zoo.models.folder import EXPORT
-from georank_zoo.train import recipe as recipes
-from georank_zoo.train.recipe import Recipe
+from georank_zoo.training import recipe as recipes
+from georank_zoo.training.recipe import Recipe
 from georank_zoo.utils.errors import ModelError
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
 

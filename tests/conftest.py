@@ -103,7 +103,7 @@ def any_hub(
 @pytest.fixture(scope="session")
 def card_run(world_store: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the shipped recipe, as small as it goes, on the generated world."""
-    from georank_zoo.train import recipe, trainer
+    from georank_zoo.training import recipe, trainer
 
     plan = recipe.load("moco_georank", TINY, {"data.store": str(world_store.path)})
     folder = tmp_path_factory.mktemp("cards") / "runs" / "georank-moco-r18"

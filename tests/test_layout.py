@@ -1,16 +1,23 @@
 """The house: imports run one way, nothing new stands in the root, and there is no circle."""
 
 import ast
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import georank_zoo
 
 ROOT = Path(georank_zoo.__file__).parent
-# Each floor may import those below it, and what stands on its own floor as long as no circle arises.
+# Each floor may import those below it, and its own as long as no circle arises.
 FLOORS = (
-    "utils", "bands geo views", "data models losses", "embed algorithms", "eval", "train", "publish demo",
-)  # fmt: skip
+    "utils",
+    "bands geo views",
+    "data models losses",
+    "embed algorithms",
+    "eval",
+    "training",
+    "publish demo",
+)
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 
 
@@ -56,3 +63,9 @@ def test_no_circle_of_rooms_and_none_of_modules() -> None:
         rooms[module.split(".")[1]] |= {other.split(".")[1] for other in others}
     for graph in (rooms, IMPORTS):
         tuple(TopologicalSorter({k: v - {k} for k, v in graph.items()}).static_order())
+
+
+def test_the_wheel_names_every_package() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    named = {p for p in project["tool"]["setuptools"]["packages"] if p.startswith("georank_zoo")}
+    assert named == {name_of(path) for path in ROOT.rglob("__init__.py")}

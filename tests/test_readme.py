@@ -14,7 +14,7 @@ from torchgeo.datasets import EuroSAT
 import georank_zoo
 from georank_cli.main import cli
 from georank_zoo.bands import S2_13
-from georank_zoo.train import recipe
+from georank_zoo.training import recipe
 from tests.support import trees
 from tests.support.models import make_export, make_network
 

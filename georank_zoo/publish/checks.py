@@ -25,7 +25,7 @@ from georank_zoo.models.config import (
 from georank_zoo.models.folder import disallowed_files, load_network
 from georank_zoo.models.footprint import FOOTPRINT, read_footprint
 from georank_zoo.publish.card import write_folder
-from georank_zoo.train import recipe
+from georank_zoo.training import recipe
 from georank_zoo.utils.errors import ModelError, RecipeError, plain
 from georank_zoo.utils.files import sha256_of
 

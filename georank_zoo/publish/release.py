@@ -24,7 +24,7 @@ from georank_zoo.publish.catalog import Entry, FileFacts, Score
 from georank_zoo.publish.checks import check_folder
 from georank_zoo.publish.plan import Plan, plan_push
 from georank_zoo.publish.push import Say, publish
-from georank_zoo.train.run import Run
+from georank_zoo.training.run import Run
 from georank_zoo.utils.errors import GeorankError, HubError, ModelError, UsageError
 from georank_zoo.utils.hub_errors import is_unauthenticated
 

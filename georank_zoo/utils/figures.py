@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ def style() -> AbstractContextManager[None]:
             "svg.hashsalt": "georank-zoo", "svg.fonttype": "none",
         }
     )  # fmt: skip
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, dpi=130, format="png")
+        return content.getvalue()
 
 
 def check_figure_path(path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.algorithms.momentum import momentum_at
 from georank_zoo.losses import REGULARIZERS
-from georank_zoo.train.objective import Objective
+from georank_zoo.training.objective import Objective
 from georank_zoo.utils.errors import UsageError
 from tests.support.small_algorithms import LATLON, SMALL, apart, backbone, build, views
 

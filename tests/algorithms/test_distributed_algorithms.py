@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from georank_zoo.algorithms import ALGORITHMS, Algorithm
 from georank_zoo.losses import REGULARIZERS
 from georank_zoo.losses.nt_xent import nt_xent
-from georank_zoo.train.objective import Objective
+from georank_zoo.training.objective import Objective
 from georank_zoo.utils import distributed
 from tests.support.processes import free_port
 from tests.support.small_algorithms import SMALL

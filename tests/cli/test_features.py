@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from georank_cli.main import _run
 from georank_zoo.bands import S2_12
-from georank_zoo.train import recipe, trainer
+from georank_zoo.training import recipe, trainer
 from tests.support.models import make_export, make_store
 from tests.support.training import TINY
 from tests.support.trees import noise, write_tif

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from georank_zoo.train import recipe
+from georank_zoo.training import recipe
 from tests.support.models import make_store
 
 

@@ -26,7 +26,7 @@ from georank_zoo.data.store.writer import StoreWriter
 from georank_zoo.eval.splits.far_from_pretraining import beyond
 from georank_zoo.eval.splits.make import make_split
 from georank_zoo.eval.splits.overlap import overlap
-from georank_zoo.train.batches import PlaceBatches
+from georank_zoo.training.batches import PlaceBatches
 from georank_zoo.utils.errors import StoreError
 from tests.support.command_line import run
 from tests.support.trees import noise

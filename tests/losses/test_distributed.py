@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from georank_zoo.algorithms.queue import NegativeQueue
 from georank_zoo.losses import GeoMSELoss, GeoRankLoss, Regularizer, nt_xent_queue
-from georank_zoo.train import checkpoints
-from georank_zoo.train.run import Run
+from georank_zoo.training import checkpoints
+from georank_zoo.training.run import Run
 from tests.support.models import make_store
 from tests.support.processes import free_port
 from tests.support.training import TINY

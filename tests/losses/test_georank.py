@@ -51,7 +51,7 @@ def test_perfect_order_costs_nothing() -> None:
 
 
 def test_descending_the_loss_orders_the_embeddings() -> None:
-    from georank_zoo.train.diagnostics import geo_spearman
+    from georank_zoo.training.diagnostics import geo_spearman
 
     z, latlon = random_case(48, seed=5)
     z = z.float().requires_grad_()

@@ -13,7 +13,7 @@ from georank_zoo.publish import catalog as manifests
 from georank_zoo.publish import verify as verification
 from georank_zoo.publish.catalog import Manifest, scores_of
 from georank_zoo.publish.checks import Publishable
-from georank_zoo.train import recipe
+from georank_zoo.training import recipe
 from georank_zoo.utils.errors import GeorankError, ModelError, UsageError
 from tests.support.card_parts import row
 from tests.support.hub import Hub

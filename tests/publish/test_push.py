@@ -13,8 +13,8 @@ from torch import nn
 from georank_cli.main import main
 from georank_zoo.publish.checks import Publishable, check_folder
 from georank_zoo.publish.plan import plan_push
-from georank_zoo.train import recipe
-from georank_zoo.train.trainer import train
+from georank_zoo.training import recipe
+from georank_zoo.training.trainer import train
 from georank_zoo.utils.errors import HubError, ModelError, UsageError
 from tests.support.hub import Hub
 from tests.support.models import edit_config, make_store

@@ -17,7 +17,7 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.eval.results import table as results
 from georank_zoo.publish import catalog as manifest
 from georank_zoo.publish import verify as verification
-from georank_zoo.train.run import Run
+from georank_zoo.training.run import Run
 from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import row
 from tests.support.hub import Hub

@@ -12,7 +12,7 @@ from georank_zoo.bands import S2_12
 from georank_zoo.publish.checks import Publishable, check_folder
 from georank_zoo.publish.plan import plan_push
 from georank_zoo.publish.push import Published, publish
-from georank_zoo.train.recipe import load
+from georank_zoo.training.recipe import load
 from tests.support.hub import Hub
 from tests.support.models import make_export, make_network
 

@@ -8,8 +8,8 @@ import signal
 import torch
 from safetensors.torch import load_file
 
-from georank_zoo.train import checkpoints
-from georank_zoo.train.run import Run
+from georank_zoo.training import checkpoints
+from georank_zoo.training.run import Run
 from georank_zoo.utils.progress import Silent
 
 # A step takes milliseconds: timm's network for tests, small patches, few samples.

@@ -8,9 +8,9 @@ from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.publish.catalog import Entry, FileFacts
 from georank_zoo.publish.checks import Publishable
-from georank_zoo.train import recipe
-from georank_zoo.train.run import Run
-from georank_zoo.train.trainer import train
+from georank_zoo.training import recipe
+from georank_zoo.training.run import Run
+from georank_zoo.training.trainer import train
 from tests.support.training import TINY
 
 

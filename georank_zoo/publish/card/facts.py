@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 from georank_zoo.bands import Band
 from georank_zoo.models.footprint import Footprint
 from georank_zoo.publish import catalog as manifest
-from georank_zoo.train.recipe import Recipe
+from georank_zoo.training.recipe import Recipe
 
 PACKAGE = manifest.PACKAGE
 

@@ -32,9 +32,9 @@ from georank_zoo.publish.card.facts import (
     Weights,
     published,
 )
-from georank_zoo.train import recipe as recipes
-from georank_zoo.train.recipe import Recipe
-from georank_zoo.train.recipe_schema import flat
+from georank_zoo.training import recipe as recipes
+from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.recipe_schema import flat
 from georank_zoo.utils.errors import ModelError, RecipeError
 from georank_zoo.utils.files import sha256_of
 

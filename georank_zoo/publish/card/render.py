@@ -25,8 +25,8 @@ from georank_zoo.publish.card.facts import PACKAGE, Facts, text_of
 from georank_zoo.publish.card.gather import folder_facts, recipe_facts
 from georank_zoo.publish.card.map import draw_footprint
 from georank_zoo.publish.card.metadata import DEFAULT_LICENSE, check_front_matter, front_matter
-from georank_zoo.train.recipe import Recipe
-from georank_zoo.train.recipe_schema import Section
+from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.recipe_schema import Section
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import write_text
 

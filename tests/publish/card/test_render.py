@@ -29,8 +29,8 @@ from georank_zoo.publish.card import facts as card_facts
 from georank_zoo.publish.card.evaluation import score
 from georank_zoo.publish.card.gather import folder_facts
 from georank_zoo.publish.catalog import Manifest, to_json
-from georank_zoo.train import recipe
-from georank_zoo.train.batches import PlaceBatches
+from georank_zoo.training import recipe
+from georank_zoo.training.batches import PlaceBatches
 from georank_zoo.utils.errors import ModelError, RecipeError
 from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import (

@@ -14,9 +14,9 @@ from torch import nn
 from georank_zoo.algorithms import ALGORITHMS, Algorithm
 from georank_zoo.losses import REGULARIZERS
 from georank_zoo.models.config import has_fixed_size
-from georank_zoo.train.objective import Objective
-from georank_zoo.train.recipe import Recipe
-from georank_zoo.train.recipe_schema import RegularizerSection
+from georank_zoo.training.objective import Objective
+from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.recipe_schema import RegularizerSection
 from georank_zoo.utils.errors import RecipeError
 from georank_zoo.views import VIEWS, Views
 

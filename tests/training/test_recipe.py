@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from georank_zoo.losses import GeoRankLoss
-from georank_zoo.train import build, recipe
+from georank_zoo.training import build, recipe
 from georank_zoo.utils.errors import RecipeError
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.train.batches import PlaceBatches, iterate
-from georank_zoo.train.pairing import order_in_pairs
+from georank_zoo.training.batches import PlaceBatches, iterate
+from georank_zoo.training.pairing import order_in_pairs
 from georank_zoo.utils.errors import StoreError
 from georank_zoo.utils.rng import stream
 from tests.support.models import make_store

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.train.pairing import order_in_pairs
+from georank_zoo.training.pairing import order_in_pairs
 from georank_zoo.utils.errors import StoreError
 from georank_zoo.utils.rng import stream
 

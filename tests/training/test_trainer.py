@@ -16,9 +16,9 @@ import torch
 
 from georank_zoo.algorithms import ALGORITHMS, Algorithm, StepOutput
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.train import checkpoints, recipe, trainer
-from georank_zoo.train.recipe_schema import sections
-from georank_zoo.train.run import Run
+from georank_zoo.training import checkpoints, recipe, trainer
+from georank_zoo.training.recipe_schema import sections
+from georank_zoo.training.run import Run
 from georank_zoo.utils.errors import GeorankError, Interrupted, ModelError, StoreError, UsageError
 from georank_zoo.utils.progress import Silent
 from tests.support.models import make_store
@@ -133,7 +133,7 @@ def test_resume_after_sigkill(store: PatchStore, tmp_path: Path) -> None:
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from georank_zoo.train import checkpoints, recipe, trainer
+from georank_zoo.training import checkpoints, recipe, trainer
 
 save, calls = checkpoints.save_file, []
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from georank_zoo.algorithms import Algorithm
 from georank_zoo.losses import Regularizer
-from georank_zoo.train import diagnostics
+from georank_zoo.training import diagnostics
 
 
 class Objective(nn.Module):

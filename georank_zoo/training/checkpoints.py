@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from georank_zoo.algorithms import Algorithm
-from georank_zoo.train.objective import Objective
+from georank_zoo.training.objective import Objective
 from georank_zoo.utils.errors import ModelError
 from georank_zoo.utils.files import new_file, new_folder
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.embed.extract import extract
 from georank_zoo.models.encoder import create_model
-from georank_zoo.train import build, checkpoints, recipe, trainer
+from georank_zoo.training import build, checkpoints, recipe, trainer
 from georank_zoo.utils.errors import RecipeError
 from tests.support.models import make_store
 from tests.support.training import TINY

@@ -8,8 +8,8 @@ import torch
 from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.losses import REGULARIZERS
-from georank_zoo.train import recipe, trainer
-from georank_zoo.train.run import Run
+from georank_zoo.training import recipe, trainer
+from georank_zoo.training.run import Run
 from georank_zoo.utils.errors import Interrupted
 from tests.support.models import make_store
 from tests.support.small_algorithms import SMALL

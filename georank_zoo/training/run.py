@@ -26,10 +26,10 @@ from georank_zoo.models.config import CONFIG, RECIPE, load_config
 from georank_zoo.models.export import export_model
 from georank_zoo.models.folder import EXPORT, FACTS
 from georank_zoo.models.footprint import FOOTPRINT, Footprint, read_footprint
-from georank_zoo.train import checkpoints
-from georank_zoo.train.build import build_algorithm
-from georank_zoo.train.recipe import Recipe, from_text
-from georank_zoo.train.recipe_schema import flat
+from georank_zoo.training import checkpoints
+from georank_zoo.training.build import build_algorithm
+from georank_zoo.training.recipe import Recipe, from_text
+from georank_zoo.training.recipe_schema import flat
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text

@@ -15,12 +15,12 @@ from torch import nn
 
 from georank_zoo import bands as s2
 from georank_zoo.geo import exact_dtype
-from georank_zoo.train import checkpoints
-from georank_zoo.train.batches import Batch, PlaceBatches, iterate
-from georank_zoo.train.objective import Objective
-from georank_zoo.train.probe import Probe
-from georank_zoo.train.recipe import Recipe
-from georank_zoo.train.run import Run
+from georank_zoo.training import checkpoints
+from georank_zoo.training.batches import Batch, PlaceBatches, iterate
+from georank_zoo.training.objective import Objective
+from georank_zoo.training.probe import Probe
+from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.run import Run
 from georank_zoo.utils.errors import GeorankError, Interrupted
 from georank_zoo.utils.progress import Reporter
 from georank_zoo.utils.rng import stream

@@ -21,9 +21,9 @@ from georank_zoo.eval.splits.make import Split, make_split
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.models.config import has_fixed_size
 from georank_zoo.models.encoder import Encoder
-from georank_zoo.train.build import build_views
-from georank_zoo.train.diagnostics import geo_spearman
-from georank_zoo.train.recipe import Recipe
+from georank_zoo.training.build import build_views
+from georank_zoo.training.diagnostics import geo_spearman
+from georank_zoo.training.recipe import Recipe
 from georank_zoo.utils.errors import RecipeError, StoreError
 
 # Spearman's correlation compares all pairs; of more places than this a sample is drawn.

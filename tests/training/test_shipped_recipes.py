@@ -10,7 +10,7 @@ from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch import Patch
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.writer import StoreWriter
-from georank_zoo.train import recipe, trainer
+from georank_zoo.training import recipe, trainer
 from georank_zoo.utils.errors import RecipeError, StoreError, UsageError
 from georank_zoo.utils.progress import Silent
 from tests.support.small_algorithms import SMALL

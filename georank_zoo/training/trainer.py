@@ -18,13 +18,13 @@ from accelerate.tracking import filter_trackers
 
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.models.folder import EXPORT
-from georank_zoo.train import build, checkpoints
-from georank_zoo.train.batches import PlaceBatches
-from georank_zoo.train.loop import Length, Loop
-from georank_zoo.train.objective import Objective
-from georank_zoo.train.probe import Probe
-from georank_zoo.train.recipe import Recipe
-from georank_zoo.train.run import Run
+from georank_zoo.training import build, checkpoints
+from georank_zoo.training.batches import PlaceBatches
+from georank_zoo.training.loop import Length, Loop
+from georank_zoo.training.objective import Objective
+from georank_zoo.training.probe import Probe
+from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.run import Run
 from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE, device_name
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.progress import Reporter, Silent

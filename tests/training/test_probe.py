@@ -9,8 +9,8 @@ import torch
 
 from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch import NO_LABEL
-from georank_zoo.train import recipe as recipes
-from georank_zoo.train.probe import Probe
+from georank_zoo.training import recipe as recipes
+from georank_zoo.training.probe import Probe
 from georank_zoo.utils.errors import GeorankError, RecipeError, StoreError
 from tests.support.models import MEAN, SMALL, STD, make_network, make_store
 

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 
 from georank_zoo import bands as s2
 from georank_zoo.algorithms import ALGORITHMS
-from georank_zoo.train.recipe_schema import (
+from georank_zoo.training.recipe_schema import (
     BackboneSection,
     Component,
     DataSection,
