@@ -98,7 +98,7 @@ def _show_report(report: Report, out: Path) -> None:
     gone_on = f", going on at item {report.resumed_at}" if report.resumed_at else ""
     click.echo(
         f"{len(store)} patches of {store.size} px and {len(store.bands)} bands from "
-        f"{store.manifest.places} places, {store.nbytes / 2**20:.0f} MiB, in "
+        f"{store.header.places} places, {store.nbytes / 2**20:.0f} MiB, in "
         f"{report.seconds:.1f} s{gone_on}."
     )
     if store.class_names:
@@ -112,7 +112,7 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    own = [task for task in TASKS.values() if task.reader == store.manifest.reader]
+    own = [task for task in TASKS.values() if task.reader == store.header.reader]
     # Of several tasks of one reader (So2Sat's splits) the one whose split the store holds.
     own.sort(key=lambda task: task.split not in store.roles)
     task = own[0].name if own else ""
@@ -222,6 +222,4 @@ def verify(store: Path) -> None:
         raise StoreError(
             f"{store} is damaged: {'; '.join(damaged)}. Prepare it again with --overwrite."
         )
-    click.echo(
-        f"{store}: {len(opened.manifest.shards)} shard(s) are intact, {len(opened)} patches."
-    )
+    click.echo(f"{store}: {len(opened.header.shards)} shard(s) are intact, {len(opened)} patches.")

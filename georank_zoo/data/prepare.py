@@ -47,7 +47,7 @@ class Report:
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What was left out: bad files, and windows without data."""
-        return self.store.manifest.skipped
+        return self.store.header.skipped
 
 
 def prepare(
@@ -107,7 +107,7 @@ def prepare(
             f"{writer.partial} is kept: repeat the command, and it goes on after the last "
             "finished shard."
         ) from error
-    cirrus = store.manifest.statistics.get("B10")
+    cirrus = store.header.statistics.get("B10")
     if cirrus is not None and cirrus.mean > _BRIGHT_CIRRUS:
         logger.warning(
             "B10 (cirrus) has a mean reflectance of %.3f, which water vapour in the air does not "

@@ -149,16 +149,16 @@ def model_facts(encoder: Encoder, bands: Sequence[str]) -> dict[str, Any]:
 
 
 def _facts(encoder: Encoder, store: PatchStore, image_size: int) -> dict[str, Any]:
-    manifest = store.manifest
+    header = store.header
     return {
         "format": FORMAT,
         **model_facts(encoder, store.bands),
         "image_size": image_size,
         "store_hash": store.hash,
-        "reader": manifest.reader,
-        "level": manifest.level,
-        "source": manifest.source,
-        "license": manifest.license,
+        "reader": header.reader,
+        "level": header.level,
+        "source": header.source,
+        "license": header.license,
         "class_names": list(store.class_names),
         "versions": versions(),
     }

@@ -15,7 +15,7 @@ import pytest
 
 from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.store.header import MANIFEST
+from georank_zoo.data.store.header import HEADER_FILE
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
 from tests.support import trees
@@ -27,7 +27,7 @@ def content(store: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in store.iterdir()}
 
 
-def test_report_and_manifest(folder_tree: Path, tmp_path: Path) -> None:
+def test_report_and_header(folder_tree: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int, int]] = []
     report = prepare(
         open_reader("folder", folder_tree, labels="parent"), tmp_path / "s",
@@ -35,9 +35,9 @@ def test_report_and_manifest(folder_tree: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert (report.items, report.units, report.bad, report.resumed_at) == (6, 12, 0, 0)
     assert calls == [(n, 6, 2 * n) for n in range(1, 7)]
-    assert report.store.manifest.places == 6
+    assert report.store.header.places == 6
     np.testing.assert_array_equal(np.bincount(report.store.place), [2] * 6)
-    assert report.store.manifest.spec["files"] == 12
+    assert report.store.header.spec["files"] == 12
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -49,7 +49,7 @@ def test_bad_items_are_skipped_with_their_reasons(eurosat_tree: Path, tmp_path: 
     assert skipped.item == "Forest/Forest_2.tif"
     assert skipped.reason.startswith("unreadable or truncated: ")
     assert len(report.store) == 8
-    assert PatchStore(tmp_path / "s").manifest.skipped == report.skipped
+    assert PatchStore(tmp_path / "s").header.skipped == report.skipped
 
 
 def test_too_many_bad_files_fail_and_leave_nothing(eurosat_tree: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_windows_without_data_are_not_bad_files(oscd_tree: Path, tmp_path: Path)
     assert report.bad == 0
     assert [s.reason.split(":")[0] for s in report.skipped] == ["window without data"] * 4
     assert len(report.store) == 24 - 4
-    assert report.store.manifest.places == 12
+    assert report.store.header.places == 12
 
 
 def test_nothing_usable(folder_tree: Path, tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ def test_a_store_in_place_of_its_source_is_refused(folder_tree: Path, at: str) -
     reader = open_reader("folder", folder_tree)
     files = sorted(folder_tree.rglob("*"))
     for folder in (folder_tree, folder_tree.parent):
-        (folder / MANIFEST).write_text("{}")
+        (folder / HEADER_FILE).write_text("{}")
     with pytest.raises(UsageError, match="replace its own source"):
         prepare(reader, folder_tree / at, overwrite=True)
-    (folder_tree / MANIFEST).unlink()
+    (folder_tree / HEADER_FILE).unlink()
     assert sorted(folder_tree.rglob("*")) == files
 
 
@@ -252,8 +252,8 @@ def test_preparing_is_quick(world_folder: Path, tmp_path: Path) -> None:
 def test_real_stores(real_data: Path, tmp_path: Path) -> None:
     report = prepare(open_reader("eurosat", real_data / "eurosat_ms"), tmp_path / "s", max_bad=0)
     store = report.store
-    assert (len(store), store.manifest.places, store.size) == (202, 202, 64)
+    assert (len(store), store.header.places, store.size) == (202, 202, 64)
     # Vegetation is bright in the near infrared; water vapour makes B09 dark at L1C.
-    mean = {name: s.mean for name, s in store.manifest.statistics.items()}
+    mean = {name: s.mean for name, s in store.header.statistics.items()}
     assert mean["B8A"] > mean["B08"] > mean["B04"] > mean["B09"]
-    assert (store.path / MANIFEST).is_file()
+    assert (store.path / HEADER_FILE).is_file()

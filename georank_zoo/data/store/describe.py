@@ -19,19 +19,19 @@ def describe(store: PatchStore) -> dict[str, Any]:
     Reflectance is DN / 10000, positions are WGS84 degrees, times are UTC; what is not known is
     None.
     """
-    manifest = store.manifest
+    header = store.header
     acquisitions = np.bincount(store.place)
     times = store.time[store.time != NO_TIME]
     return {
         "path": str(store.path),
-        "reader": manifest.reader,
-        "source": manifest.source,
-        "license": manifest.license,
-        "level": manifest.level,
+        "reader": header.reader,
+        "source": header.source,
+        "license": header.license,
+        "level": header.level,
         "patches": len(store),
         "size": store.size,
         "bytes": store.nbytes,
-        "places": manifest.places,
+        "places": header.places,
         "acquisitions_per_place": {
             "min": int(acquisitions.min()),
             "mean": float(acquisitions.mean()),
@@ -42,7 +42,7 @@ def describe(store: PatchStore) -> dict[str, Any]:
         "first_date": _day(times.min()) if len(times) else None,
         "last_date": _day(times.max()) if len(times) else None,
         "without_date": int((store.time == NO_TIME).sum()),
-        "bands": {name: asdict(s) for name, s in manifest.statistics.items()},
+        "bands": {name: asdict(s) for name, s in header.statistics.items()},
         "classes": dict(zip(store.class_names, _class_counts(store), strict=True)),
         "target": store.target,
         "unlabeled": int((~store.labeled).sum()),
@@ -50,8 +50,8 @@ def describe(store: PatchStore) -> dict[str, Any]:
             name: {role: int((roles == part).sum()) for part, role in enumerate(ROLES)}
             for name, roles in store.roles.items()
         },
-        "skipped": [asdict(entry) for entry in manifest.skipped],
-        "skipped_by_kind": by_kind([entry.reason for entry in manifest.skipped]),
+        "skipped": [asdict(entry) for entry in header.skipped],
+        "skipped_by_kind": by_kind([entry.reason for entry in header.skipped]),
         "hash": store.hash,
     }  # fmt: skip
 

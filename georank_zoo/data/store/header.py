@@ -12,7 +12,7 @@ from georank_zoo.data.store.patch import Target
 from georank_zoo.utils.errors import StoreError
 
 FORMAT = "georank-store/1"
-MANIFEST = "store.json"
+HEADER_FILE = "store.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class StoreHeader:
     """What `store.json` says of a store.
 
     Attributes:
@@ -84,15 +84,15 @@ class Manifest:
     format: str = FORMAT
 
     def to_json(self) -> str:
-        """The manifest as the text of `store.json`."""
+        """The header as the text of `store.json`."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: Path) -> Manifest:
+    def from_json(cls, text: str, *, where: Path) -> StoreHeader:
         """Reads `store.json`.
 
         Raises:
-            StoreError: If it is not the manifest of a store of this format.
+            StoreError: If it is not the header of a store of this format.
         """
         try:
             raw = json.loads(text)

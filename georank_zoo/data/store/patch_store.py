@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 
 from georank_zoo import bands as s2
-from georank_zoo.data.store.header import MANIFEST, Manifest, ShardHeader
+from georank_zoo.data.store.header import HEADER_FILE, ShardHeader, StoreHeader
 from georank_zoo.data.store.patch import NO_LABEL, UNKNOWN, Target
 from georank_zoo.geo import check_latlon
 from georank_zoo.utils.errors import StoreError
@@ -82,7 +82,7 @@ class PatchStore:
 
     Attributes:
         path: The folder.
-        manifest: What `store.json` says.
+        header: What `store.json` says.
         latlon: Patch centers (N, 2), WGS84 degrees, float64; NaN where the source does not tell.
         place: Place of each patch (N,); patches of one place differ in date.
         time: Acquisition time (N,), Unix seconds or `NO_TIME`.
@@ -100,8 +100,8 @@ class PatchStore:
             StoreError: If there is no complete, undamaged store.
         """
         self.path = Path(path)
-        manifest = self.path / MANIFEST
-        if not manifest.is_file():
+        file = self.path / HEADER_FILE
+        if not file.is_file():
             partial = self.path.with_name(self.path.name + ".partial")
             state = (
                 f"its preparation has not finished ({partial}): run `georank data prepare` again"
@@ -109,15 +109,15 @@ class PatchStore:
                 else "prepare one with `georank data prepare`"
             )
             raise StoreError(f"No store at {self.path}: {state}.")
-        self.manifest = Manifest.from_json(manifest.read_text(encoding="utf-8"), where=manifest)
-        shards = [map_safetensors(self.path / shard.file) for shard in self.manifest.shards]
+        self.header = StoreHeader.from_json(file.read_text(encoding="utf-8"), where=file)
+        shards = [map_safetensors(self.path / shard.file) for shard in self.header.shards]
         self._patches = [arrays["patches"] for arrays, _ in shards]
         self._headers = [metadata["georank"] for _, metadata in shards]
         self._starts = np.cumsum([0, *(len(patches) for patches in self._patches)])
-        if int(self._starts[-1]) != self.manifest.count:
+        if int(self._starts[-1]) != self.header.count:
             raise StoreError(
-                f"{self.path} holds {self._starts[-1]} patches, but {MANIFEST} says "
-                f"{self.manifest.count}. Prepare the store again."
+                f"{self.path} holds {self._starts[-1]} patches, but {HEADER_FILE} says "
+                f"{self.header.count}. Prepare the store again."
             )
         columns = {
             name: np.concatenate([np.asarray(arrays[name]) for arrays, _ in shards])
@@ -129,17 +129,17 @@ class PatchStore:
         self.label: npt.NDArray[np.int64] = columns["label"]
         self.labels: npt.NDArray[np.uint8] | None = columns.get("labels")
         self.roles: dict[str, npt.NDArray[np.int64]] = {
-            name: columns[f"split.{name}"] for name in self.manifest.splits
+            name: columns[f"split.{name}"] for name in self.header.splits
         }
         self._masks = [arrays["mask"] for arrays, _ in shards] if self.target == "mask" else []
         check_latlon(torch.from_numpy(self.latlon[self.located]), where=f"Store {self.path}")
 
     def _columns(self) -> list[str]:
         own = ["labels"] if self.target == "labels" else []
-        return [*_COLUMNS, *own, *(f"split.{name}" for name in self.manifest.splits)]
+        return [*_COLUMNS, *own, *(f"split.{name}" for name in self.header.splits)]
 
     def __len__(self) -> int:
-        return self.manifest.count
+        return self.header.count
 
     def __reduce__(self) -> tuple[type[PatchStore], tuple[Path]]:
         # A pickled array is a copy of what it maps; a worker process opens the store again.
@@ -148,27 +148,27 @@ class PatchStore:
     @property
     def bands(self) -> tuple[str, ...]:
         """Bands in channel order."""
-        return self.manifest.bands
+        return self.header.bands
 
     @property
     def size(self) -> int:
         """Patch side in pixels."""
-        return self.manifest.size
+        return self.header.size
 
     @property
     def hash(self) -> str:
         """Identifies the content."""
-        return self.manifest.hash
+        return self.header.hash
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the labels 0, 1, ...; empty without labels."""
-        return self.manifest.class_names
+        return self.header.class_names
 
     @property
     def target(self) -> Target:
         """What is known of a patch: its class, its labels or a mask."""
-        return self.manifest.target
+        return self.header.target
 
     @property
     def labeled(self) -> npt.NDArray[np.bool_]:
@@ -195,7 +195,7 @@ class PatchStore:
     def mean_std(self, bands: Sequence[str]) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of the bands over all pixels, in reflectance."""
         self.require_bands(bands)
-        chosen = [self.manifest.statistics[name] for name in bands]
+        chosen = [self.header.statistics[name] for name in bands]
         constant = [name for name, s in zip(bands, chosen, strict=True) if s.std == 0]
         if constant:
             raise StoreError(
@@ -217,7 +217,7 @@ class PatchStore:
         if lacking:
             raise StoreError(
                 f"{lacking} of the {len(self)} patches of store {self.path} have no position (the "
-                f"{self.manifest.reader} files hold none), and {purpose} needs one for each. "
+                f"{self.header.reader} files hold none), and {purpose} needs one for each. "
                 "Choose a store with positions."
             )
 
@@ -287,6 +287,6 @@ class PatchStore:
         """Compares each shard with its recorded SHA-256; returns a sentence per damaged one."""
         return [
             f"{shard.file} does not match its recorded SHA-256"
-            for shard in self.manifest.shards
+            for shard in self.header.shards
             if sha256_of(self.path / shard.file) != shard.sha256
         ]

@@ -15,7 +15,14 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from georank_zoo import bands as s2
-from georank_zoo.data.store.header import FORMAT, MANIFEST, Manifest, Shard, ShardHeader, Skipped
+from georank_zoo.data.store.header import (
+    FORMAT,
+    HEADER_FILE,
+    Shard,
+    ShardHeader,
+    Skipped,
+    StoreHeader,
+)
 from georank_zoo.data.store.moments import moments, statistics_of
 from georank_zoo.data.store.patch import (
     NO_LABEL,
@@ -42,7 +49,7 @@ def require_free(path: Path, *, overwrite: bool) -> None:
             and a slip of the hand must not cost a folder of another kind.
     """
     partial = path.with_name(path.name + PARTIAL)
-    for folder, mark in ((path, MANIFEST), (partial, _SPEC)):
+    for folder, mark in ((path, HEADER_FILE), (partial, _SPEC)):
         ours = folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
         if folder.exists() and not ours:
             raise UsageError(f"{folder} is in the way and is no store. Choose another name.")
@@ -272,7 +279,7 @@ class StoreWriter:
         source: str = "",
         license: str = "unknown",
     ) -> PatchStore:
-        """Writes the manifest, gives the store its final name, and opens it.
+        """Writes the header, gives the store its final name, and opens it.
 
         Raises:
             StoreError: If there is no patch.
@@ -284,7 +291,7 @@ class StoreWriter:
         if count == 0:
             raise StoreError(f"No patch to store in {self.path}: every item was left out.")
         content = hashlib.sha256("".join(s.sha256 for s in shards).encode()).hexdigest()
-        manifest = Manifest(
+        header = StoreHeader(
             reader=reader,
             spec=self.spec,
             bands=self.bands,
@@ -302,7 +309,7 @@ class StoreWriter:
             shards=tuple(shards),
             hash=content,
         )
-        write_text(self.partial / MANIFEST, manifest.to_json())
+        write_text(self.partial / HEADER_FILE, header.to_json())
         # The spec goes last: a kill just before leaves a partial store that is still one.
         replace_folder(self.partial, self.path)
         (self.path / _SPEC).unlink()

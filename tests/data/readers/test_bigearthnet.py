@@ -178,7 +178,7 @@ def test_version_1_with_metadata_has_its_labels_and_split(first: Path) -> None:
 def test_store_task_and_split(published: Path, tmp_path: Path) -> None:
     store = prepare(open_reader("bigearthnet", published), tmp_path / "s").store
     assert class_names(TASKS["bigearthnet"], store) == CLASSES
-    assert store.manifest.places == 3
+    assert store.header.places == 3
     split = make_split(store, "official")
     # The two dates of the training place, and one patch of each other part.
     assert split.validation is not None
@@ -331,7 +331,7 @@ def test_an_interrupted_preparation_goes_on(published: Path, tmp_path: Path) -> 
     report = prepare(open_reader("bigearthnet", published), tmp_path / "b", shard_bytes=1)
     assert report.resumed_at > 0
     assert report.store.hash == whole.hash
-    assert report.skipped == whole.manifest.skipped
+    assert report.skipped == whole.header.skipped
 
 
 def test_nothing_recommended(second: Path) -> None:

@@ -66,7 +66,7 @@ def test_the_split_is_the_folders(folder: str, tmp_path: Path) -> None:
     assert store.class_names == task.classes
     assert list(store.roles) == list(task.official)
     assert not store.located.any()
-    assert store.manifest.places == len(store)
+    assert store.header.places == len(store)
     others = {name for name in TASKS if name.startswith("so2sat")} - {task.name}
     for name in others:
         with pytest.raises(UsageError, match=f"Unknown split '{TASKS[name].split}'"):

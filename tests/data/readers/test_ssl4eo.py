@@ -184,8 +184,8 @@ def test_a_store_of_it_trains(published: Path, tmp_path: Path) -> None:
     reader = open_reader("ssl4eo", published, size=32, on_progress=lambda *d: seen.append(d))
     assert seen == [(1, 2), (2, 2)]
     store = prepare(reader, tmp_path / "s").store
-    assert store.manifest.places == 2
-    assert (store.manifest.level, store.target, store.class_names) == ("L2A", "class", ())
+    assert store.header.places == 2
+    assert (store.header.level, store.target, store.class_names) == ("L2A", "class", ())
     loader = PlaceBatches(store, bands=S2_12, batch_size=2, seed=0, temporal=True, views=2, draws=1)
     assert loader.dates.tolist() == [2, 2]
 
