@@ -45,7 +45,7 @@ def demo(out: Path, steps: int | None, places: int, seed: int) -> None:
 
 
 def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
-    from georank_zoo.data.prepare import prepare
+    from georank_zoo.data.prepare import prepare_store
     from georank_zoo.data.readers import open_reader
     from georank_zoo.data.store.patch_store import PatchStore
     from georank_zoo.demo import SIZE
@@ -62,7 +62,7 @@ def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
     if store.is_dir():
         return PatchStore(store)
     with Bar("Patches") as bar:
-        report = prepare(reader, store, on_progress=lambda done, total, _: bar.update(done, total))
+        report = prepare_store(reader, store, on_progress=bar.update)
     return report.store
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.store.patch_store import PatchStore
 from tests.support import trees
@@ -64,7 +64,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world_store(world_folder: Path) -> PatchStore:
     """A labeled store of 192 patches: 96 places x 2 dates, 12 bands, 32 px."""
     reader = open_reader("synthetic", world_folder)
-    return prepare(reader, world_folder.with_name("store"), max_bad=0).store
+    return prepare_store(reader, world_folder.with_name("store"), max_bad=0).store
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.synthetic.world import generate_world
 from georank_zoo.training import trainer
@@ -21,7 +21,9 @@ def make_folder(folder: Path) -> Path:
     finished runs on it.
     """
     generate_world(folder / "my_geotiffs", places=96, seasons=2, size=32, seed=0)
-    store = prepare(open_reader("synthetic", folder / "my_geotiffs"), folder / "stores" / "mine")
+    store = prepare_store(
+        open_reader("synthetic", folder / "my_geotiffs"), folder / "stores" / "mine"
+    )
     shutil.copytree(store.store.path, folder / "stores" / "eurosat")
     for name in ("moco", "moco_georank"):
         plan = load_recipe(name, TINY, data=str(folder / "stores" / "mine"))

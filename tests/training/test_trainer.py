@@ -265,7 +265,7 @@ def test_refusals_before_any_step(store: PatchStore, finished: Run, tmp_path: Pa
     run = tmp_path / "run"
     refused(load(store, "data.store=nowhere"), run, StoreError, "No store at nowhere")
     refused(load(store, "train.batch_size=64"), run, StoreError, "fewer than a batch of 64")
-    refused(load(store, "data.bands=s2-13"), run, StoreError, "lacks band.s. B10")
+    refused(load(store, "data.bands=s2-13"), run, StoreError, "missing band.s. B10")
     refused(load(store, "probe.store=nowhere"), run, StoreError, "No store at nowhere")
     refused(load(store, "backbone.name=resnet81"), run, UsageError, "timm has no model")
     refused(load(store, "algorithm.temperature=0"), run, UsageError, "temperature")

@@ -88,7 +88,7 @@ def test_constant_band_cannot_be_standardized(tmp_path: Path) -> None:
 
 
 def test_missing_band_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"lacks band\(s\) B01"):
+    with pytest.raises(StoreError, match=r"is missing band\(s\) B01"):
         write(tmp_path / "s").require_bands(("B02", "B01"))
 
 
@@ -154,14 +154,14 @@ def test_pickled_store_opens_again(tmp_path: Path) -> None:
 
 def test_overwrite_replaces_stores_only(tmp_path: Path) -> None:
     write(tmp_path / "s")
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="Pass --overwrite"):
         StoreWriter(tmp_path / "s", bands=BANDS, size=8, spec={})
     precious = tmp_path / "photos"
     precious.mkdir()
     (precious / "holiday.jpg").write_bytes(b"x")
-    with pytest.raises(UsageError, match="is no store"):
+    with pytest.raises(UsageError, match="is not a store"):
         StoreWriter(precious, bands=BANDS, size=8, spec={}, overwrite=True)
-    with pytest.raises(UsageError, match="is no store"):
+    with pytest.raises(UsageError, match="is not a store"):
         precious.rename(tmp_path / "new.partial")
         StoreWriter(tmp_path / "new", bands=BANDS, size=8, spec={}, overwrite=True)
     assert (tmp_path / "new.partial" / "holiday.jpg").exists()
