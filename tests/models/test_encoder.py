@@ -131,7 +131,7 @@ def test_values_of_another_unit_are_refused(folder, images):
         (-9999, 5000, "dn", "a no-data value, -9999"),
         (-1001, 5000, "dn", "a no-data value"),
         (-3.4e38, 0.8, "reflectance", "a no-data value"),
-        (-500, 5000, "reflectance", "say unit 'dn'"),
+        (-500, 5000, "reflectance", "pass unit 'dn'"),
     ],
 )
 def test_low_ends_that_cannot_be(folder, images, low, high, unit, reason):

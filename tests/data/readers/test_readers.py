@@ -319,9 +319,9 @@ class TestFolder:
             (
                 noise((1, 16, 16)),
                 "reflectance",
-                "values contradict unit 'reflectance'.*say unit 'dn'",
+                "values contradict unit 'reflectance'.*pass unit 'dn'",
             ),
-            (np.full((1, 16, 16), 0.3, np.float32), "dn", "say unit 'reflectance'"),
+            (np.full((1, 16, 16), 0.3, np.float32), "dn", "pass unit 'reflectance'"),
             (np.full((1, 16, 16), 9, np.uint8), "dn", "wrong data type: uint8"),
             (np.full((1, 16, 16), 90_000, np.int32), "dn", "range 90000 to 90000"),
             (np.full((1, 16, 16), -5000, np.int16), "dn", "range -5000"),
