@@ -68,12 +68,6 @@ class ModelConfig:
         return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
     @property
-    def has_fixed_size(self) -> bool:
-        """Whether the network takes images of `image_size` only."""
-        dynamic = bool(self.model_args.get("dynamic_img_size", False))
-        return has_fixed_size(self.architecture) and not dynamic
-
-    @property
     def recipe_hash(self) -> str:
         """Hash of the recipe that trained it; empty if the config has none, or not a plain one."""
         digest = self.georank.get("recipe_hash")

@@ -13,7 +13,13 @@ from torch import nn
 
 from georank_zoo import bands as s2
 from georank_zoo.bands import Unit
-from georank_zoo.models.config import WEIGHTS, ModelConfig, check_statistics, load_config
+from georank_zoo.models.config import (
+    WEIGHTS,
+    ModelConfig,
+    check_statistics,
+    has_fixed_size,
+    load_config,
+)
 from georank_zoo.models.find import ModelSource, find_model, is_local
 from georank_zoo.models.folder import build_network, load_network, refuse_pickles
 from georank_zoo.models.inference import (
@@ -290,7 +296,8 @@ class Encoder(nn.Module):
                 of one size only.
         """
         size = self.image_size if image_size is None else image_size
-        if size != self.image_size and self.config is not None and self.config.has_fixed_size:
+        dynamic = getattr(self.backbone, "dynamic_img_size", False)
+        if size != self.image_size and not dynamic and has_fixed_size(self.architecture):
             raise UsageError(
                 f"{self.name} ({self.architecture}) takes images of {self.image_size} px only, not "
                 f"{size}. Leave the image size out."
