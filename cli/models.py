@@ -195,7 +195,7 @@ def _scores(entry: Entry) -> Table:
 
 
 def _report(done: Verified) -> None:
-    from georank_zoo.models.fingerprint import TOLERANCE
+    from georank_zoo.models.fingerprint import FINGERPRINT_TOLERANCE
 
     click.echo(f"{done.folder}")
     if done.entry:
@@ -204,7 +204,8 @@ def _report(done: Verified) -> None:
         click.echo(f"  files     not compared: no published model has {done.model_hash[:12]}...")
     click.echo("  weights   every tensor fits the config")
     click.echo(
-        f"  features  as exported (difference {done.difference:.1e}, allowed {TOLERANCE:.0e})"
+        f"  features  as exported (difference {done.difference:.1e}, allowed "
+        f"{FINGERPRINT_TOLERANCE:.0e})"
     )
     click.echo(f"Verified: {done.name}." if done.name else "Verified against its own export.")
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import timm
 import torch
 import yaml
 from huggingface_hub import ModelCard
-from torch import nn
 
 from georank_zoo.models.config import (
     CARD,
@@ -24,6 +22,7 @@ from georank_zoo.models.config import (
 )
 from georank_zoo.models.folder import disallowed_files, load_network
 from georank_zoo.models.footprint import FOOTPRINT, read_footprint
+from georank_zoo.models.reload import require_timm_features
 from georank_zoo.publish.card import write_folder
 from georank_zoo.training import recipe
 from georank_zoo.utils.errors import ModelError, RecipeError, plain
@@ -31,9 +30,6 @@ from georank_zoo.utils.files import sha256_of
 
 NEEDED = (WEIGHTS, CONFIG, CARD, RECIPE)
 OPTIONAL = ("LICENSE", FOOTPRINT, CARD_MAP)
-
-# What timm may raise on a model that it cannot build or fill.
-TIMM_ERRORS = (RuntimeError, TypeError, ValueError, KeyError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -111,25 +107,6 @@ def check_folder(folder: str | Path, *, repo: str | None = None) -> Publishable:
     return Publishable(folder, config, files, _compare_with_timm(folder, config))
 
 
-def fixed_images(config: ModelConfig) -> torch.Tensor:
-    """Two standardized images (2, C, H, W) to compare networks on."""
-    shape = (2, len(config.bands), config.image_size, config.image_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-def timm_features(source: str, config: ModelConfig, *, cache: str | None = None) -> torch.Tensor:
-    """Features of `fixed_images` as timm gives them, loaded from `source` in one line."""
-    with torch.random.fork_rng(devices=[]):  # timm first fills the network with random numbers
-        network: nn.Module = timm.create_model(source, pretrained=True, cache_dir=cache)
-    return _features(network, config)
-
-
-def _features(network: nn.Module, config: ModelConfig) -> torch.Tensor:
-    with torch.inference_mode():
-        features: torch.Tensor = network.eval()(fixed_images(config))
-    return features
-
-
 def _refuse_others(folder: Path) -> None:
     disallowed = {
         name: reason
@@ -176,13 +153,7 @@ def _check_card(path: Path) -> None:
 def _compare_with_timm(folder: Path, config: ModelConfig) -> torch.Tensor:
     own = load_network(config, folder)
     try:
-        found = timm_features(f"local-dir:{folder.absolute()}", config)
-    except (*TIMM_ERRORS, OSError) as error:
-        raise ModelError(f"timm {timm.__version__} does not load {folder}: {error}") from error
-    features = _features(own, config)
-    if features.shape != (2, own.num_features) or not torch.equal(features, found):
-        raise ModelError(
-            f"timm {timm.__version__} gives other features from {folder} than georank-zoo. Export "
-            "the run again."
-        )
-    return features
+        source = f"local-dir:{folder.absolute()}"
+        return require_timm_features(own, config, source, where=str(folder))
+    except ModelError as error:
+        raise ModelError(f"{error} Export the run again.") from error

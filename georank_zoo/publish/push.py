@@ -20,7 +20,7 @@ from huggingface_hub import (
     hf_hub_download,
 )
 
-from georank_zoo.publish.checks import TIMM_ERRORS, timm_features
+from georank_zoo.models.reload import TIMM_ERRORS, timm_features
 from georank_zoo.publish.plan import Plan, forget_unopened, remember_unopened
 from georank_zoo.publish.repo import MAIN, RemoteRepo, find_repo
 from georank_zoo.utils.errors import HubError, Interrupted

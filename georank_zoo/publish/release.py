@@ -14,8 +14,8 @@ from typing import Literal
 
 from georank_zoo.eval.results import table as results_file
 from georank_zoo.eval.results.table import Row
-from georank_zoo.models import fingerprint
 from georank_zoo.models.encoder import create_model
+from georank_zoo.models.fingerprint import compare_fingerprint
 from georank_zoo.publish import card as cards
 from georank_zoo.publish import catalog as manifest
 from georank_zoo.publish.card.gather import folder_facts
@@ -180,7 +180,7 @@ def prepare(
     name, repo = run.recipe.name, f"{org}/{run.recipe.name}"
     folder = run.exported()
     encoder = create_model(folder)
-    compared = fingerprint.compare(encoder)
+    compared = compare_fingerprint(encoder)
     if not compared.equal:
         raise ModelError(
             f"{folder} gives other features than when it was exported (they differ by "

@@ -10,11 +10,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from georank_zoo.models import fingerprint
 from georank_zoo.models.config import CONFIG, WEIGHTS
-from georank_zoo.models.encoder import create_model, find_model
-from georank_zoo.models.folder import check_folder
-from georank_zoo.models.hub import HubId, fetch, parse_id
+from georank_zoo.models.encoder import create_model
+from georank_zoo.models.find import find_model
+from georank_zoo.models.fingerprint import FINGERPRINT_TOLERANCE, compare_fingerprint
+from georank_zoo.models.folder import check_model_folder
+from georank_zoo.models.hub import HubId, fetch_file, parse_id
 from georank_zoo.publish.catalog import Entry, FileFacts, Manifest
 from georank_zoo.publish.checks import NEEDED, OPTIONAL
 from georank_zoo.utils.errors import ModelError, UsageError, unknown_name
@@ -66,7 +67,7 @@ def pull(name: str, out: Path, *, manifest: Manifest) -> Verified:
     with explain_disk_full(out, "Choose another folder with --out."), new_folder(out) as beside:
         for file in entry.files:
             shutil.copyfile(source / file, beside / file)
-        check_folder(beside, allowed=NEEDED + OPTIONAL)
+        check_model_folder(beside, allowed=NEEDED + OPTIONAL)
         found = _verify(beside, name, entry)
     return Verified(out, name, entry, found.files, found.model_hash, found.difference)
 
@@ -90,7 +91,7 @@ def verify(source: str | Path, *, manifest: Manifest, name: str | None = None) -
         _entry(name, manifest)  # a wrong name is told before a download
     if Path(source).exists():
         folder = find_model(source)
-        check_folder(folder, allowed=NEEDED + OPTIONAL)
+        check_model_folder(folder, allowed=NEEDED + OPTIONAL)
         known = manifest.with_weights(sha256_of(folder / WEIGHTS))
     elif str(source) in manifest.models:
         known = (str(source), manifest.models[str(source)])
@@ -126,7 +127,7 @@ def _download(name: str, entry: Entry) -> Path:
     """Fetches a model of the manifest: its folder in the Hub's cache."""
     hub_id = HubId(entry.repo, entry.revision)
     for file, facts in _in_order(entry):
-        path = fetch(hub_id, file, entry.revision, max_bytes=facts.size)
+        path = fetch_file(hub_id, file, entry.revision, max_bytes=facts.size)
         _compare(path, facts.sha256, name)
     return path.parent
 
@@ -144,11 +145,11 @@ def _verify(folder: Path, name: str | None, entry: Entry | None) -> Verified:
             _compare(folder / file, facts.sha256, str(name))
             compared.append(file)
     encoder = create_model(folder)
-    found = fingerprint.compare(encoder)
+    found = compare_fingerprint(encoder)
     if not found.equal:
         raise ModelError(
             f"{folder} gives other features than when it was exported: they differ by "
-            f"{found.difference:.1e} of their length, and {fingerprint.TOLERANCE:.0e} are "
+            f"{found.difference:.1e} of their length, and {FINGERPRINT_TOLERANCE:.0e} are "
             "allowed. The files are damaged or were changed, or timm or torch compute "
             "another network from them."
         )

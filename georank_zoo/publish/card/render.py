@@ -18,7 +18,7 @@ from georank_zoo.eval.evaluate import SMALL_TEST_SET
 from georank_zoo.eval.results import table as results_file
 from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CARD, CARD_MAP
-from georank_zoo.models.encoder import find_model
+from georank_zoo.models.find import find_model
 from georank_zoo.models.hub import parse_id
 from georank_zoo.publish.card.evaluation import Evaluation, check_scores, evaluation_of, score
 from georank_zoo.publish.card.facts import PACKAGE, Facts, text_of
