@@ -65,7 +65,7 @@ def show(name: str, catalog: Path | None) -> None:
         facts.add_row(*map(_cell, row))
     Console(highlight=False).print(facts)
     if model.scores is not None:
-        show_table(model.scores, left=4)
+        show_table(model.scores, left=4, no_wrap=True)
     click.echo("\n" + "\n".join(model.lines))
 
 

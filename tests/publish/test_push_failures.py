@@ -252,7 +252,7 @@ def test_the_download_fails(hub: Hub, model: CheckedFolder) -> None:
 
 
 def test_timm_gives_other_features_from_the_hub(hub: Hub, model: CheckedFolder) -> None:
-    with pytest.raises(HubError, match="timm gives other features from there"):
+    with pytest.raises(HubError, match="timm computes other features from there"):
         push(replace(model, features=model.features + 1e-6))
     assert hub.repos[REPO].private
     again(hub, model)
