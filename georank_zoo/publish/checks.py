@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import timm
 import torch
 import yaml
 from huggingface_hub import ModelCard
-from torch import nn
 
 from georank_zoo.models.config import (
     CARD,
@@ -24,6 +22,7 @@ from georank_zoo.models.config import (
 )
 from georank_zoo.models.folder import disallowed_files, load_network
 from georank_zoo.models.footprint import FOOTPRINT, read_footprint
+from georank_zoo.models.reload import require_timm_features
 from georank_zoo.publish.card import folder_card
 from georank_zoo.training import recipe
 from georank_zoo.utils.errors import ModelError, RecipeError, plain
@@ -31,9 +30,6 @@ from georank_zoo.utils.files import sha256_of
 
 NEEDED = (WEIGHTS, CONFIG, CARD, RECIPE)
 OPTIONAL = ("LICENSE", FOOTPRINT, CARD_MAP)
-
-# What timm may raise on a model that it cannot build or fill.
-TIMM_ERRORS = (RuntimeError, TypeError, ValueError, KeyError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class CheckedFolder:
         folder: The folder.
         config: Its config.
         files: Files to be published.
-        features: Features (2, D) of two fixed images, which timm must reproduce after the download.
+        features: Features of `fixed_images`, which timm must reproduce after the download.
     """
 
     folder: Path
@@ -112,25 +108,6 @@ def check_publishable(folder: str | Path, *, repo: str | None = None) -> Checked
     for file in files:
         _ = file.sha256, file.git_sha1  # now: a later change is found by the download
     return CheckedFolder(folder, config, files, _compare_with_timm(folder, config))
-
-
-def _random_images(config: ModelConfig) -> torch.Tensor:
-    """Two standardized images (2, C, H, W), the same ones at each call."""
-    shape = (2, len(config.bands), config.image_size, config.image_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-def timm_features(source: str, config: ModelConfig, *, cache: str | None = None) -> torch.Tensor:
-    """Features (2, D) of two fixed images as timm computes them, loaded from `source`."""
-    with torch.random.fork_rng(devices=[]):  # timm first fills the network with random numbers
-        network: nn.Module = timm.create_model(source, pretrained=True, cache_dir=cache)
-    return _features(network, config)
-
-
-def _features(network: nn.Module, config: ModelConfig) -> torch.Tensor:
-    with torch.inference_mode():
-        features: torch.Tensor = network.eval()(_random_images(config))
-    return features
 
 
 def _refuse_others(folder: Path) -> None:
@@ -179,13 +156,7 @@ def _check_card(path: Path) -> None:
 def _compare_with_timm(folder: Path, config: ModelConfig) -> torch.Tensor:
     own = load_network(config, folder)
     try:
-        found = timm_features(f"local-dir:{folder.absolute()}", config)
-    except (*TIMM_ERRORS, OSError) as error:
-        raise ModelError(f"timm {timm.__version__} does not load {folder}: {error}") from error
-    features = _features(own, config)
-    if features.shape != (2, own.num_features) or not torch.equal(features, found):
-        raise ModelError(
-            f"timm {timm.__version__} computes other features from {folder} than georank-zoo. "
-            "Export the run again."
-        )
-    return features
+        source = f"local-dir:{folder.absolute()}"
+        return require_timm_features(own, config, source, where=str(folder))
+    except ModelError as error:
+        raise ModelError(f"{error} Export the run again.") from error

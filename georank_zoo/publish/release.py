@@ -18,8 +18,8 @@ from rich.filesize import decimal
 
 from georank_zoo.eval.results import table as results_file
 from georank_zoo.eval.results.table import Row
-from georank_zoo.models import fingerprint
 from georank_zoo.models.encoder import create_model
+from georank_zoo.models.fingerprint import compare_fingerprint
 from georank_zoo.publish.card import folder_card
 from georank_zoo.publish.card.facts import Facts
 from georank_zoo.publish.card.metadata import DEFAULT_LICENSE, check_license
@@ -237,7 +237,7 @@ def _candidate(
     name, repo = run.recipe.name, f"{org}/{run.recipe.name}"
     folder = run.exported()
     encoder = create_model(folder)
-    compared = fingerprint.compare(encoder)
+    compared = compare_fingerprint(encoder)
     if not compared.equal:
         raise ModelError(
             f"{folder} gives other features than when it was exported (they differ by "

@@ -19,7 +19,7 @@ from huggingface_hub import (
     hf_hub_download,
 )
 
-from georank_zoo.publish.checks import TIMM_ERRORS, timm_features
+from georank_zoo.models.reload import TIMM_ERRORS, timm_features
 from georank_zoo.publish.plan import PushPlan, clear_public_pending, mark_public_pending
 from georank_zoo.publish.repo import MAIN, RemoteRepo, find_repo
 from georank_zoo.utils.errors import HubError, Interrupted

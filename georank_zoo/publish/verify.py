@@ -11,11 +11,12 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from georank_zoo.models import fingerprint
 from georank_zoo.models.config import CONFIG, WEIGHTS
-from georank_zoo.models.encoder import create_model, find_model
-from georank_zoo.models.folder import check_folder
-from georank_zoo.models.hub import HubId, fetch, parse_id
+from georank_zoo.models.encoder import create_model
+from georank_zoo.models.find import find_model
+from georank_zoo.models.fingerprint import FINGERPRINT_TOLERANCE, compare_fingerprint
+from georank_zoo.models.folder import check_model_folder
+from georank_zoo.models.hub import HubId, fetch_file, parse_id
 from georank_zoo.publish.catalog import Catalog, CatalogEntry, FileFacts, read_catalog
 from georank_zoo.publish.checks import NEEDED, OPTIONAL
 from georank_zoo.utils.errors import ModelError, UsageError, unknown_name
@@ -47,7 +48,7 @@ class ModelVerification:
             files = f"{', '.join(self.files)}: as published ({self.entry.pinned_id})"
         else:
             files = f"not compared: no published model has {self.model_hash[:12]}..."
-        compared = f"difference {self.difference:.1e}, allowed {fingerprint.TOLERANCE:.0e}"
+        compared = f"difference {self.difference:.1e}, allowed {FINGERPRINT_TOLERANCE:.0e}"
         return "\n".join(
             [
                 f"{self.folder}",
@@ -90,7 +91,7 @@ def pull_model(
     with telling_of_full_disk(out, remedy), new_folder(out) as temporary:
         for file in entry.files:
             shutil.copyfile(source / file, temporary / file)
-        check_folder(temporary, allowed=NEEDED + OPTIONAL)
+        check_model_folder(temporary, allowed=NEEDED + OPTIONAL)
         found = _verify(temporary, name, entry)
     return replace(found, folder=out)
 
@@ -118,8 +119,8 @@ def verify_model(
     if name is not None:
         _entry(name, catalog)  # a wrong name is reported before a download
     if Path(source).exists():
-        folder = find_model(str(source))
-        check_folder(folder, allowed=NEEDED + OPTIONAL)
+        folder = find_model(source)
+        check_model_folder(folder, allowed=NEEDED + OPTIONAL)
         known = catalog.with_weights(sha256_of(folder / WEIGHTS))
     elif str(source) in catalog.models:
         known = (str(source), catalog.models[str(source)])
@@ -128,7 +129,7 @@ def verify_model(
         hub_id = parse_id(str(source))
         if hub_id is None:
             raise _unknown(str(source), catalog)
-        folder = find_model(str(source))
+        folder = find_model(source)
         weights = catalog.with_weights(sha256_of(folder / WEIGHTS))
         known = catalog.at(hub_id.repo, folder.name) or weights
     if name is not None:
@@ -159,7 +160,7 @@ def _download(name: str, entry: CatalogEntry) -> Path:
     """Downloads a model of the catalog: its folder in the Hub's cache."""
     hub_id = HubId(entry.repo, entry.revision)
     for file, facts in _in_order(entry):
-        path = fetch(hub_id, file, entry.revision, max_bytes=facts.size)
+        path = fetch_file(hub_id, file, entry.revision, max_bytes=facts.size)
         _compare(path, facts.sha256, name)
     return path.parent
 
@@ -177,11 +178,11 @@ def _verify(folder: Path, name: str | None, entry: CatalogEntry | None) -> Model
             _compare(folder / file, facts.sha256, str(name))
             compared.append(file)
     encoder = create_model(folder)
-    found = fingerprint.compare(encoder)
+    found = compare_fingerprint(encoder)
     if not found.equal:
         raise ModelError(
             f"{folder} gives other features than when it was exported: they differ by "
-            f"{found.difference:.1e} of their length, and {fingerprint.TOLERANCE:.0e} is allowed. "
+            f"{found.difference:.1e} of their length, and {FINGERPRINT_TOLERANCE:.0e} is allowed. "
             "The files are damaged or were changed, or timm or torch compute another network from "
             "them."
         )

@@ -13,7 +13,7 @@ from georank_zoo.eval.evaluate import SMALL_TEST_SET
 from georank_zoo.eval.results import table as results_file
 from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CARD, CARD_MAP
-from georank_zoo.models.encoder import find_model
+from georank_zoo.models.find import find_model
 from georank_zoo.models.hub import parse_id
 from georank_zoo.publish.card.evaluation import Evaluation, evaluation_of
 from georank_zoo.publish.card.facts import Facts, text_of
@@ -107,7 +107,7 @@ def folder_card(
     """
     if not Path(folder).exists():
         raise ModelError(f"No folder {folder}. Give an export folder or a run folder.")
-    path = find_model(str(folder))
+    path = find_model(folder)
     facts = folder_facts(path)
     evaluation = evaluation_of(
         results_file.read(Path(results)) if results is not None else [],
