@@ -35,7 +35,7 @@ from georank_zoo.training.recipe_schema import (
 from georank_zoo.utils.errors import RecipeError, brief, plain, unknown_name
 from georank_zoo.utils.tables import Table
 
-_PACKAGE = "georank_recipes"
+RECIPES_PACKAGE = "georank_recipes"
 
 
 class Recipe(Section):
@@ -153,7 +153,7 @@ def list_recipes(pattern: str = "*") -> list[str]:
         >>> gz.list_recipes("moco*")
         ['moco', 'moco_geoaware', 'moco_geobasic', 'moco_georank']
     """
-    files = (file.name for file in resources.files(_PACKAGE).iterdir())
+    files = (file.name for file in resources.files(RECIPES_PACKAGE).iterdir())
     found = (name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
     found = (name for name in found if fnmatchcase(name, pattern))
     return sorted(found, key=lambda name: re.sub(r"\d+", lambda n: n[0].zfill(9), name))
@@ -246,7 +246,7 @@ def _locate(source: str | os.PathLike[str]) -> tuple[Any, str]:
     if path.is_file():
         return path, str(path)
     name = path.name.removesuffix(".yaml")
-    shipped = resources.files(_PACKAGE) / f"{name}.yaml"
+    shipped = resources.files(RECIPES_PACKAGE) / f"{name}.yaml"
     # `recipes/moco.yaml` names the shipped recipe when no such file lies here.
     if name in list_recipes() and path.parent in (Path(), Path("recipes")):
         return shipped, str(shipped)
