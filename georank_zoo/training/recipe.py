@@ -101,7 +101,7 @@ class Recipe(Section):
     def table(self) -> Table:
         """Every key and its value."""
         keys = flat(self.model_dump(mode="json", exclude={"name", "summary", "cost", "mirrors"}))
-        rows = tuple((key, "" if value is None else brief(value)) for key, value in keys.items())
+        rows = tuple((key, _cell(value)) for key, value in keys.items())
         return Table(f"{self.name}: {self.summary}", ("key", "value"), rows)
 
     @property
@@ -142,6 +142,12 @@ class Recipe(Section):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return plain(value)
+    return "" if value is None else brief(value)
+
+
 def list_recipes(pattern: str = "*") -> list[str]:
     """Names of the recipes that the project ships, numbers in them in their order.
 
@@ -166,7 +172,8 @@ def load_recipe(
 
     Args:
         source: Name of a recipe that the project ships, or path of a YAML file.
-        overrides: `section.key=value` with the value in YAML, as `georank train --set` takes it.
+        overrides: `section.key=value` with the value in YAML, as `georank train --set` takes it;
+            they take precedence over `sections`.
         sections: Keys to set by section, as a mapping. A section that is given as a plain value
             sets its main key: `data` and `probe` a store, `views`, `algorithm`, `regularizer`,
             `optimizer` and `backbone` a name. Other keys of the section stay as they are.
