@@ -214,9 +214,9 @@ def json_schema() -> dict[str, Any]:
     required = document.pop("required")
     document["properties"]["extends"] = {
         "type": "string",
-        "description": "A shipped recipe's name, or that of one beside this file.",
+        "description": "Name of a shipped recipe, or of one in the folder of this file.",
     }
-    # What is missing, the extended recipe says; sections of it may be given in part.
+    # The extended recipe gives what is missing, also within a section.
     document["anyOf"] = [{"required": ["extends"]}, {"required": required}]
     for definition in document["$defs"].values():
         definition.pop("required", None)
@@ -243,8 +243,8 @@ def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[s
     if "extends" not in raw:
         return raw, where
     extended = str(raw.pop("extends"))
-    beside = Path(where).parent / f"{extended}.yaml"
-    base, _ = _read(beside if beside.is_file() else extended, (*seen, where))
+    neighbor = Path(where).parent / f"{extended}.yaml"
+    base, _ = _read(neighbor if neighbor.is_file() else extended, (*seen, where))
     return _merge(base, raw), where
 
 

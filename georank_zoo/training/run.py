@@ -144,10 +144,10 @@ class Run:
         return existing[name]
 
     def require_same(self, recipe: Recipe, store: PatchStore) -> None:
-        """Checks that a run can go on with this recipe and store.
+        """Checks that the run can be continued with this recipe and store.
 
         Raises:
-            UsageError: Says what differs.
+            UsageError: If one differs; the message names the keys.
         """
         facts = self.facts
         # Not the hash that was noted: later versions know more keys, with defaults that leave
@@ -236,7 +236,7 @@ class Run:
                 "recipe_hash": facts["recipe_hash"],
                 "recipe": published.model_dump(mode="json", exclude={"cost", "mirrors"}),
                 "step": int(source.name.removeprefix("step-")),
-                "seconds": round(checkpoints.seconds(source), 1),
+                "seconds": round(checkpoints.wall_seconds(source), 1),
                 "device": facts.get("device"),
                 "processes": facts.get("processes"),
                 "store": {k: v for k, v in facts["store"].items() if k != "path"},
