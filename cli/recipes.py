@@ -48,6 +48,6 @@ def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
 @recipes.command()
 def schema() -> None:
     """Print the JSON schema of a recipe, for editors."""
-    from georank_zoo.training.recipe import json_schema
+    from georank_zoo.training.json_schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

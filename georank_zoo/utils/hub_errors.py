@@ -41,7 +41,7 @@ def explain(error: BaseException, repo: str) -> str:
     where = constants.ENDPOINT
     tokens = f"Make one with write access at {where}/settings/tokens, then `hf auth login`"
     if isinstance(error, LocalTokenNotFoundError):
-        return f"No Hub token was found. {tokens}, or set HF_TOKEN."
+        return f"Found no token of the Hub. {tokens}, or set HF_TOKEN."
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set: unset it to publish."
     code = status(error)

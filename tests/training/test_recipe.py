@@ -9,7 +9,8 @@ import yaml
 
 from georank_zoo.losses import GeoRankLoss
 from georank_zoo.training import build
-from georank_zoo.training.recipe import json_schema, list_recipes, load_recipe, parse_recipe
+from georank_zoo.training.json_schema import json_schema
+from georank_zoo.training.recipe import list_recipes, load_recipe, parse_recipe
 from georank_zoo.utils.errors import RecipeError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
