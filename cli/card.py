@@ -90,11 +90,11 @@ def _write_model(
 
 def _write_recipes(names: tuple[str, ...], out: Path | None, license: str) -> None:
     from georank_zoo.publish import card as cards
-    from georank_zoo.training import recipe
+    from georank_zoo.training.recipe import list_recipes, load_recipe
     from georank_zoo.utils.files import write_text
 
-    chosen = recipe.names() if "all" in names else list(dict.fromkeys(names))
-    texts = {recipe.load(name).name: cards.render_recipe(name, license=license) for name in chosen}
+    chosen = list_recipes() if "all" in names else list(dict.fromkeys(names))
+    texts = {load_recipe(name).name: cards.render_recipe(name, license=license) for name in chosen}
     if out is None:
         click.echo("\n".join(texts.values()), nl=False)
         return

@@ -18,7 +18,7 @@ from .overlap import overlap
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from georank_zoo.data.prepare import Report
+    from georank_zoo.data.prepare import PrepareReport
 
 _SHOWN = 10  # skipped items that the summary lists one by one
 _READERS_HELP = "\n".join(
@@ -71,34 +71,34 @@ def prepare(
     reader: str, source: Path, out: Path, max_bad: float, overwrite: bool, **options: Any
 ) -> None:
     """Parses, prepares and shows the report; the help is above."""
-    from georank_zoo.data.prepare import prepare as prepare_store
+    from georank_zoo.data.prepare import prepare_store
     from georank_zoo.data.readers import check_options, open_reader
-    from georank_zoo.data.store.writer import require_apart, require_free
+    from georank_zoo.data.store.writer import require_apart, require_replaceable
 
     from .progress import Bar
 
     # Before a long listing: what cannot end well need not begin.
     check_options(reader, options)
     require_apart(out, source)
-    require_free(out, overwrite=overwrite)
+    require_replaceable(out, overwrite=overwrite)
     with Bar(f"Listing {source}") as bar:
         opened = open_reader(reader, source, on_progress=bar.update, **options)
     with Bar(f"Preparing {out}") as bar:
         report = prepare_store(
             opened, out, max_bad=max_bad, overwrite=overwrite,
-            on_progress=lambda done, total, patches: bar.update(done, total, f"{patches} patches"),
+            on_progress=bar.update,
         )  # fmt: skip
     _show_report(report, out)
 
 
-def _show_report(report: Report, out: Path) -> None:
+def _show_report(report: PrepareReport, out: Path) -> None:
     from georank_zoo.data.store.describe import by_kind
 
     store, skipped = report.store, report.skipped
     gone_on = f", going on at item {report.resumed_at}" if report.resumed_at else ""
     click.echo(
         f"{len(store)} patches of {store.size} px and {len(store.bands)} bands from "
-        f"{store.manifest.places} places, {store.nbytes / 2**20:.0f} MiB, in "
+        f"{store.header.places} places, {store.nbytes / 2**20:.0f} MiB, in "
         f"{report.seconds:.1f} s{gone_on}."
     )
     if store.class_names:
@@ -112,7 +112,7 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    own = [task for task in TASKS.values() if task.reader == store.manifest.reader]
+    own = [task for task in TASKS.values() if task.reader == store.header.reader]
     # Of several tasks of one reader (So2Sat's splits) the one whose split the store holds.
     own.sort(key=lambda task: task.split not in store.roles)
     task = own[0].name if own else ""
@@ -222,6 +222,4 @@ def verify(store: Path) -> None:
         raise StoreError(
             f"{store} is damaged: {'; '.join(damaged)}. Prepare it again with --overwrite."
         )
-    click.echo(
-        f"{store}: {len(opened.manifest.shards)} shard(s) are intact, {len(opened)} patches."
-    )
+    click.echo(f"{store}: {len(opened.header.shards)} shard(s) are intact, {len(opened)} patches.")

@@ -58,7 +58,7 @@ def features(
     one band a feature. Repeat the command after an interruption: a store goes on where it
     stopped, a scene begins again.
     """
-    from georank_zoo.data.store.header import MANIFEST
+    from georank_zoo.data.store.header import HEADER_FILE
     from georank_zoo.embed.extract import pick_device
     from georank_zoo.utils.errors import UsageError
 
@@ -67,7 +67,7 @@ def features(
     if not source.exists():
         raise UsageError(f"There is no {source}. Give a store or a scene.")
     scene = {name: value for name, value in scene.items() if value is not None}
-    if not (source / MANIFEST).is_file():
+    if not (source / HEADER_FILE).is_file():
         _embed_scene(model, source, out, **settings, **scene)
         return
     for name in _SCENE_OPTIONS:

@@ -129,10 +129,10 @@ def verify(source: str, name: str | None, manifest_path: Path | None) -> None:
 
 
 def _plans() -> list[tuple[str, Recipe]]:
-    from georank_zoo.training import recipe
+    from georank_zoo.training.recipe import list_recipes, load_recipe
 
-    names = sorted(recipe.names(), key=lambda name: name.startswith("study_"))
-    return [(name, recipe.load(name)) for name in names]
+    names = sorted(list_recipes(), key=lambda name: name.startswith("study_"))
+    return [(name, load_recipe(name)) for name in names]
 
 
 def _facts(name: str, entry: Entry) -> Table:

@@ -48,7 +48,7 @@ def push(
     from georank_zoo.publish.checks import check_folder
     from georank_zoo.publish.plan import plan_push
     from georank_zoo.publish.push import publish
-    from georank_zoo.training.run import Run
+    from georank_zoo.training.run import open_run
     from georank_zoo.utils.errors import HubError, UsageError
 
     if not sys.stderr.isatty():
@@ -57,7 +57,7 @@ def push(
         raise UsageError(f"No folder {source}. Give a run folder, or the folder of an export.")
     folder = source
     if not (source / CONFIG).is_file():
-        run = Run.open(source)
+        run = open_run(source)
         if run.facts.get("status") != "finished":
             click.echo("The training has not finished; this is its last checkpoint.", err=True)
         folder = run.exported()

@@ -42,15 +42,14 @@ def train(
     """
     from accelerate import PartialState
 
-    from georank_zoo.training import recipe as recipes
+    from georank_zoo.training.recipe import load_recipe
     from georank_zoo.training.trainer import train as run_training
 
     from .progress import TrainingProgress
 
-    paths = {"data.store": store, "probe.store": probe}
-    resolved = recipes.load(
-        recipe, overrides, {key: str(path) for key, path in paths.items() if path is not None}
-    )
+    stores = {"data": store, "probe": probe}
+    given = {section: path for section, path in stores.items() if path is not None}
+    resolved = load_recipe(recipe, overrides, **given)
     folder = out or Path("runs") / resolved.name
     with TrainingProgress(resolved.name) as reporter:
         run = run_training(resolved, folder, resume=resume, trackers=trackers, reporter=reporter)

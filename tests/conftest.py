@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.store.patch_store import PatchStore
 from tests.support import trees
@@ -64,7 +64,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world_store(world_folder: Path) -> PatchStore:
     """A labeled store of 192 patches: 96 places x 2 dates, 12 bands, 32 px."""
     reader = open_reader("synthetic", world_folder)
-    return prepare(reader, world_folder.with_name("store"), max_bad=0).store
+    return prepare_store(reader, world_folder.with_name("store"), max_bad=0).store
 
 
 @pytest.fixture
@@ -103,9 +103,10 @@ def any_hub(
 @pytest.fixture(scope="session")
 def card_run(world_store: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the shipped recipe, as small as it goes, on the generated world."""
-    from georank_zoo.training import recipe, trainer
+    from georank_zoo.training import trainer
+    from georank_zoo.training.recipe import load_recipe
 
-    plan = recipe.load("moco_georank", TINY, {"data.store": str(world_store.path)})
+    plan = load_recipe("moco_georank", TINY, data=str(world_store.path))
     folder = tmp_path_factory.mktemp("cards") / "runs" / "georank-moco-r18"
     return trainer.train(plan, folder).path
 

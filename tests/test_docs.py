@@ -18,12 +18,20 @@ from georank_cli.main import cli
 from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.bands import S2_13
 from georank_zoo.losses import REGULARIZERS
-from georank_zoo.training import recipe, recipe_schema
+from georank_zoo.training import recipe_schema
 from tests.support.command_line import run
-from tests.support.documents import PAGES, README, ROOT, anchors, blocks, links, smaller
+from tests.support.documents import (
+    PAGES,
+    README,
+    ROOT,
+    anchors,
+    blocks,
+    links,
+    make_documented_folder,
+    smaller,
+)
 from tests.support.hub import Hub
 from tests.support.hub.server import TOKEN
-from tests.support.notebook import make_documented_folder
 
 RUNS = ("runs/georank-moco-r18", "runs/moco-r18")
 # What a page itself makes, and so does not find.
@@ -121,7 +129,7 @@ def test_command_exists_with_its_options(command: list[str]) -> None:
 def check_overrides(words: list[str]) -> None:
     """Each `--set` of a train command is in the recipe that it gives."""
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-    loaded = recipe.load(words[0], overrides)
+    loaded = gz.load_recipe(words[0], overrides)
     for key, value in (override.split("=", 1) for override in overrides):
         section, _, name = key.partition(".")
         found = getattr(getattr(loaded, section), name or "name")

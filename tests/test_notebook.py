@@ -43,7 +43,9 @@ CELLS = [
     ("comparison = gz.compare('results.csv')\ncomparison", HTML),
     ("comparison.plot()", PNG),
     (
-        "gz.GeoRankLoss()(model.encode(store[3]['image'][None].repeat(8, 1, 1, 1)), store.latlon[:8])",
+        "import torch\n"
+        "patches = torch.stack([store[i]['image'] for i in range(8)])\n"
+        "gz.GeoRankLoss()(model.encode(patches, unit='reflectance'), store.latlon[:8])",
         "",
     ),
 ]

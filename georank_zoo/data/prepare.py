@@ -1,40 +1,48 @@
-"""Drives a reader into a store: skips what is bad, resumes, and reports."""
+"""Preparing a store from source files: what is bad is skipped and reported, a kill is resumed."""
 
 from __future__ import annotations
 
 import errno
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import Any
 
+from georank_zoo.data.readers import check_options, open_reader
 from georank_zoo.data.readers.base import BadItem, Reader
-from georank_zoo.data.store.describe import by_kind
+from georank_zoo.data.store.describe import by_kind, describe, facts_table
 from georank_zoo.data.store.header import Skipped
-from georank_zoo.data.store.patch_store import SHARD_BYTES, PatchStore
-from georank_zoo.data.store.writer import StoreWriter, require_apart
+from georank_zoo.data.store.mapped_store import SHARD_BYTES
+from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.data.store.writer import StoreWriter, require_apart, require_replaceable
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
+from georank_zoo.utils.progress import OnProgress, progress_bar
+from georank_zoo.utils.tables import Table
 
 logger = logging.getLogger(__name__)
 
 # The atmosphere absorbs 1375 nm: real scenes have about 0.001, and 0.01 under cirrus.
 _BRIGHT_CIRRUS = 0.05
 
-OnProgress = Callable[[int, int, int], None]
+_SHOWN = 10  # skipped items that a report lists one by one
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a preparation did.
+class PrepareReport:
+    """Result of a preparation; printed, it says what was taken, and what was skipped and why.
 
     Attributes:
         store: The finished store.
         items: Number of source items.
         bad: Number of bad files (or scenes, see `Item.units`).
         units: Number of files (or scenes).
-        resumed_at: Items that an earlier, interrupted run had done.
-        seconds: Time that this run took.
+        resumed_at: Number of items that an earlier, interrupted run had done.
+        seconds: Duration of this run.
     """
 
     store: PatchStore
@@ -46,54 +54,155 @@ class Report:
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """What was left out: bad files, and windows without data."""
-        return self.store.manifest.skipped
+        """What was left out, and why: bad files, and windows without data."""
+        return self.store.header.skipped
+
+    def __str__(self) -> str:
+        return "\n".join([*self._taken(), *self._left_out()])
+
+    def _taken(self) -> Iterator[str]:
+        store = self.store
+        resumed = f", resumed at item {self.resumed_at}" if self.resumed_at else ""
+        yield (
+            f"{len(store)} patches of {store.size} px and {len(store.bands)} bands from "
+            f"{store.header.places} places, {store.nbytes / 2**20:.0f} MiB, in "
+            f"{self.seconds:.1f} s{resumed}."
+        )
+        if store.class_names:
+            labeled = int(store.labeled.sum())
+            yield f"{labeled} patches are labeled with {len(store.class_names)} classes."
+        yield f"Store: {store.path}  (hash {store.hash[:12]})"
+
+    def _left_out(self) -> Iterator[str]:
+        if not self.skipped:
+            return
+        yield f"Left out: {len(self.skipped)}; {self.bad} of {self.units} sources are bad."
+        for kind, count in by_kind([entry.reason for entry in self.skipped]).items():
+            yield f"  {count:6}  {kind}"
+        yield "The first of them:" if len(self.skipped) > _SHOWN else "They are:"
+        for entry in self.skipped[:_SHOWN]:
+            yield f"  {entry.item}: {entry.reason}"
+
+    def _repr_html_(self) -> str:
+        html = f"<p>{escape(next(self._taken()))}</p>" + facts_table(describe(self.store)).to_html()
+        if not self.skipped:
+            return html
+        title = f"Left out: {len(self.skipped)}; {self.bad} of {self.units} sources are bad"
+        rows = [(entry.item, entry.reason) for entry in self.skipped[:_SHOWN]]
+        if len(self.skipped) > _SHOWN:
+            rows.append((f"and {len(self.skipped) - _SHOWN} more: report.skipped", ""))
+        return html + Table(title, ("Source", "Reason"), tuple(rows)).to_html()
 
 
-def prepare(
-    reader: Reader,
-    out: str | Path,
+def prepare_store(
+    source: str | os.PathLike[str] | Reader,
+    out: str | os.PathLike[str],
     *,
+    reader: str = "folder",
     max_bad: float = 0.05,
     overwrite: bool = False,
+    progress: bool = True,
     on_progress: OnProgress | None = None,
     shard_bytes: int = SHARD_BYTES,
-) -> Report:
-    """Prepares a store. Repeated after an interruption it goes on where the last shard ended.
+    **options: Any,
+) -> PrepareReport:
+    """Prepares a store from a folder of source files.
+
+    Repeated after an interruption, it goes on where the last shard ended.
 
     Args:
-        reader: Reads the data set; it also says the bands and the size.
-        out: Folder of the store to be; `<out>.partial` until it is complete.
+        source: Folder of the data set, or an opened reader, such as one of your own.
+        out: Folder of the store to write; `<out>.partial` until it is complete.
+        reader: Name of the reader of a folder, such as `folder` (any tree of georeferenced
+            GeoTIFFs) or `eurosat`; `georank data prepare --help` lists them with their options.
         max_bad: Largest share of bad files (of scenes, where files make up a scene) to accept.
         overwrite: Replace an existing store, or a partial one of other settings.
-        on_progress: Called with (items done, items in all, patches so far) after each item.
-        shard_bytes: Pixels of a shard, roughly.
+        progress: Show a bar, which appears after a second.
+        on_progress: Takes the place of the bar. Called with (sources, in all, "listed") while
+            the source is listed, and then with (items done, in all, "<n> patches").
+        shard_bytes: Size of a shard's pixels in bytes, approximately.
+        **options: Options of the reader; one that is None is left at its default. Those of
+            `folder`: `bands` (names, in file order where the files do not name their bands),
+            `size` (patch side in pixels; larger rasters are cut), `labels` (`"parent"` or a CSV
+            or GeoJSON file), `unit` (`"dn"` or `"reflectance"`), `offset` (DN to subtract: 1000
+            for processing baseline 04.00 and later).
+
+    Returns:
+        The report, with the opened store as `.store`.
 
     Raises:
-        UsageError: If `out` exists or holds the source, or `max_bad` is no share.
+        UsageError: If there is no such source or reader, the reader does not take an option,
+            `out` exists or holds the source, or `max_bad` is not between 0 and 1.
         StoreError: If too much is bad, nothing is left or the disk is full.
         Interrupted: On Ctrl-C; the partial store is kept.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> report = gz.prepare_store("my_geotiffs", "out/prepared", size=32, labels="parent")
+        >>> report.store
+        PatchStore('out/prepared': 192 patches of 32 px, 96 places, 12 bands, 8 classes)
+        >>> report.skipped
+        ()
     """
     if not 0 <= max_bad <= 1:
         raise UsageError(f"max_bad must lie between 0 and 1, not {max_bad:g}.")
-    require_apart(Path(out), reader.root)
+    out = Path(out)
+    opened = _opened(source, out, reader, overwrite, progress, on_progress, options)
+    require_apart(out, opened.root)
     started = time.monotonic()
     writer = StoreWriter(
-        out, bands=reader.bands, size=reader.size, spec=reader.spec, overwrite=overwrite,
-        target=reader.target, class_names=reader.class_names, splits=reader.splits,
+        out, bands=opened.bands, size=opened.size, spec=opened.spec, overwrite=overwrite,
+        target=opened.target, class_names=opened.class_names, splits=opened.splits,
         shard_bytes=shard_bytes,
     )  # fmt: skip
     resumed_at = writer.next_item
     if resumed_at:
-        logger.info("Going on with %s at item %d.", writer.partial, resumed_at)
-    try:
-        bad, units = _write_items(reader, writer, max_bad, on_progress)
+        logger.info("Resuming %s at item %d.", writer.partial, resumed_at)
+    with (
+        _explain_interruption(opened, writer),
+        progress_bar(f"Preparing {out}", on_progress, show=progress) as report,
+    ):
+        bad, units = _write_items(opened, writer, max_bad, report)
         store = writer.finish(
-            reader=reader.name,
-            level=reader.level,
-            source=reader.source,
-            license=reader.license,
+            reader=opened.name, level=opened.level, source=opened.source, license=opened.license
         )
+    _suspect_misnamed_bands(store)
+    seconds = time.monotonic() - started
+    return PrepareReport(store, len(opened.items()), bad, units, resumed_at, seconds)
+
+
+def _opened(
+    source: str | os.PathLike[str] | Reader,
+    out: Path,
+    name: str,
+    overwrite: bool,
+    progress: bool,
+    on_progress: OnProgress | None,
+    options: dict[str, Any],
+) -> Reader:
+    if not isinstance(source, str | os.PathLike):
+        if options:
+            raise UsageError(
+                f"Reader {source.name!r} is open already and takes no more options: "
+                f"{', '.join(options)}. Give them where you open it."
+            )
+        return source
+    # Before a long listing: what cannot end well need not begin.
+    check_options(name, options)
+    require_apart(out, Path(source))
+    require_replaceable(out, overwrite=overwrite)
+    with progress_bar(f"Listing {os.fspath(source)}", on_progress, show=progress) as report:
+
+        def listed(done: int, total: int | None, note: str = "listed") -> None:
+            report(done, total, note)
+
+        return open_reader(name, Path(source), on_progress=listed, **options)
+
+
+@contextmanager
+def _explain_interruption(reader: Reader, writer: StoreWriter) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
@@ -107,17 +216,19 @@ def prepare(
             f"{writer.partial} is kept: repeat the command, and it goes on after the last "
             "finished shard."
         ) from error
-    cirrus = store.manifest.statistics.get("B10")
+
+
+def _suspect_misnamed_bands(store: PatchStore) -> None:
+    cirrus = store.header.statistics.get("B10")
     if cirrus is not None and cirrus.mean > _BRIGHT_CIRRUS:
         logger.warning(
-            "B10 (cirrus) has a mean reflectance of %.3f, which water vapour in the air does not "
+            "B10 (cirrus) has a mean reflectance of %.3f, which water vapor in the air does not "
             "let through: the bands are probably named in the wrong order.", cirrus.mean,
         )  # fmt: skip
-    return Report(store, len(reader.items()), bad, units, resumed_at, time.monotonic() - started)
 
 
 def _write_items(
-    reader: Reader, writer: StoreWriter, max_bad: float, on_progress: OnProgress | None
+    reader: Reader, writer: StoreWriter, max_bad: float, on_progress: OnProgress
 ) -> tuple[int, int]:
     items = reader.items()
     names = {unit for item in items for unit in item.units}
@@ -133,8 +244,7 @@ def _write_items(
             writer.add(reading.patches, left_out=reading.left_out)
             bad += sum(skipped.item in names for skipped in reading.left_out)
         _refuse_too_many(writer, names, bad, max_bad)
-        if on_progress is not None:
-            on_progress(writer.next_item, len(items), writer.count)
+        on_progress(writer.next_item, len(items), f"{writer.count} patches")
     if writer.count == 0:
         reasons = _summary(writer.skipped)
         writer.discard()

@@ -25,7 +25,7 @@ from georank_zoo.embed.tiles import Scene, TileGrid, open_scene
 from georank_zoo.models.encoder import Encoder
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import GeorankError, UsageError
-from georank_zoo.utils.files import new_file, telling_of_full_disk
+from georank_zoo.utils.files import explain_disk_full, new_file
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def embed_scene(
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         remedy = "Free some space and repeat the command."
-        with telling_of_full_disk(path, remedy), new_file(path) as beside:
+        with explain_disk_full(path, remedy), new_file(path) as beside:
             strips = _embed_rows(encoder, scene, grid, size, batch_size, device, on_progress)
             empty = _write(beside, encoder, scene, grid, facts, strips)
             if empty == grid.rows * grid.cols:

@@ -30,7 +30,7 @@ from georank_zoo.embed.resume import PartialFeatures
 from georank_zoo.models.encoder import Encoder
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import Interrupted, UsageError
-from georank_zoo.utils.files import telling_of_full_disk
+from georank_zoo.utils.files import explain_disk_full
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def extract_to(
     shape = (len(store), encoder.num_features)
     file = PartialFeatures(partial, values, shape, facts, _weights_digest(encoder))
     try:
-        with telling_of_full_disk(partial, "Free some space and repeat the command."):
+        with explain_disk_full(partial, "Free some space and repeat the command."):
             file.begin_or_go_on(overwrite=overwrite)
             if file.done:
                 logger.info("Going on with %s at patch %d.", partial, file.done)
@@ -149,16 +149,16 @@ def model_facts(encoder: Encoder, bands: Sequence[str]) -> dict[str, Any]:
 
 
 def _facts(encoder: Encoder, store: PatchStore, image_size: int) -> dict[str, Any]:
-    manifest = store.manifest
+    header = store.header
     return {
         "format": FORMAT,
         **model_facts(encoder, store.bands),
         "image_size": image_size,
         "store_hash": store.hash,
-        "reader": manifest.reader,
-        "level": manifest.level,
-        "source": manifest.source,
-        "license": manifest.license,
+        "reader": header.reader,
+        "level": header.level,
+        "source": header.source,
+        "license": header.license,
         "class_names": list(store.class_names),
         "versions": versions(),
     }

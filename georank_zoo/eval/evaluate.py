@@ -149,7 +149,7 @@ def check(
         protocol.check(split, sizes=all_sizes, seed=seed, device=torch.device(device))
     for model in models:
         model.shared_bands(store.bands)
-    statistics = store.manifest.statistics.values()
+    statistics = store.header.statistics.values()
     low, high = min(s.min for s in statistics), max(s.max for s in statistics)
     try:
         scale = s2.DN_PER_REFLECTANCE

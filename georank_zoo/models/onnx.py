@@ -21,7 +21,7 @@ from georank_zoo import bands as s2
 from georank_zoo.models.config import has_fixed_size
 from georank_zoo.models.encoder import Encoder
 from georank_zoo.utils.errors import ModelError, UsageError
-from georank_zoo.utils.files import new_file, telling_of_full_disk
+from georank_zoo.utils.files import explain_disk_full, new_file
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def export_onnx(encoder: Encoder, path: str | Path, *, overwrite: bool = False) 
     path.parent.mkdir(parents=True, exist_ok=True)
     encoder = copy.deepcopy(encoder).cpu().eval()
     with (
-        telling_of_full_disk(path, "Free some space and repeat the command."),
+        explain_disk_full(path, "Free some space and repeat the command."),
         new_file(path) as beside,
     ):
         beside.write_bytes(_serialized(encoder))

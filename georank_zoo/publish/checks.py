@@ -155,7 +155,7 @@ def _refuse_others(folder: Path) -> None:
 def _check_recipe(folder: Path, config: ModelConfig) -> None:
     path = folder / RECIPE
     try:
-        found = recipe.from_text(path.read_text(encoding="utf-8"), where=str(path))
+        found = recipe.parse_recipe(path.read_text(encoding="utf-8"), where=str(path))
     except (RecipeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is no recipe: {error}") from error
     if config.name and found.name != config.name:

@@ -24,7 +24,7 @@ from georank_zoo.publish.catalog import Entry, FileFacts, Score
 from georank_zoo.publish.checks import check_folder
 from georank_zoo.publish.plan import Plan, plan_push
 from georank_zoo.publish.push import Say, publish
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import Run, open_run
 from georank_zoo.utils.errors import GeorankError, HubError, ModelError, UsageError
 from georank_zoo.utils.hub_errors import is_unauthenticated
 
@@ -90,7 +90,7 @@ def open_runs(paths: Sequence[Path]) -> list[Run]:
     Raises:
         UsageError: If one is no run, has not finished, or two train models of one name.
     """
-    runs = [Run.open(path) for path in paths]
+    runs = [open_run(path) for path in paths]
     seen: dict[str, Path] = {}
     for run in runs:
         status = run.facts.get("status")

@@ -18,7 +18,7 @@ from georank_zoo.models.hub import HubId, fetch, parse_id
 from georank_zoo.publish.catalog import Entry, FileFacts, Manifest
 from georank_zoo.publish.checks import NEEDED, OPTIONAL
 from georank_zoo.utils.errors import ModelError, UsageError, unknown_name
-from georank_zoo.utils.files import new_folder, sha256_of, telling_of_full_disk
+from georank_zoo.utils.files import explain_disk_full, new_folder, sha256_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def pull(name: str, out: Path, *, manifest: Manifest) -> Verified:
             raise UsageError(f"{out} holds something else. Choose another folder with --out.")
         return verify(out, manifest=manifest, name=name)
     source = _download(name, entry)
-    with telling_of_full_disk(out, "Choose another folder with --out."), new_folder(out) as beside:
+    with explain_disk_full(out, "Choose another folder with --out."), new_folder(out) as beside:
         for file in entry.files:
             shutil.copyfile(source / file, beside / file)
         check_folder(beside, allowed=NEEDED + OPTIONAL)

@@ -199,14 +199,14 @@ class Loop:
             self._log()  # a loss that is not finite must not be saved over good checkpoints
         began = time.monotonic()
         if (saves or last) and self.accelerator.is_main_process:
-            checkpoints.save(
+            checkpoints.save_checkpoint(
                 self.run.checkpoints,
                 self.objective,
                 self.optimizer,
                 step=self.step,
                 seconds=self.seconds,
             )
-            checkpoints.prune(self.run.checkpoints, self.recipe.train.keep_checkpoints)
+            checkpoints.prune_checkpoints(self.run.checkpoints, self.recipe.train.keep_checkpoints)
         if self.probe and (probes or last):
             self._probe(self.probe)
         self.accelerator.wait_for_everyone()

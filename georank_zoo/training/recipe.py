@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 
 from georank_zoo import bands as s2
 from georank_zoo.algorithms import ALGORITHMS
+from georank_zoo.training.overrides import apply_overrides
 from georank_zoo.training.recipe_schema import (
     BackboneSection,
     Component,
@@ -30,10 +33,7 @@ from georank_zoo.training.recipe_schema import (
 )
 from georank_zoo.utils.errors import RecipeError, brief, plain, unknown_name
 
-PACKAGE = "georank_recipes"
-
-# Overriding one of these takes the place of the other.
-_EXCLUSIVE = {"train.steps": "epochs", "train.epochs": "steps"}
+_PACKAGE = "georank_recipes"
 
 
 class Recipe(Section):
@@ -105,43 +105,57 @@ class Recipe(Section):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def names() -> list[str]:
-    """The recipes that the project ships, numbers in them in their order."""
-    files = (file.name for file in resources.files(PACKAGE).iterdir())
+def list_recipes(pattern: str = "*") -> list[str]:
+    """Names of the recipes that the project ships, numbers in them in their order.
+
+    Args:
+        pattern: Shell pattern of the names wanted, such as `*georank*`.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> gz.list_recipes("moco*")
+        ['moco', 'moco_geoaware', 'moco_geobasic', 'moco_georank']
+    """
+    files = (file.name for file in resources.files(_PACKAGE).iterdir())
     found = (name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+    found = (name for name in found if fnmatchcase(name, pattern))
     return sorted(found, key=lambda name: re.sub(r"\d+", lambda n: n[0].zfill(9), name))
 
 
-def load(
-    source: str | Path,
-    overrides: Sequence[str] = (),
-    values: Mapping[str, object] | None = None,
+def load_recipe(
+    source: str | os.PathLike[str], overrides: Sequence[str] = (), **sections: object
 ) -> Recipe:
     """Reads and checks a recipe.
 
     Args:
-        source: Path of a YAML file, or the name of a recipe that the project ships.
-        overrides: `section.key=value`, the value in YAML.
-        values: More overrides, by `section.key`, taken as they are; for paths.
+        source: Name of a recipe that the project ships, or path of a YAML file.
+        overrides: `section.key=value` with the value in YAML, as `georank train --set` takes it.
+        sections: Keys to set by section, as a mapping. A section that is given as a plain value
+            sets its main key: `data` and `probe` a store, `views`, `algorithm`, `regularizer`,
+            `optimizer` and `backbone` a name. Other keys of the section stay as they are.
 
     Raises:
         RecipeError: On anything that the schema refuses, with the key and the valid ones.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> recipe = gz.load_recipe("moco_georank", data="stores/mine", train={"steps": 500})
+        >>> recipe.train.steps, recipe.regularizer.name
+        (500, 'georank')
+        >>> gz.load_recipe("moco_georank", regularizer="none", overrides=["seed=3"]).seed
+        3
     """
     raw, where = _read(source, seen=())
-    for key, value in (values or {}).items():
-        _set(raw, key, value)
-    # Names first: another component takes over what fits it, and what is set comes on top.
-    for key, value in sorted(map(_parse, overrides), key=lambda pair: not _names(pair[0])):
-        _set(raw, key, value)
+    apply_overrides(raw, overrides, sections)
     return _validate(raw, where)
 
 
-def from_text(text: str, *, where: str) -> Recipe:
+def parse_recipe(text: str, *, where: str) -> Recipe:
     """Checks a resolved recipe, as `Recipe.to_yaml` writes it."""
     return _validate(_mapping(text, where), where)
 
 
-def schema() -> dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """JSON schema of a recipe, for editors; `extends` may stand instead of required keys."""
     document = Recipe.model_json_schema()
     for kind in ("views", "algorithm", "regularizer"):
@@ -176,7 +190,7 @@ def _mapping(text: str, where: str) -> dict[str, Any]:
     return raw
 
 
-def _read(source: str | Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """The keys of a recipe, those of the recipes that it extends filled in."""
     path, where = _locate(source)
     if where in seen:
@@ -190,18 +204,18 @@ def _read(source: str | Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], st
     return _merge(base, raw), where
 
 
-def _locate(source: str | Path) -> tuple[Any, str]:
+def _locate(source: str | os.PathLike[str]) -> tuple[Any, str]:
     path = Path(source)
     if path.is_file():
         return path, str(path)
     name = path.name.removesuffix(".yaml")
-    shipped = resources.files(PACKAGE) / f"{name}.yaml"
+    shipped = resources.files(_PACKAGE) / f"{name}.yaml"
     # `recipes/moco.yaml` names the shipped recipe when no such file lies here.
-    if name in names() and path.parent in (Path(), Path("recipes")):
+    if name in list_recipes() and path.parent in (Path(), Path("recipes")):
         return shipped, str(shipped)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise RecipeError(f"No recipe at {path}. Shipped recipes: {', '.join(names())}.")
-    raise RecipeError(str(unknown_name("recipe", str(source), names())))
+        raise RecipeError(f"No recipe at {path}. Shipped recipes: {', '.join(list_recipes())}.")
+    raise RecipeError(str(unknown_name("recipe", str(source), list_recipes())))
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -215,47 +229,6 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def _parse(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set takes section.key=value, not {override!r}.")
-    try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: the value is not valid YAML.") from error
-
-
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    section = raw
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise RecipeError(f"--set {key}: {parent!r} is not a section.")
-    if _names(key) and section.get("name", value) != value:
-        _keep_what_fits(section, parents[0], value)
-    section[last] = value
-    if key in _EXCLUSIVE and value is not None:
-        section[_EXCLUSIVE[key]] = None
-
-
-def _names(key: str) -> bool:
-    """Whether a key chooses a component."""
-    return key in ("views.name", "algorithm.name", "regularizer.name")
-
-
-def _keep_what_fits(section: dict[str, Any], kind: str, name: Any) -> None:
-    """Drops the options of the component before that the one of this name does not share."""
-    kept: set[str] = set()
-    if isinstance(name, str) and name in sections(kind):
-        # Algorithms share names of options, but not what is a good value of them.
-        kept = {"alpha"} if kind == "regularizer" else set()
-        kept = set(sections(kind)[name].model_fields) if kind == "views" else kept
-        kept &= set(sections(kind)[name].model_fields)
-    for key in section.keys() - kept:
-        del section[key]
 
 
 def _validate(raw: dict[str, Any], where: str) -> Recipe:

@@ -11,6 +11,7 @@ export/         config.json and model.safetensors, as timm loads them, recipe an
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,13 +29,13 @@ from georank_zoo.models.folder import EXPORT, FACTS
 from georank_zoo.models.footprint import FOOTPRINT, Footprint, read_footprint
 from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm
-from georank_zoo.training.recipe import Recipe, from_text
+from georank_zoo.training.recipe import Recipe, parse_recipe
 from georank_zoo.training.recipe_schema import flat
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
 
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Run:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(
-                f"{path} is not empty. Say --resume to go on with the run in it, or give another "
-                "folder with --out."
+                f"{path} is not empty. Pass --resume (in Python: resume=True) to continue the run "
+                "in it, or choose another folder with --out."
             )
         mean, std = store.mean_std(recipe.bands)
         path.mkdir(parents=True, exist_ok=True)
@@ -74,10 +75,10 @@ class Run:
             recipe_hash=recipe.hash,
             store={
                 "path": str(store.path.resolve()), "hash": store.hash, "patches": len(store),
-                "places": store.manifest.places, "level": store.manifest.level,
-                "places_used": recipe.data.places or store.manifest.places,
-                "source": store.manifest.source, "license": store.manifest.license,
-                "reader": store.manifest.reader, "period": _period(store),
+                "places": store.header.places, "level": store.header.level,
+                "places_used": recipe.data.places or store.header.places,
+                "source": store.header.source, "license": store.header.license,
+                "reader": store.header.reader, "period": _period(store),
             },
             bands=list(recipe.bands),
             mean=mean,
@@ -87,19 +88,6 @@ class Run:
             status="started",
         )  # fmt: skip
         return run
-
-    @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """Opens a run folder.
-
-        Raises:
-            UsageError: If it is none.
-        """
-        path = Path(path)
-        if not (path / RECIPE).is_file() or not (path / FACTS).is_file():
-            raise UsageError(f"{path} is not a run folder: it lacks {RECIPE} or {FACTS}.")
-        text = (path / RECIPE).read_text(encoding="utf-8")
-        return cls(path, from_text(text, where=str(path / RECIPE)))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -126,7 +114,7 @@ class Run:
         Raises:
             UsageError: If there is none of that name.
         """
-        existing = {path.name: path for path in checkpoints.existing(self.checkpoints)}
+        existing = {path.name: path for path in checkpoints.list_checkpoints(self.checkpoints)}
         if not existing:
             raise UsageError(f"{self.path} has no checkpoint yet.")
         if name == "last":
@@ -158,9 +146,9 @@ class Run:
                 "with the same one, or train into another folder."
             )
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def log_rows(self) -> list[dict[str, Any]]:
         """The logged steps, oldest first; a line cut by a kill is left out."""
-        path = self.path / METRICS
+        path = self.path / METRICS_FILE
         rows = []
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             try:
@@ -171,14 +159,14 @@ class Run:
 
     def rewind_metrics(self, step: int) -> None:
         """Drops what was logged after a step, before a resumed run logs it again."""
-        self._write_metrics(row for row in self.metrics() if row["step"] <= step)
+        self._write_metrics(row for row in self.log_rows() if row["step"] <= step)
 
     def _write_metrics(self, rows: Iterable[dict[str, Any]]) -> None:
-        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
     def log(self, row: dict[str, Any]) -> None:
         """Appends a line to the metrics."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def export(
@@ -230,13 +218,35 @@ class Run:
         if not (folder / CONFIG).is_file():
             return self.export()
         step = load_config(folder).georank.get("step")
-        last = max((path.name for path in checkpoints.existing(self.checkpoints)), default=None)
+        last = max(
+            (path.name for path in checkpoints.list_checkpoints(self.checkpoints)), default=None
+        )
         if last is not None and step != int(last.removeprefix("step-")):
             raise UsageError(
                 f"{folder} is of step {step}, but the last checkpoint is {last}. Export that with "
                 f"`georank export {self.path} --overwrite`, or give {folder} itself."
             )
         return folder
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Opens a run folder.
+
+    Raises:
+        UsageError: If the folder holds no run.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> run = gz.open_run("runs/georank-moco-r18")
+        >>> run.recipe.regularizer.name, run.status
+        ('georank', 'finished')
+    """
+    path = Path(path)
+    missing = [name for name in (RECIPE, FACTS) if not (path / name).is_file()]
+    if missing:
+        raise UsageError(f"{path} is not a run folder: it has no {' and no '.join(missing)}.")
+    text = (path / RECIPE).read_text(encoding="utf-8")
+    return Run(path, parse_recipe(text, where=str(path / RECIPE)))
 
 
 def _period(store: PatchStore) -> list[str] | None:

@@ -24,7 +24,7 @@ from georank_zoo.training.loop import Length, Loop
 from georank_zoo.training.objective import Objective
 from georank_zoo.training.probe import Probe
 from georank_zoo.training.recipe import Recipe
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import Run, open_run
 from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE, device_name
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.progress import Reporter, Silent
@@ -106,9 +106,9 @@ def _build_loop(
     objective = objective.to(accelerator.device)
     optimizer = build.build_optimizer(recipe, objective)
     step, seconds = 0, 0.0
-    if checkpoints.existing(run.checkpoints):
+    if checkpoints.list_checkpoints(run.checkpoints):
         checkpoint = run.checkpoint()
-        step, seconds = checkpoints.load(checkpoint, objective, optimizer)
+        step, seconds = checkpoints.load_checkpoint(checkpoint, objective, optimizer)
         reporter.message(f"Resumed from {checkpoint.name}.")
     if accelerator.is_main_process:
         run.rewind_metrics(step)
@@ -181,7 +181,7 @@ def _open_run(
         if accelerator.is_main_process and not (resume and folder.exists()):
             run = Run.create(folder, recipe, batches.store, batches.latlon)
         else:
-            run = Run.open(folder)
+            run = open_run(folder)
             run.require_same(recipe, batches.store)
     if accelerator.log_with:
         accelerator.init_trackers("trackers", config={"recipe": recipe.name, "hash": recipe.hash})

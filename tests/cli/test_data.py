@@ -45,7 +45,7 @@ def test_prepare_info_verify(
     assert facts["classes"] == {"crop": 6, "forest": 6}
     assert facts["hash"] == store.hash
     assert facts["extent"]["south"] == store.latlon[:, 0].min()
-    assert facts["bands"]["B08"]["max"] == store.manifest.statistics["B08"].max
+    assert facts["bands"]["B08"]["max"] == store.header.statistics["B08"].max
     assert facts["acquisitions_per_place"] == {"min": 2, "mean": 2.0, "max": 2}
 
     assert run("data", "verify", out) == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.store.header import MANIFEST
+from georank_zoo.data.store.header import HEADER_FILE
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
 from tests.support import trees
@@ -27,29 +27,29 @@ def content(store: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in store.iterdir()}
 
 
-def test_report_and_manifest(folder_tree: Path, tmp_path: Path) -> None:
-    calls: list[tuple[int, int, int]] = []
-    report = prepare(
+def test_report_and_header(folder_tree: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int | None, str]] = []
+    report = prepare_store(
         open_reader("folder", folder_tree, labels="parent"), tmp_path / "s",
         on_progress=lambda *call: calls.append(call),
     )  # fmt: skip
     assert (report.items, report.units, report.bad, report.resumed_at) == (6, 12, 0, 0)
-    assert calls == [(n, 6, 2 * n) for n in range(1, 7)]
-    assert report.store.manifest.places == 6
+    assert calls == [(n, 6, f"{2 * n} patches") for n in range(1, 7)]
+    assert report.store.header.places == 6
     np.testing.assert_array_equal(np.bincount(report.store.place), [2] * 6)
-    assert report.store.manifest.spec["files"] == 12
+    assert report.store.header.spec["files"] == 12
     assert not list(tmp_path.glob("*.partial"))
 
 
 def test_bad_items_are_skipped_with_their_reasons(eurosat_tree: Path, tmp_path: Path) -> None:
     trees.truncate(eurosat_tree / "Forest" / "Forest_2.tif")
-    report = prepare(open_reader("eurosat", eurosat_tree), tmp_path / "s", max_bad=0.2)
+    report = prepare_store(open_reader("eurosat", eurosat_tree), tmp_path / "s", max_bad=0.2)
     (skipped,) = report.skipped
     assert report.bad == 1
     assert skipped.item == "Forest/Forest_2.tif"
     assert skipped.reason.startswith("unreadable or truncated: ")
     assert len(report.store) == 8
-    assert PatchStore(tmp_path / "s").manifest.skipped == report.skipped
+    assert PatchStore(tmp_path / "s").header.skipped == report.skipped
 
 
 def test_too_many_bad_files_fail_and_leave_nothing(eurosat_tree: Path, tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ def test_too_many_bad_files_fail_and_leave_nothing(eurosat_tree: Path, tmp_path:
         trees.truncate(eurosat_tree / "Forest" / f"Forest_{n}.tif")
     reader = open_reader("eurosat", eurosat_tree)
     with pytest.raises(StoreError, match=r"2 of 9 already, and the limit is 20.0%") as error:
-        prepare(reader, tmp_path / "out" / "s", max_bad=0.2)
+        prepare_store(reader, tmp_path / "out" / "s", max_bad=0.2)
     assert "Forest/Forest_1.tif: unreadable" in str(error.value)
     assert "--max-bad" in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
-    assert len(prepare(reader, tmp_path / "out" / "s", max_bad=2 / 9).store) == 7
+    assert len(prepare_store(reader, tmp_path / "out" / "s", max_bad=2 / 9).store) == 7
 
 
 def test_windows_without_data_are_not_bad_files(oscd_tree: Path, tmp_path: Path) -> None:
@@ -72,17 +72,17 @@ def test_windows_without_data_are_not_bad_files(oscd_tree: Path, tmp_path: Path)
             pixels = dataset.read()
             pixels[:, :, : pixels.shape[2] // 2] = 0
             dataset.write(pixels)
-    report = prepare(open_reader("oscd", oscd_tree, size=32), tmp_path / "s", max_bad=0)
+    report = prepare_store(open_reader("oscd", oscd_tree, size=32), tmp_path / "s", max_bad=0)
     assert report.bad == 0
     assert [s.reason.split(":")[0] for s in report.skipped] == ["window without data"] * 4
     assert len(report.store) == 24 - 4
-    assert report.store.manifest.places == 12
+    assert report.store.header.places == 12
 
 
 def test_nothing_usable(folder_tree: Path, tmp_path: Path) -> None:
     reader = open_reader("folder", folder_tree, size=64)
     with pytest.raises(StoreError, match="12 mixed sizes"):
-        prepare(reader, tmp_path / "s", max_bad=1)
+        prepare_store(reader, tmp_path / "s", max_bad=1)
     assert not (tmp_path / "s").exists()
     assert not (tmp_path / "s.partial").exists()
 
@@ -90,15 +90,15 @@ def test_nothing_usable(folder_tree: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_max_bad_is_a_share(folder_tree: Path, tmp_path: Path, share: float) -> None:
     with pytest.raises(UsageError, match="max_bad"):
-        prepare(open_reader("folder", folder_tree), tmp_path / "s", max_bad=share)
+        prepare_store(open_reader("folder", folder_tree), tmp_path / "s", max_bad=share)
 
 
 def test_overwrite(folder_tree: Path, tmp_path: Path) -> None:
-    prepare(open_reader("folder", folder_tree), tmp_path / "s")
+    prepare_store(open_reader("folder", folder_tree), tmp_path / "s")
     reader = open_reader("folder", folder_tree, bands="B02")
     with pytest.raises(UsageError, match="--overwrite"):
-        prepare(reader, tmp_path / "s")
-    assert prepare(reader, tmp_path / "s", overwrite=True).store.bands == ("B02",)
+        prepare_store(reader, tmp_path / "s")
+    assert prepare_store(reader, tmp_path / "s", overwrite=True).store.bands == ("B02",)
 
 
 @pytest.mark.parametrize("name", ["folder", "eurosat", "oscd"])
@@ -106,10 +106,10 @@ def test_a_store_within_its_source_is_not_read(
     name: str, folder_tree: Path, eurosat_tree: Path, oscd_tree: Path
 ) -> None:
     source = {"folder": folder_tree, "eurosat": eurosat_tree, "oscd": oscd_tree}[name]
-    first = prepare(open_reader(name, source), source / "store").store
+    first = prepare_store(open_reader(name, source), source / "store").store
     again = open_reader(name, source)
-    assert prepare(again, source / "store", overwrite=True).store.hash == first.hash
-    assert prepare(again, source / "crop" / "other").store.hash == first.hash
+    assert prepare_store(again, source / "store", overwrite=True).store.hash == first.hash
+    assert prepare_store(again, source / "crop" / "other").store.hash == first.hash
 
 
 @pytest.mark.parametrize("at", [".", "..", "../folder"])
@@ -118,24 +118,24 @@ def test_a_store_in_place_of_its_source_is_refused(folder_tree: Path, at: str) -
     reader = open_reader("folder", folder_tree)
     files = sorted(folder_tree.rglob("*"))
     for folder in (folder_tree, folder_tree.parent):
-        (folder / MANIFEST).write_text("{}")
+        (folder / HEADER_FILE).write_text("{}")
     with pytest.raises(UsageError, match="replace its own source"):
-        prepare(reader, folder_tree / at, overwrite=True)
-    (folder_tree / MANIFEST).unlink()
+        prepare_store(reader, folder_tree / at, overwrite=True)
+    (folder_tree / HEADER_FILE).unlink()
     assert sorted(folder_tree.rglob("*")) == files
 
 
 KILLED = """
 import os, signal, sys
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 
-def stop(done, total, patches):
+def stop(done, total, note):
     if done == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 reader = open_reader("folder", sys.argv[1], labels="parent")
-prepare(reader, sys.argv[2], max_bad=0.1, shard_bytes=int(sys.argv[4]), on_progress=stop)
+prepare_store(reader, sys.argv[2], max_bad=0.1, shard_bytes=int(sys.argv[4]), on_progress=stop)
 """
 
 
@@ -145,7 +145,7 @@ def test_resumed_after_sigkill_is_byte_identical(
 ) -> None:
     trees.truncate(folder_tree / "forest" / "p1_20180115.tif")
     reader = open_reader("folder", folder_tree, labels="parent")
-    whole = prepare(reader, tmp_path / "whole", max_bad=0.1, shard_bytes=SMALL_SHARD).store
+    whole = prepare_store(reader, tmp_path / "whole", max_bad=0.1, shard_bytes=SMALL_SHARD).store
     out = tmp_path / "killed"
     process = subprocess.run(
         [sys.executable, "-c", KILLED, folder_tree, out, str(kill_at), str(SMALL_SHARD)],
@@ -159,7 +159,7 @@ def test_resumed_after_sigkill_is_byte_identical(
     for scrap in (f"shard-{shards:05d}.safetensors.tmp", ".tmpXyZ"):
         (tmp_path / "killed.partial" / scrap).write_bytes(b"half")
 
-    report = prepare(reader, out, max_bad=0.1, shard_bytes=SMALL_SHARD)
+    report = prepare_store(reader, out, max_bad=0.1, shard_bytes=SMALL_SHARD)
     assert (report.resumed_at > 0) == (shards > 0)
     assert report.bad == 1
     assert report.store.hash == whole.hash
@@ -176,19 +176,19 @@ def test_resuming_another_source_is_refused(folder_tree: Path, tmp_path: Path) -
     )
     reader = open_reader("folder", folder_tree, labels="parent")
     with pytest.raises(UsageError, match="another source"):
-        prepare(reader, tmp_path / "s", shard_bytes=SMALL_SHARD)
-    assert len(prepare(reader, tmp_path / "s", overwrite=True).store) == 13
+        prepare_store(reader, tmp_path / "s", shard_bytes=SMALL_SHARD)
+    assert len(prepare_store(reader, tmp_path / "s", overwrite=True).store) == 13
 
 
 def test_ctrl_c_keeps_the_partial_store(folder_tree: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, patches: int) -> None:
+    def stop(done: int, total: int | None, note: str) -> None:
         if done == 4:
             raise KeyboardInterrupt
 
     reader = open_reader("folder", folder_tree, labels="parent")
     with pytest.raises(Interrupted, match=r"item 4 of 6.*s\.partial is kept"):
-        prepare(reader, tmp_path / "s", shard_bytes=SMALL_SHARD, on_progress=stop)
-    report = prepare(reader, tmp_path / "s", shard_bytes=SMALL_SHARD)
+        prepare_store(reader, tmp_path / "s", shard_bytes=SMALL_SHARD, on_progress=stop)
+    report = prepare_store(reader, tmp_path / "s", shard_bytes=SMALL_SHARD)
     assert report.resumed_at == 4
     assert len(report.store) == 12
 
@@ -212,7 +212,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_full_disk(folder_tree: Path, tiny_disk: Path) -> None:
     reader = open_reader("folder", folder_tree)
     with pytest.raises(StoreError, match=r"disk is full at .*Free some space and repeat"):
-        prepare(reader, tiny_disk / "s", shard_bytes=SMALL_SHARD)
+        prepare_store(reader, tiny_disk / "s", shard_bytes=SMALL_SHARD)
     assert not (tiny_disk / "s").exists()
     for waste in (tiny_disk / "s.partial").glob("*.tmp"):
         pytest.fail(f"{waste} is left and takes the space that is lacking")
@@ -227,8 +227,8 @@ def test_full_disk_from_python(
     with monkeypatch.context() as patch:
         patch.setattr("georank_zoo.data.store.writer.save_file", full)
         with pytest.raises(StoreError, match="disk is full"):
-            prepare(open_reader("folder", folder_tree), tmp_path / "s")
-    assert len(prepare(open_reader("folder", folder_tree), tmp_path / "s").store) == 12
+            prepare_store(open_reader("folder", folder_tree), tmp_path / "s")
+    assert len(prepare_store(open_reader("folder", folder_tree), tmp_path / "s").store) == 12
 
 
 def test_misnamed_bands_are_suspected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -236,24 +236,26 @@ def test_misnamed_bands_are_suspected(tmp_path: Path, caplog: pytest.LogCaptureF
     pixels[1] = 12
     trees.write_tif(tmp_path / "f" / "a.tif", pixels)
     with caplog.at_level(logging.WARNING):
-        prepare(open_reader("folder", tmp_path / "f", bands="B09,B10"), tmp_path / "right")
+        prepare_store(open_reader("folder", tmp_path / "f", bands="B09,B10"), tmp_path / "right")
         assert caplog.messages == []
-        prepare(open_reader("folder", tmp_path / "f", bands="B10,B09"), tmp_path / "wrong")
+        prepare_store(open_reader("folder", tmp_path / "f", bands="B10,B09"), tmp_path / "wrong")
     assert "wrong order" in caplog.text
 
 
 def test_preparing_is_quick(world_folder: Path, tmp_path: Path) -> None:
     """A patch takes about 2 ms; 20 would be a mistake such as opening files repeatedly."""
     started = time.monotonic()
-    store = prepare(open_reader("synthetic", world_folder), tmp_path / "s").store
+    store = prepare_store(open_reader("synthetic", world_folder), tmp_path / "s").store
     assert (time.monotonic() - started) / len(store) < 0.02
 
 
 def test_real_stores(real_data: Path, tmp_path: Path) -> None:
-    report = prepare(open_reader("eurosat", real_data / "eurosat_ms"), tmp_path / "s", max_bad=0)
+    report = prepare_store(
+        open_reader("eurosat", real_data / "eurosat_ms"), tmp_path / "s", max_bad=0
+    )
     store = report.store
-    assert (len(store), store.manifest.places, store.size) == (202, 202, 64)
+    assert (len(store), store.header.places, store.size) == (202, 202, 64)
     # Vegetation is bright in the near infrared; water vapour makes B09 dark at L1C.
-    mean = {name: s.mean for name, s in store.manifest.statistics.items()}
+    mean = {name: s.mean for name, s in store.header.statistics.items()}
     assert mean["B8A"] > mean["B08"] > mean["B04"] > mean["B09"]
-    assert (store.path / MANIFEST).is_file()
+    assert (store.path / HEADER_FILE).is_file()

@@ -82,10 +82,10 @@ def test_spectra_are_plausible(world_store: PatchStore) -> None:
 
 def test_the_task_is_neither_trivial_nor_impossible(tmp_path: Path) -> None:
     """Band statistics with k-NN on held-out places; 480 places give 0.60, chance is 0.125."""
-    from georank_zoo.data.prepare import prepare
+    from georank_zoo.data.prepare import prepare_store
 
     generate_world(tmp_path / "w", places=480, size=32, seed=0)
-    store = prepare(open_reader("synthetic", tmp_path / "w"), tmp_path / "s").store
+    store = prepare_store(open_reader("synthetic", tmp_path / "w"), tmp_path / "s").store
     accuracy = statistics_knn(store)
     assert 0.45 < accuracy < 0.85
 

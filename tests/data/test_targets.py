@@ -95,8 +95,8 @@ def test_all_that_is_known_survives_a_kill(tmp_path: Path, target: Target, after
     assert writer(tmp_path / "s", target).next_item == (0 if after == 3 else 10)
     store = write(tmp_path / "s", target)
     assert store.hash == whole.hash
-    assert (store.target, store.manifest.splits) == (target, SPLITS)
-    assert len(store.manifest.shards) > 2
+    assert (store.target, store.header.splits) == (target, SPLITS)
+    assert len(store.header.shards) > 2
     for n in range(23):
         for k, split in enumerate(SPLITS):
             expected = (n + k) % 4

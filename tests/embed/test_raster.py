@@ -17,7 +17,7 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
 from georank_zoo.bands import S2_12
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader, raster
 from georank_zoo.embed.extract import extract, resize
 from georank_zoo.embed.raster import embed_scene
@@ -125,7 +125,7 @@ def test_tiles_equal_the_patches_of_a_store_of_the_same_file(tmp_path, scene, mo
     (tmp_path / "files").mkdir()
     scene.rename(tmp_path / "files" / "scene.tif")
     reader = open_reader("folder", tmp_path / "files", size=32, offset=1000)
-    store = prepare(reader, tmp_path / "store").store
+    store = prepare_store(reader, tmp_path / "store").store
     found, _ = read(tmp_path / "e.tif")
     expected = extract(model, store)
     np.testing.assert_allclose(found.reshape(96, -1).T[: len(expected)], expected, atol=1e-5)
@@ -334,7 +334,7 @@ def test_a_real_city_equals_what_the_store_holds(tmp_path, real_data, model):
     cities = tmp_path / "cities"
     cities.mkdir()
     (cities / "paris").symlink_to(real_data / "oscd_s2_l1c" / "paris")
-    store = prepare(open_reader("oscd", cities, size=64), tmp_path / "store").store
+    store = prepare_store(open_reader("oscd", cities, size=64), tmp_path / "store").store
     city = real_data / "oscd_s2_l1c" / "paris" / "imgs_1"
     embed_scene(tmp_path / "e.tif", model, city, tile=64, image_size=64, max_nodata=0)
     found, _ = read(tmp_path / "e.tif")

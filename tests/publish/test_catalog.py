@@ -13,7 +13,7 @@ from georank_zoo.publish import catalog as manifests
 from georank_zoo.publish import verify as verification
 from georank_zoo.publish.catalog import Manifest, scores_of
 from georank_zoo.publish.checks import Publishable
-from georank_zoo.training import recipe
+from georank_zoo.training.recipe import list_recipes, load_recipe
 from georank_zoo.utils.errors import GeorankError, ModelError, UsageError
 from tests.support.card_parts import row
 from tests.support.hub import Hub
@@ -69,9 +69,9 @@ def test_the_zoo_s_own_manifest_names_no_model_yet(capsys: pytest.CaptureFixture
     assert manifests.read().models == {}
     code, out, _ = georank(capsys, "list")
     assert code == 0
-    for name in recipe.names():
-        assert recipe.load(name).name in out
-    assert out.count("not published") == len(recipe.names())
+    for name in list_recipes():
+        assert load_recipe(name).name in out
+    assert out.count("not published") == len(list_recipes())
     assert "0 published" in out
     code, out, _ = georank(capsys, "show", NAME)
     assert code == 0 and "not published" in out and "georank train moco_georank" in out
@@ -88,7 +88,7 @@ def test_list_and_show_a_published_model(file: Path, capsys: pytest.CaptureFixtu
     manifests.record(file, NAME, scored)
     code, out, _ = georank(capsys, "list", "--manifest", file)
     assert code == 0 and f"{REPO}@v1.0" in out and "1 published" in out
-    assert out.count("not published") == len(recipe.names()) - 1
+    assert out.count("not published") == len(list_recipes()) - 1
     code, out, _ = georank(capsys, "show", NAME, "--manifest", file)
     assert code == 0
     facts = " ".join(out.split())

@@ -1,11 +1,20 @@
-"""Blocks and links of the README and the pages of docs/, and how their commands are run."""
+"""Blocks and links of the README and the pages of docs/, and the folder that they are run in."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from torchgeo.datasets import EuroSAT
+
+from georank_zoo.bands import S2_12
+from georank_zoo.data.prepare import prepare_store
+from tests.support import trees
+from tests.support.notebook import make_folder
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -76,3 +85,29 @@ def anchors(page: Path) -> set[str]:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     headings = re.findall(r"^#+ (.+)$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def make_documented_folder(folder: Path) -> Path:
+    """What examples run in (`make_folder`), and what else the README and the pages of docs/ speak of.
+
+    data/eurosat (EuroSAT in miniature: 40 patches, 60 km apart) and stores/eurosat from it; the
+    same where torchgeo expects it; scene.tif (12 bands, 128 px, with the offset of baseline 04.00).
+    """
+    make_folder(folder)
+    shutil.rmtree(folder / "stores" / "eurosat")
+    for place, name in enumerate(EuroSAT.all_class_names * 4):
+        trees.write_tif(
+            folder / "data" / "eurosat" / name / f"{name}_{place // 10 + 1}.tif",
+            trees.noise((13, 64, 64), place) + np.uint16(50 * (place % 10)),
+            left=300_000 + 60_000 * (place % 7),
+            top=4_500_000 + 60_000 * (place // 7),
+        )
+    prepare_store(folder / "data" / "eurosat", folder / "stores" / "eurosat", reader="eurosat")
+    shutil.copytree(folder / "data" / "eurosat", folder / "data" / EuroSAT.base_dir)
+    files = sorted((folder / "data" / "eurosat").rglob("*.tif"))
+    names = "".join(f"{path.stem}.jpg\n" for path in files)
+    (folder / "data" / "eurosat-train.txt").write_text(names)
+    trees.write_tif(
+        folder / "scene.tif", trees.noise((12, 128, 128)) + np.uint16(1000), descriptions=S2_12
+    )
+    return folder

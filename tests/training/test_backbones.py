@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.embed.extract import extract
 from georank_zoo.models.encoder import create_model
-from georank_zoo.training import build, checkpoints, recipe, trainer
+from georank_zoo.training import build, checkpoints, trainer
+from georank_zoo.training.recipe import Recipe, load_recipe
 from georank_zoo.utils.errors import RecipeError
 from tests.support.models import make_store
 from tests.support.training import TINY
@@ -43,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
 def test_trained_and_loaded_back_at_its_size(
     name: str, overrides: list[str], arguments: dict[str, object], store: PatchStore, tmp_path: Path
 ) -> None:
-    plan = recipe.load(
+    plan = load_recipe(
         "moco",
         [
             f"data.store={store.path}", f"probe.store={store.path}", *overrides, "train.steps=2",
@@ -69,11 +70,11 @@ def test_trained_and_loaded_back_at_its_size(
     features = extract(encoder, store)
     assert encoder.image_size == 32 and features.shape == (16, network.num_features)
     assert np.ptp(features, axis=0).max() > 0
-    assert "probe_accuracy_macro" in run.metrics()[-1]
+    assert "probe_accuracy_macro" in run.log_rows()[-1]
 
 
-def load(*overrides: str) -> recipe.Recipe:
-    return recipe.load("moco", ["data.store=unused", *overrides])
+def load(*overrides: str) -> Recipe:
+    return load_recipe("moco", ["data.store=unused", *overrides])
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_too_few_places(store: PatchStore) -> None:
 
 def test_lacking_band(tmp_path: Path) -> None:
     rgb = make_store(tmp_path / "rgb", [0] * 4, bands=("B04", "B03", "B02"))
-    with pytest.raises(StoreError, match="lacks band"):
+    with pytest.raises(StoreError, match="missing band"):
         batches(rgb, bands=("B04", "B11"))
 
 

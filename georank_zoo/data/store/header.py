@@ -1,4 +1,4 @@
-"""What is written about a patch store: its `store.json`, and the header of each shard."""
+"""Headers of a patch store: `store.json`, and the document in each shard."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from georank_zoo.data.store.patch import Target
 from georank_zoo.utils.errors import StoreError
 
-FORMAT = "georank-store/1"
-MANIFEST = "store.json"
+STORE_FORMAT = "georank-store/1"
+HEADER_FILE = "store.json"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What `store.json` says of a store.
+class StoreHeader:
+    """Content of `store.json`.
 
     Attributes:
         reader: Name of the reader that prepared it.
@@ -53,15 +53,15 @@ class Manifest:
         size: Patch side in pixels.
         count: Number of patches.
         places: Number of distinct places.
-        statistics: Per band, in reflectance.
+        statistics: Statistics per band, in reflectance.
         class_names: Names of the labels 0, 1, ...; empty without labels.
         level: Product level of the pixels, `L1C` or `L2A` (or `unknown`).
-        source: Where the data comes from.
+        source: Origin of the data.
         license: License of the data.
         skipped: Items left out.
-        shards: The files, in order.
-        hash: Identifies the content: SHA-256 over the shards' hashes.
-        target: What is known of a patch: its class, its labels or a mask.
+        shards: Files, in order.
+        hash: SHA-256 over the shards' hashes, which identifies the content.
+        target: Kind of annotation of a patch: its class, its labels or a mask.
         splits: Names of the published splits that patches have a part in.
     """
 
@@ -81,24 +81,24 @@ class Manifest:
     hash: str
     target: Target = "class"
     splits: tuple[str, ...] = ()
-    format: str = FORMAT
+    format: str = STORE_FORMAT
 
     def to_json(self) -> str:
-        """The manifest as the text of `store.json`."""
+        """The header as the text of `store.json`."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: Path) -> Manifest:
+    def from_json(cls, text: str, *, where: Path) -> StoreHeader:
         """Reads `store.json`.
 
         Raises:
-            StoreError: If it is not the manifest of a store of this format.
+            StoreError: If it is not the header of a store of this format.
         """
         try:
             raw = json.loads(text)
-            if raw["format"] != FORMAT:
+            if raw["format"] != STORE_FORMAT:
                 raise StoreError(
-                    f"{where}: format {raw['format']!r}, but this version reads {FORMAT!r}. "
+                    f"{where}: format {raw['format']!r}, but this version reads {STORE_FORMAT!r}. "
                     "Prepare the store again."
                 )
             raw["bands"] = tuple(raw["bands"])

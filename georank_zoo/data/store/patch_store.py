@@ -1,88 +1,46 @@
-"""The patch store: what training and evaluation read.
-
-A store is a folder of safetensors shards and one `store.json`. Patches lie in the shards as
-uint16 digital numbers and are read by memory map, without decoding. While it is being prepared
-it is called `<name>.partial`; a folder without that suffix is complete.
-
-A shard holds `patches` (n, bands, size, size) uint16, `latlon` (n, 2) float64 degrees, `place`,
-`time` (Unix seconds) and `label` (n,) int64; in a store of several labels a patch `labels`
-(n, classes), in a store of masks `mask` (n, size, size), both uint8; and `split.<name>` (n,) int64
-for each published split. In its header, under the one key `georank`, lies a JSON document (see
-`ShardHeader`).
-"""
+"""The patch store as a torch data set that shows itself in a notebook."""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+import operator
+import os
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset
 
 from georank_zoo import bands as s2
-from georank_zoo.data.store.header import MANIFEST, Manifest, ShardHeader
-from georank_zoo.data.store.patch import NO_LABEL, UNKNOWN, Target
-from georank_zoo.geo import check_latlon
-from georank_zoo.utils.errors import StoreError
-from georank_zoo.utils.files import sha256_of
+from georank_zoo.data.store.describe import describe, facts_table
+from georank_zoo.data.store.mapped_store import MappedStore
 
-# Read in one go a shard stays below the memory of a small machine, and copies well.
-SHARD_BYTES = 128 * 2**20
-
-_COLUMNS = ("latlon", "place", "time", "label")
+if TYPE_CHECKING:
+    from georank_zoo.utils.figures import NotebookFigure
 
 
-def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Memory-maps a safetensors file.
+class PatchStore(MappedStore, Dataset[dict[str, Any]]):
+    """A prepared data set of Sentinel-2 patches.
 
-    `safetensors.safe_open` copies what it returns to numpy; training must read single patches
-    of a file without touching the rest. The map is torch's and not numpy's, which holds a file
-    descriptor as long as it lives: large stores have more shards than a process may open files.
+    It is a map-style torch `Dataset` of dictionaries, which the default collation of a
+    `DataLoader` joins:
 
-    Returns:
-        Read-only arrays by name, and the header's metadata.
+    - `image`: reflectance (C, size, size), float32, channels as in `bands`
+    - `latlon`: latitude and longitude of the center (2,) in degrees, float64; NaN where unknown
+    - `place`: number of the place; patches of one place differ in date
+    - `time`: acquisition time in Unix seconds, or `NO_TIME`
+    - `key`: source file and, where it was cut, window
+    - `label`: class, int64, -1 where unknown; in a store of classes
+    - `labels`: 0 or 1 for each class (classes,), int64, 255 where unknown; in a store of several
+      labels a patch
+    - `mask`: class of each pixel (size, size), int64, 255 where unknown; in a store of masks
 
-    Raises:
-        StoreError: If the file is truncated, is no safetensors file or cannot be mapped.
-    """
-    dtypes = {"U16": np.uint16, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > size - 8:
-                raise ValueError("its header is cut off")
-            header = json.loads(file.read(length))
-        mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
-        mapped.flags.writeable = False
-        metadata = header.pop("__metadata__", {})
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for name, entry in header.items():
-            start, end = (8 + length + offset for offset in entry["data_offsets"])
-            dtype = np.dtype(dtypes[entry["dtype"]])
-            if end > size or end - start != dtype.itemsize * int(np.prod(entry["shape"])):
-                raise ValueError(f"tensor {name!r} is cut off")
-            arrays[name] = np.ndarray(tuple(entry["shape"]), dtype, mapped, start)
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing. Prepare the store again.") from error
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise StoreError(f"{path} is damaged: {error}. Prepare the store again.") from error
-    except RuntimeError as error:  # torch's word for the operating system's refusal
-        raise StoreError(f"{path} cannot be mapped into memory: {error}.") from error
-    return arrays, metadata
-
-
-class PatchStore:
-    """A prepared data set of Sentinel-2 patches, read by memory map.
+    Pixels stay in files that are mapped into memory: opening a store is quick, worker processes
+    share it, and an item reads one patch. `read` gives many patches of chosen bands at once, as
+    digital numbers.
 
     Attributes:
-        path: The folder.
-        manifest: What `store.json` says.
+        path: Folder of the store.
+        header: Content of `store.json`.
         latlon: Patch centers (N, 2), WGS84 degrees, float64; NaN where the source does not tell.
         place: Place of each patch (N,); patches of one place differ in date.
         time: Acquisition time (N,), Unix seconds or `NO_TIME`.
@@ -91,202 +49,106 @@ class PatchStore:
             another target.
         roles: Part of each patch (N,) in published splits, by name: a position in `ROLES`, or
             `NO_ROLE`.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> store = gz.PatchStore("stores/eurosat")
+        >>> len(store), store.bands[:3], store.size
+        (192, ('B01', 'B02', 'B03'), 32)
+        >>> patch = store[0]
+        >>> patch["image"].shape, store.class_names[patch["label"]]
+        (torch.Size([12, 32, 32]), 'AnnualCrop')
+        >>> from torch.utils.data import DataLoader, random_split
+        >>> train, test = random_split(store, [0.8, 0.2])
+        >>> batch = next(iter(DataLoader(train, batch_size=16, shuffle=True)))
+        >>> batch["image"].shape, batch["latlon"].shape
+        (torch.Size([16, 12, 32, 32]), torch.Size([16, 2]))
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Opens a store.
-
-        Raises:
-            StoreError: If there is no complete, undamaged store.
-        """
-        self.path = Path(path)
-        manifest = self.path / MANIFEST
-        if not manifest.is_file():
-            partial = self.path.with_name(self.path.name + ".partial")
-            state = (
-                f"its preparation has not finished ({partial}): run `georank data prepare` again"
-                if partial.is_dir()
-                else "prepare one with `georank data prepare`"
-            )
-            raise StoreError(f"No store at {self.path}: {state}.")
-        self.manifest = Manifest.from_json(manifest.read_text(encoding="utf-8"), where=manifest)
-        shards = [map_safetensors(self.path / shard.file) for shard in self.manifest.shards]
-        self._patches = [arrays["patches"] for arrays, _ in shards]
-        self._headers = [metadata["georank"] for _, metadata in shards]
-        self._starts = np.cumsum([0, *(len(patches) for patches in self._patches)])
-        if int(self._starts[-1]) != self.manifest.count:
-            raise StoreError(
-                f"{self.path} holds {self._starts[-1]} patches, but {MANIFEST} says "
-                f"{self.manifest.count}. Prepare the store again."
-            )
-        columns = {
-            name: np.concatenate([np.asarray(arrays[name]) for arrays, _ in shards])
-            for name in self._columns()
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """One patch as a dictionary; negative positions count from the end."""
+        i = self._position(index)
+        one = np.array([i])
+        item: dict[str, Any] = {
+            "image": s2.to_reflectance(torch.from_numpy(self.read(one)[0]), "dn"),
+            "latlon": torch.from_numpy(self.latlon[i].copy()),
+            "place": int(self.place[i]),
+            "time": int(self.time[i]),
+            "key": self.keys[i],
         }
-        self.latlon: npt.NDArray[np.float64] = columns["latlon"]
-        self.place: npt.NDArray[np.int64] = columns["place"]
-        self.time: npt.NDArray[np.int64] = columns["time"]
-        self.label: npt.NDArray[np.int64] = columns["label"]
-        self.labels: npt.NDArray[np.uint8] | None = columns.get("labels")
-        self.roles: dict[str, npt.NDArray[np.int64]] = {
-            name: columns[f"split.{name}"] for name in self.manifest.splits
-        }
-        self._masks = [arrays["mask"] for arrays, _ in shards] if self.target == "mask" else []
-        check_latlon(torch.from_numpy(self.latlon[self.located]), where=f"Store {self.path}")
+        if self.target == "mask":
+            item["mask"] = torch.from_numpy(self.masks(one)[0].astype(np.int64))
+        elif self.labels is not None:
+            item["labels"] = torch.from_numpy(self.labels[i].astype(np.int64))
+        elif self.class_names:
+            item["label"] = torch.tensor(int(self.label[i]))
+        return item
 
-    def _columns(self) -> list[str]:
-        own = ["labels"] if self.target == "labels" else []
-        return [*_COLUMNS, *own, *(f"split.{name}" for name in self.manifest.splits)]
+    def _position(self, index: SupportsIndex) -> int:
+        given = operator.index(index)
+        position = given + len(self) if given < 0 else given
+        # It ends a loop over the store, too, so it must be an IndexError.
+        if not 0 <= position < len(self):
+            raise IndexError(f"No patch {given}: store {self.path} has {len(self)} patches.")
+        return position
 
-    def __len__(self) -> int:
-        return self.manifest.count
+    def __repr__(self) -> str:
+        classes = f", {len(self.class_names)} classes" if self.class_names else ""
+        return (
+            f"PatchStore({str(self.path)!r}: {len(self):,} patches of {self.size} px, "
+            f"{self.header.places:,} places, {len(self.bands)} bands{classes})"
+        )
 
-    def __reduce__(self) -> tuple[type[PatchStore], tuple[Path]]:
-        # A pickled array is a copy of what it maps; a worker process opens the store again.
-        return PatchStore, (self.path,)
+    def _repr_html_(self) -> str:
+        return facts_table(describe(self)).to_html()
 
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Bands in channel order."""
-        return self.manifest.bands
+    def plot(self, index: SupportsIndex) -> NotebookFigure:
+        """Draws a patch.
 
-    @property
-    def size(self) -> int:
-        """Patch side in pixels."""
-        return self.manifest.size
-
-    @property
-    def hash(self) -> str:
-        """Identifies the content."""
-        return self.manifest.hash
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the labels 0, 1, ...; empty without labels."""
-        return self.manifest.class_names
-
-    @property
-    def target(self) -> Target:
-        """What is known of a patch: its class, its labels or a mask."""
-        return self.manifest.target
-
-    @property
-    def labeled(self) -> npt.NDArray[np.bool_]:
-        """Which patches (N,) have a class, labels or a mask."""
-        if self.labels is not None:
-            return np.asarray(self.labels[:, 0] != UNKNOWN)
-        return np.asarray(self.label != NO_LABEL)
-
-    @property
-    def located(self) -> npt.NDArray[np.bool_]:
-        """Which patches (N,) have a position."""
-        return np.asarray(~np.isnan(self.latlon).all(axis=1))
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the pixels in bytes."""
-        return sum(patches.nbytes for patches in self._patches)
-
-    @cached_property
-    def keys(self) -> list[str]:
-        """The source of each patch: file and, where it was cut, window."""
-        return [key for text in self._headers for key in ShardHeader.from_json(text).keys]
-
-    def mean_std(self, bands: Sequence[str]) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of the bands over all pixels, in reflectance."""
-        self.require_bands(bands)
-        chosen = [self.manifest.statistics[name] for name in bands]
-        constant = [name for name, s in zip(bands, chosen, strict=True) if s.std == 0]
-        if constant:
-            raise StoreError(
-                f"{self.path}: band(s) {', '.join(constant)} have one value everywhere and "
-                "cannot be standardized. Leave them out of the recipe's bands."
-            )
-        return [s.mean for s in chosen], [s.std for s in chosen]
-
-    def require_positions(self, purpose: str) -> None:
-        """Checks that the position of every patch is known.
+        In true color from B04, B03 and B02, stretched to the percentiles of the patch; a store
+        without these bands shows its first one in gray. A mask stands beside.
 
         Args:
-            purpose: What needs them, for the message.
+            index: Position of the patch; negative ones count from the end.
+
+        Example:
+            >>> import georank_zoo as gz
+            >>> store = gz.open_store("stores/eurosat")
+            >>> figure = store.plot(7)  # a notebook shows it
+            >>> figure.savefig("patch.png")
+        """
+        from georank_zoo.data.store.figure import draw_patch
+
+        return draw_patch(self, self._position(index))
+
+    def plot_map(self) -> NotebookFigure:
+        """Draws where the places lie, colored by class if the patches are labeled.
 
         Raises:
-            StoreError: If a position is lacking.
+            StoreError: If the store has no positions.
+
+        Example:
+            >>> import georank_zoo as gz
+            >>> figure = gz.open_store("stores/eurosat").plot_map()
+            >>> figure.savefig("map.png")
         """
-        lacking = int((~self.located).sum())
-        if lacking:
-            raise StoreError(
-                f"{lacking} of the {len(self)} patches of store {self.path} have no position (the "
-                f"{self.manifest.reader} files hold none), and {purpose} needs one for each. "
-                "Choose a store with positions."
-            )
+        from georank_zoo.data.store.figure import draw_map
 
-    def require_bands(self, bands: Sequence[str]) -> None:
-        """Checks that the store has the bands.
+        return draw_map(self)
 
-        Raises:
-            StoreError: Names the bands that are lacking.
-        """
-        lacking = s2.missing(self.bands, bands)
-        if lacking:
-            raise StoreError(
-                f"Store {self.path} lacks band(s) {', '.join(lacking)}; it has "
-                f"{', '.join(self.bands)}. Choose bands that it has (`data.bands`) or prepare "
-                "a store with them."
-            )
 
-    def read(
-        self, indices: npt.NDArray[np.integer[Any]], bands: Sequence[str] | None = None
-    ) -> npt.NDArray[np.uint16]:
-        """Reads patches.
+def open_store(path: str | os.PathLike[str]) -> PatchStore:
+    """Opens a store that `prepare_store` or `georank data prepare` wrote.
 
-        Args:
-            indices: Positions (n,) in the store, any order.
-            bands: Bands wanted, in channel order; all of the store's by default.
+    Args:
+        path: Folder of the store.
 
-        Returns:
-            Digital numbers (n, bands, size, size); reflectance is DN / 10000.
-        """
-        wanted = self.bands if bands is None else tuple(bands)
-        channels = None if wanted == self.bands else s2.indices(self.bands, wanted)
-        out = np.empty((len(indices), len(wanted), self.size, self.size), np.uint16)
-        for row, shard, position in self._locate(indices):
-            patch = self._patches[shard][position]
-            out[row] = patch if channels is None else patch[channels]
-        return out
+    Raises:
+        StoreError: If there is no complete, undamaged store.
 
-    def masks(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
-        """Reads masks (n, size, size) of patches (n,): classes, `UNKNOWN` where there is none.
-
-        Raises:
-            StoreError: If the store has no masks.
-        """
-        if self.target != "mask":
-            raise StoreError(f"Store {self.path} has no masks.")
-        out = np.empty((len(indices), self.size, self.size), np.uint8)
-        for row, shard, position in self._locate(indices):
-            out[row] = self._masks[shard][position]
-        return out
-
-    def _locate(self, indices: npt.NDArray[np.integer[Any]]) -> Iterator[tuple[int, int, int]]:
-        """Row, shard and position within the shard of each of the patches, shard by shard."""
-        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
-        for row in np.argsort(shard_of, kind="stable"):
-            shard = int(shard_of[row])
-            yield int(row), shard, int(indices[row] - self._starts[shard])
-
-    def chunks(
-        self, size: int, bands: Sequence[str] | None = None
-    ) -> Iterator[tuple[slice, npt.NDArray[np.uint16]]]:
-        """All patches in order, `size` at a time, each with its slice of positions."""
-        for start in range(0, len(self), size):
-            part = slice(start, min(start + size, len(self)))
-            yield part, self.read(np.arange(part.start, part.stop), bands)
-
-    def verify(self) -> list[str]:
-        """Compares each shard with its recorded SHA-256; returns a sentence per damaged one."""
-        return [
-            f"{shard.file} does not match its recorded SHA-256"
-            for shard in self.manifest.shards
-            if sha256_of(self.path / shard.file) != shard.sha256
-        ]
+    Example:
+        >>> import georank_zoo as gz
+        >>> gz.open_store("stores/eurosat")
+        PatchStore('stores/eurosat': 192 patches of 32 px, 96 places, 12 bands, 8 classes)
+    """
+    return PatchStore(path)

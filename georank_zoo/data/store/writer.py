@@ -1,4 +1,4 @@
-"""Writes a patch store, shard by shard, so that a killed preparation can go on."""
+"""Writing a patch store shard by shard, so that a killed preparation can be resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from georank_zoo import bands as s2
-from georank_zoo.data.store.header import FORMAT, MANIFEST, Manifest, Shard, ShardHeader, Skipped
+from georank_zoo.data.store.header import (
+    HEADER_FILE,
+    STORE_FORMAT,
+    Shard,
+    ShardHeader,
+    Skipped,
+    StoreHeader,
+)
+from georank_zoo.data.store.mapped_store import SHARD_BYTES, map_safetensors
 from georank_zoo.data.store.moments import moments, statistics_of
 from georank_zoo.data.store.patch import (
     NO_LABEL,
@@ -26,7 +34,7 @@ from georank_zoo.data.store.patch import (
     Target,
     most_frequent,
 )
-from georank_zoo.data.store.patch_store import SHARD_BYTES, PatchStore, map_safetensors
+from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.utils.errors import StoreError, UsageError
 from georank_zoo.utils.files import new_file, new_folder, replace_folder, sha256_of, write_text
 
@@ -34,20 +42,20 @@ _SPEC = "spec.json"
 PARTIAL = ".partial"
 
 
-def require_free(path: Path, *, overwrite: bool) -> None:
+def require_replaceable(path: Path, *, overwrite: bool) -> None:
     """Refuses a name at which no store can be written.
 
     Raises:
-        UsageError: If the store exists, or anything that is no store does: replacing deletes,
+        UsageError: If the store exists, or anything that is not a store does: replacing deletes,
             and a slip of the hand must not cost a folder of another kind.
     """
     partial = path.with_name(path.name + PARTIAL)
-    for folder, mark in ((path, MANIFEST), (partial, _SPEC)):
+    for folder, mark in ((path, HEADER_FILE), (partial, _SPEC)):
         ours = folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
         if folder.exists() and not ours:
-            raise UsageError(f"{folder} is in the way and is no store. Choose another name.")
+            raise UsageError(f"{folder} is in the way and is not a store. Choose another name.")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists. Say --overwrite to replace it.")
+        raise UsageError(f"{path} exists. Pass --overwrite to replace it.")
 
 
 def require_apart(path: Path, source: Path) -> None:
@@ -67,20 +75,21 @@ class StoreWriter:
     """Collects patches into shards under `<path>.partial`; `finish` renames it to `path`.
 
     A source is a numbered list of items (a file, a scene, a place), of which each gives any
-    number of patches. A shard covers a run of whole items and is written beside and renamed, so
-    after a kill the writer opened on the same path and spec continues at `next_item`.
+    number of patches. A shard covers a run of whole items and is written under a temporary name
+    and renamed, so after a kill the writer opened on the same path and spec continues at
+    `next_item`.
 
     Args:
-        path: Folder of the store to be.
+        path: Folder of the store to write.
         bands: Bands in channel order.
         size: Patch side in pixels.
         spec: All that decides what the items are and what they give (JSON values). A partial
             store of another spec is refused.
-        target: What is known of a patch.
+        target: Kind of annotation of a patch.
         class_names: Names of the classes 0, 1, ...; empty without labels.
         splits: Names of the published splits that patches may have a part in.
         overwrite: Replace a complete store, or a partial one of another spec.
-        shard_bytes: Pixels of a shard, roughly.
+        shard_bytes: Size of a shard's pixels in bytes, approximately.
 
     Raises:
         UsageError: If the store exists, or a partial one of another spec does.
@@ -109,7 +118,7 @@ class StoreWriter:
         self.shard_bytes = shard_bytes
         self.overwrite = overwrite
         self.partial = self.path.with_name(self.path.name + PARTIAL)
-        require_free(self.path, overwrite=overwrite)
+        require_replaceable(self.path, overwrite=overwrite)
         self._open_partial()
         self._shards: list[tuple[Shard, ShardHeader]] = self._finished_shards()
         last = self._shards[-1][1] if self._shards else None
@@ -119,7 +128,7 @@ class StoreWriter:
 
     def _open_partial(self) -> None:
         text = json.dumps(
-            {"format": FORMAT, "bands": self.bands, "size": self.size, **self.spec},
+            {"format": STORE_FORMAT, "bands": self.bands, "size": self.size, **self.spec},
             indent=2, sort_keys=True,
         )  # fmt: skip
         spec = self.partial / _SPEC
@@ -127,12 +136,12 @@ class StoreWriter:
         if begun is not None and begun != text and not self.overwrite:
             raise UsageError(
                 f"{self.partial} was begun with other settings or another source. "
-                "Repeat them to go on with it, or say --overwrite to begin again."
+                "Repeat them to go on with it, or pass --overwrite to begin again."
             )
         if begun != text:
             # Folder and spec at once: without its spec a partial store is not known as one.
-            with new_folder(self.partial) as beside:
-                write_text(beside / _SPEC, text)
+            with new_folder(self.partial) as temporary:
+                write_text(temporary / _SPEC, text)
         for path in self.partial.iterdir():
             # What a kill caught half written; it must not travel into the finished store.
             if path != spec and not path.match("shard-*.safetensors"):
@@ -241,7 +250,7 @@ class StoreWriter:
                      for p in self._patches]  # fmt: skip
             arrays[f"split.{name}"] = np.array(roles, np.int64)
         header = ShardHeader(
-            format=FORMAT,
+            format=STORE_FORMAT,
             bands=self.bands,
             first_item=self._first_item,
             next_item=self.next_item,
@@ -253,8 +262,8 @@ class StoreWriter:
         name = f"shard-{len(self._shards):05d}.safetensors"
         # One metadata key: with more, safetensors' bytes differ from process to process.
         metadata = {"georank": json.dumps(dataclasses.asdict(header))}
-        with new_file(self.partial / name) as beside:
-            save_file(arrays, beside, metadata=metadata)
+        with new_file(self.partial / name) as temporary:
+            save_file(arrays, temporary, metadata=metadata)
         shard = Shard(name, len(pixels), sha256_of(self.partial / name))
         self._shards.append((shard, header))
         self._reset()
@@ -272,7 +281,7 @@ class StoreWriter:
         source: str = "",
         license: str = "unknown",
     ) -> PatchStore:
-        """Writes the manifest, gives the store its final name, and opens it.
+        """Writes the header, gives the store its final name, and opens it.
 
         Raises:
             StoreError: If there is no patch.
@@ -284,7 +293,7 @@ class StoreWriter:
         if count == 0:
             raise StoreError(f"No patch to store in {self.path}: every item was left out.")
         content = hashlib.sha256("".join(s.sha256 for s in shards).encode()).hexdigest()
-        manifest = Manifest(
+        header = StoreHeader(
             reader=reader,
             spec=self.spec,
             bands=self.bands,
@@ -302,7 +311,7 @@ class StoreWriter:
             shards=tuple(shards),
             hash=content,
         )
-        write_text(self.partial / MANIFEST, manifest.to_json())
+        write_text(self.partial / HEADER_FILE, header.to_json())
         # The spec goes last: a kill just before leaves a partial store that is still one.
         replace_folder(self.partial, self.path)
         (self.path / _SPEC).unlink()

@@ -33,7 +33,7 @@ from georank_zoo.publish.card.facts import (
     published,
 )
 from georank_zoo.training import recipe as recipes
-from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
 from georank_zoo.training.recipe_schema import flat
 from georank_zoo.utils.errors import ModelError, RecipeError
 from georank_zoo.utils.files import sha256_of
@@ -81,12 +81,12 @@ def recipe_facts(name: str) -> Facts:
     Raises:
         RecipeError: If there is no such recipe.
     """
-    if name not in recipes.names():
+    if name not in list_recipes():
         raise RecipeError(
-            f"No shipped recipe {name!r}. Choose from: {', '.join(recipes.names())}. A recipe of "
+            f"No shipped recipe {name!r}. Choose from: {', '.join(list_recipes())}. A recipe of "
             "your own has a card when it is trained: georank card <run folder>."
         )
-    recipe = recipes.load(name)
+    recipe = load_recipe(name)
     architecture = recipe.backbone.name
     model_args: dict[str, Any] = {"in_chans": len(recipe.bands)}
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
@@ -127,12 +127,12 @@ def _recipe(config: ModelConfig, folder: Path) -> Recipe | None:
     if raw is None:
         return None
     where = f"{folder / CONFIG}: georank.recipe"
-    return recipes.from_text(yaml.safe_dump(raw), where=where)
+    return recipes.parse_recipe(yaml.safe_dump(raw), where=where)
 
 
 def _shipped(name: str, recipe: Recipe | None) -> tuple[str | None, tuple[Change, ...]]:
     """The shipped recipe for models of this name, and how the given one differs from it."""
-    plans = {known: recipes.load(known) for known in recipes.names()}
+    plans = {known: load_recipe(known) for known in list_recipes()}
     shipped = next((known for known, plan in plans.items() if plan.name == name), None)
     if shipped is None or recipe is None or recipe.hash == plans[shipped].hash:
         return shipped, ()

@@ -13,7 +13,7 @@ import torch
 from torchgeo.datasets import BigEarthNet, BigEarthNetV2
 
 from georank_zoo.data.datasets.bigearthnet import CLASSES, CORINE, DROPPED
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import band_files, open_reader
 from georank_zoo.data.readers.base import Reader, Reading
 from georank_zoo.data.store.patch import ROLES, Patch
@@ -147,7 +147,7 @@ def test_position_is_the_center(published: Path) -> None:
 def test_patches_that_are_not_recommended_are_left_out_and_not_bad(second: Path) -> None:
     tree.write_metadata(second / "metadata_for_patches_with_snow_cloud_or_shadow.parquet",
                         [tree.SNOWY], snow=True)  # fmt: skip
-    report = prepare(open_reader("bigearthnet", second), second / "store", max_bad=0)
+    report = prepare_store(open_reader("bigearthnet", second), second / "store", max_bad=0)
     reasons = {s.item.rpartition("/")[2]: s.reason for s in report.skipped}
     assert reasons == {
         tree.SNOWY[0]: "not recommended: seasonal snow",
@@ -176,9 +176,9 @@ def test_version_1_with_metadata_has_its_labels_and_split(first: Path) -> None:
 
 
 def test_store_task_and_split(published: Path, tmp_path: Path) -> None:
-    store = prepare(open_reader("bigearthnet", published), tmp_path / "s").store
+    store = prepare_store(open_reader("bigearthnet", published), tmp_path / "s").store
     assert class_names(TASKS["bigearthnet"], store) == CLASSES
-    assert store.manifest.places == 3
+    assert store.header.places == 3
     split = make_split(store, "official")
     # The two dates of the training place, and one patch of each other part.
     assert split.validation is not None
@@ -319,25 +319,27 @@ def test_both_versions_in_one_folder(second: Path, first: Path) -> None:
 
 
 def test_an_interrupted_preparation_goes_on(published: Path, tmp_path: Path) -> None:
-    whole = prepare(open_reader("bigearthnet", published), tmp_path / "a", shard_bytes=1).store
+    whole = prepare_store(
+        open_reader("bigearthnet", published), tmp_path / "a", shard_bytes=1
+    ).store
 
-    def interrupt(done: int, total: int, patches: int) -> None:
-        if patches == 2:
+    def interrupt(done: int, total: int | None, note: str) -> None:
+        if note == "2 patches":
             raise KeyboardInterrupt
 
     with pytest.raises(Exception, match="Interrupted at item"):
-        prepare(open_reader("bigearthnet", published), tmp_path / "b", shard_bytes=1,
+        prepare_store(open_reader("bigearthnet", published), tmp_path / "b", shard_bytes=1,
                 on_progress=interrupt)  # fmt: skip
-    report = prepare(open_reader("bigearthnet", published), tmp_path / "b", shard_bytes=1)
+    report = prepare_store(open_reader("bigearthnet", published), tmp_path / "b", shard_bytes=1)
     assert report.resumed_at > 0
     assert report.store.hash == whole.hash
-    assert report.skipped == whole.manifest.skipped
+    assert report.skipped == whole.header.skipped
 
 
 def test_nothing_recommended(second: Path) -> None:
     tree.write_metadata(second / "metadata.parquet", [*tree.ROWS, tree.SNOWY], snow=True)
     with pytest.raises(StoreError, match="Nothing to store"):
-        prepare(open_reader("bigearthnet", second), second / "s")
+        prepare_store(open_reader("bigearthnet", second), second / "s")
 
 
 @pytest.mark.parametrize(

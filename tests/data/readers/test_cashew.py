@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from georank_cli.main import _run
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.readers.raster import parse_time
 from georank_zoo.data.store.patch import NO_TIME
@@ -70,7 +70,7 @@ def test_dates_of_a_chip_are_a_place(tree: Path) -> None:
 
 
 def test_store_and_official_split(tree: Path, tmp_path: Path) -> None:
-    store = prepare(open_reader("cashew", tree), tmp_path / "s", max_bad=0).store
+    store = prepare_store(open_reader("cashew", tree), tmp_path / "s", max_bad=0).store
     split = make_split(store, TASKS["cashew"].split)
     assert split.train.tolist() == [0, 1]
     assert split.validation is not None and split.validation.tolist() == [2, 3]
@@ -96,7 +96,7 @@ def test_samples_without_a_file_are_reported(tree: Path, caplog: pytest.LogCaptu
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     """Each sample's attribute and task_specs.pkl make a folder when they are unpickled."""
     tree = cashew_tree(tmp_path / "m-cashew-plant")
-    prepare(open_reader("cashew", tree), tmp_path / "s")
+    prepare_store(open_reader("cashew", tree), tmp_path / "s")
     assert not (tree / "unpickled").exists()
     with h5py.File(tree / "sample_0.hdf5") as file:
         pickle.loads(ast.literal_eval(file.attrs["pickle"]))
@@ -158,7 +158,7 @@ def test_a_bad_sample_is_left_out(
     tree: Path, tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     damage(tree / "sample_0.hdf5")
-    report = prepare(open_reader("cashew", tree), tmp_path / "s", max_bad=0.2)
+    report = prepare_store(open_reader("cashew", tree), tmp_path / "s", max_bad=0.2)
     (skipped,) = report.skipped
     assert skipped.item == "sample_0.hdf5"
     assert skipped.reason.startswith(reason)
@@ -168,14 +168,14 @@ def test_a_bad_sample_is_left_out(
 def test_all_zero_samples(tree: Path, tmp_path: Path) -> None:
     for name in CASHEW_BANDS:
         spoil(f"{name}_2019-11-15", (), 0)(tree / "sample_0.hdf5")
-    report = prepare(open_reader("cashew", tree), tmp_path / "s", max_bad=0.2)
+    report = prepare_store(open_reader("cashew", tree), tmp_path / "s", max_bad=0.2)
     assert [s.reason for s in report.skipped] == ["all zero"]
 
 
 def test_too_many_bad_samples_leave_nothing(tree: Path, tmp_path: Path) -> None:
     truncate(tree / "sample_0.hdf5")
     with pytest.raises(StoreError, match=r"1 of 6 already, and the limit is 5.0%"):
-        prepare(open_reader("cashew", tree), tmp_path / "out" / "s")
+        prepare_store(open_reader("cashew", tree), tmp_path / "out" / "s")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -207,15 +207,15 @@ def test_other_folders(tmp_path: Path) -> None:
 
 
 def test_resumed_after_an_interruption(tree: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, patches: int) -> None:
+    def stop(done: int, total: int | None, note: str) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     reader = open_reader("cashew", tree)
-    whole = prepare(reader, tmp_path / "whole", shard_bytes=1_000_000).store
+    whole = prepare_store(reader, tmp_path / "whole", shard_bytes=1_000_000).store
     with pytest.raises(Interrupted):
-        prepare(reader, tmp_path / "s", shard_bytes=1_000_000, on_progress=stop)
-    report = prepare(reader, tmp_path / "s", shard_bytes=1_000_000)
+        prepare_store(reader, tmp_path / "s", shard_bytes=1_000_000, on_progress=stop)
+    report = prepare_store(reader, tmp_path / "s", shard_bytes=1_000_000)
     assert report.resumed_at == 2
     assert report.store.hash == whole.hash
 

@@ -13,7 +13,7 @@ from rasterio.warp import transform
 
 from georank_cli.main import _run
 from georank_zoo.data.datasets.s4a import CLASSES, TEST_TILES, TILES
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader, raster
 from georank_zoo.data.readers.raster import parse_time
 from georank_zoo.eval.splits.make import make_split
@@ -105,7 +105,7 @@ def test_years_of_a_patch_are_one_place(tree: Path, tmp_path: Path) -> None:
     s4a_file(tree, patch="patch_14_15")
     reader = open_reader("s4a", tree)
     assert [item.name for item in reader.items()] == ["31TCG_patch_14_14", "31TCG_patch_14_15"]
-    store = prepare(reader, tmp_path / "s", max_bad=0).store
+    store = prepare_store(reader, tmp_path / "s", max_bad=0).store
     assert np.bincount(store.place).tolist() == [5, 5, 3, 3]
 
 
@@ -148,7 +148,7 @@ def test_splits(tmp_path: Path) -> None:
     root = tmp_path / "s4a"
     for n, tile in enumerate((*TILES["ES"], *TILES["FR"], "30TUL")):
         s4a_file(root, tile=tile, patch=f"patch_{n:02d}_00", days=(0,))
-    store = prepare(open_reader("s4a", root, dates=1), tmp_path / "s", max_bad=0).store
+    store = prepare_store(open_reader("s4a", root, dates=1), tmp_path / "s", max_bad=0).store
     tasks = [TASKS["s4a-rand"], TASKS["s4a-tiles"]]
     for task in tasks:
         assert class_names(task, store) == CLASSES
@@ -167,7 +167,7 @@ def test_windows_without_data(tree: Path, path: Path, tmp_path: Path) -> None:
         for band in open_reader("s4a", tree).bands:
             side = file[band][band].shape[1]
             file[band][band][1, : side // 3] = 0
-    report = prepare(open_reader("s4a", tree), tmp_path / "s", max_bad=0)
+    report = prepare_store(open_reader("s4a", tree), tmp_path / "s", max_bad=0)
     assert len(report.store) == 5
     (skipped,) = (s for s in report.skipped if "@2020" in s.item)
     assert skipped.item == "2020/31TCG/2020_31TCG_patch_14_14.nc@0,0@2020-01-08"
@@ -225,7 +225,7 @@ def test_a_bad_file_is_left_out(
 ) -> None:
     s4a_file(tree, year=2019, days=(0,))
     damage(path)
-    report = prepare(open_reader("s4a", tree), tmp_path / "s", max_bad=0.5)
+    report = prepare_store(open_reader("s4a", tree), tmp_path / "s", max_bad=0.5)
     bad = [s for s in report.skipped if s.item.endswith(".nc")]
     assert [s.item for s in bad] == ["2020/31TCG/2020_31TCG_patch_14_14.nc"]
     assert bad[0].reason.startswith(reason)
@@ -235,7 +235,7 @@ def test_a_bad_file_is_left_out(
 def test_nothing_is_left_of_a_bad_source(tree: Path, path: Path, tmp_path: Path) -> None:
     truncate(path)
     with pytest.raises(StoreError, match=r"1 of 1 already.*unreadable or truncated"):
-        prepare(open_reader("s4a", tree), tmp_path / "out" / "s")
+        prepare_store(open_reader("s4a", tree), tmp_path / "out" / "s")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -249,19 +249,19 @@ def test_other_folders(tmp_path: Path) -> None:
 
 
 def test_resumed_after_an_interruption(tree: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, patches: int) -> None:
+    def stop(done: int, total: int | None, note: str) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     for n in (1, 2):
         s4a_file(tree, patch=f"patch_00_{n:02d}", days=(0,))
     reader = open_reader("s4a", tree)
-    whole = prepare(reader, tmp_path / "whole", shard_bytes=500_000).store
+    whole = prepare_store(reader, tmp_path / "whole", shard_bytes=500_000).store
     with pytest.raises(Interrupted):
-        prepare(reader, tmp_path / "s", shard_bytes=500_000, on_progress=stop)
+        prepare_store(reader, tmp_path / "s", shard_bytes=500_000, on_progress=stop)
     with pytest.raises(UsageError, match="begun with other settings"):
-        prepare(open_reader("s4a", tree, dates=1), tmp_path / "s")
-    report = prepare(reader, tmp_path / "s", shard_bytes=500_000)
+        prepare_store(open_reader("s4a", tree, dates=1), tmp_path / "s")
+    report = prepare_store(reader, tmp_path / "s", shard_bytes=500_000)
     assert report.resumed_at == 2
     assert report.store.hash == whole.hash
 

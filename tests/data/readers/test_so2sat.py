@@ -13,7 +13,7 @@ import pytest
 from torchgeo.datasets import So2Sat as TorchgeoSo2Sat
 
 from georank_cli.main import _run
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader, so2sat
 from georank_zoo.eval.splits.make import make_split
 from georank_zoo.eval.tasks import TASKS
@@ -59,14 +59,14 @@ def test_the_split_is_the_folders(folder: str, tmp_path: Path) -> None:
     if folder == "culture_10":
         so2sat_file(tree / "validation.h5", 7, seed=3)
     task = TASKS[f"so2sat-{folder.replace('_', '')}"]
-    store = prepare(open_reader("so2sat", tree), tmp_path / "s", max_bad=0).store
+    store = prepare_store(open_reader("so2sat", tree), tmp_path / "s", max_bad=0).store
     split = make_split(store, task.split)
     assert (len(split.train), len(split.test)) == (20, 9)
     assert (split.validation is None) == (folder != "culture_10")
     assert store.class_names == task.classes
     assert list(store.roles) == list(task.official)
     assert not store.located.any()
-    assert store.manifest.places == len(store)
+    assert store.header.places == len(store)
     others = {name for name in TASKS if name.startswith("so2sat")} - {task.name}
     for name in others:
         with pytest.raises(UsageError, match=f"Unknown split '{TASKS[name].split}'"):
@@ -117,7 +117,7 @@ def test_a_bad_sample_is_left_out(
     tree: Path, tmp_path: Path, damage: Callable[[Path], None], reason: str
 ) -> None:
     damage(tree / "training.h5")
-    report = prepare(open_reader("so2sat", tree), tmp_path / "s")
+    report = prepare_store(open_reader("so2sat", tree), tmp_path / "s")
     (skipped,) = report.skipped
     assert skipped.item == "training.h5[5]"
     assert skipped.reason.startswith(reason)
@@ -151,7 +151,7 @@ def test_digital_numbers_are_no_reflectance(tree: Path, tmp_path: Path) -> None:
     with h5py.File(tree / "training.h5", "r+") as file:
         file["sen2"][()] = file["sen2"][()] * 10_000
     with pytest.raises(StoreError, match=r"20 of 29 already.*values contradict the unit"):
-        prepare(open_reader("so2sat", tree), tmp_path / "out" / "s")
+        prepare_store(open_reader("so2sat", tree), tmp_path / "out" / "s")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_part_of_a_file_is_left_out(
     with path.open("r+b") as raw:
         raw.seek(chunk.byte_offset + chunk.size // 2)
         raw.write(b"\0" * 1000)
-    report = prepare(open_reader("so2sat", tree), tmp_path / "s", max_bad=0.2)
+    report = prepare_store(open_reader("so2sat", tree), tmp_path / "s", max_bad=0.2)
     assert [s.item for s in report.skipped] == [f"training.h5[{row}]" for row in range(8, 12)]
     assert all(s.reason.startswith("unreadable or truncated") for s in report.skipped)
 
@@ -204,15 +204,16 @@ def test_data_outside_the_file_is_refused(tree: Path, tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader, so2sat
 
-def stop(done, total, patches):
+def stop(done, total, note):
     if done == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
 so2sat._ROWS = 4
-prepare(open_reader("so2sat", sys.argv[1]), sys.argv[2], shard_bytes=100_000, on_progress=stop)
+reader = open_reader("so2sat", sys.argv[1])
+prepare_store(reader, sys.argv[2], shard_bytes=100_000, on_progress=stop)
 """
 
 
@@ -221,11 +222,11 @@ def test_resumed_after_sigkill_is_byte_identical(
 ) -> None:
     monkeypatch.setattr(so2sat, "_ROWS", 4)
     reader = open_reader("so2sat", tree)
-    whole = prepare(reader, tmp_path / "whole", shard_bytes=100_000).store
+    whole = prepare_store(reader, tmp_path / "whole", shard_bytes=100_000).store
     process = subprocess.run([sys.executable, "-c", KILLED, tree, tmp_path / "s"], check=False)
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "s").exists()
-    report = prepare(reader, tmp_path / "s", shard_bytes=100_000)
+    report = prepare_store(reader, tmp_path / "s", shard_bytes=100_000)
     assert report.resumed_at == 2
     assert report.store.hash == whole.hash
 

@@ -13,7 +13,7 @@ import torch
 from torchgeo.datasets import SSL4EOS12
 
 from georank_zoo.bands import S2_12, S2_13
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.readers.base import BadItem, Reader, Reading
 from georank_zoo.training.batches import PlaceBatches
@@ -156,7 +156,7 @@ def test_void_places(tree: Path) -> None:
     reader = open_reader("ssl4eo", tree)
     with pytest.raises(BadItem, match="void place"):
         reader.read(reader.items()[2])
-    report = prepare(reader, tree / "s", max_bad=0.3)
+    report = prepare_store(reader, tree / "s", max_bad=0.3)
     assert (report.bad, report.units) == (1, 5)
     assert len(report.store) == 4
 
@@ -183,9 +183,9 @@ def test_a_store_of_it_trains(published: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     reader = open_reader("ssl4eo", published, size=32, on_progress=lambda *d: seen.append(d))
     assert seen == [(1, 2), (2, 2)]
-    store = prepare(reader, tmp_path / "s").store
-    assert store.manifest.places == 2
-    assert (store.manifest.level, store.target, store.class_names) == ("L2A", "class", ())
+    store = prepare_store(reader, tmp_path / "s").store
+    assert store.header.places == 2
+    assert (store.header.level, store.target, store.class_names) == ("L2A", "class", ())
     loader = PlaceBatches(store, bands=S2_12, batch_size=2, seed=0, temporal=True, views=2, draws=1)
     assert loader.dates.tolist() == [2, 2]
 

@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 from georank_zoo.bands import S2_12
-from georank_zoo.data.prepare import prepare
+from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.readers.base import BadItem
 from georank_zoo.utils.errors import UsageError
@@ -75,8 +75,8 @@ def test_pixels_positions_and_seasons(tree: Path, size: int) -> None:
 
 
 def test_store(tree: Path, tmp_path: Path) -> None:
-    store = prepare(open_reader("ssl4eo-v1.1", tree / "S2L2A", size=32), tmp_path / "s").store
-    assert (len(store), store.manifest.places, store.manifest.level) == (12, 6, "L2A")
+    store = prepare_store(open_reader("ssl4eo-v1.1", tree / "S2L2A", size=32), tmp_path / "s").store
+    assert (len(store), store.header.places, store.header.level) == (12, 6, "L2A")
     assert [key.partition("/")[0] for key in store.keys[:6]] == sorted(PLACES * 2)
     assert store.place[:6].tolist() == [0, 0, 1, 1, 2, 2]
 

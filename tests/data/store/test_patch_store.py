@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from georank_zoo.data.store.header import MANIFEST, Skipped
+from georank_zoo.data.store.header import HEADER_FILE, Skipped
 from georank_zoo.data.store.patch import NO_LABEL, NO_TIME, Patch
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.writer import StoreWriter
@@ -41,17 +41,17 @@ def test_round_trip(tmp_path: Path) -> None:
     store = write(tmp_path / "s")
     numbers = [n for n in range(20) if n not in (6, 7)]
     assert len(store) == 18
-    assert len(store.manifest.shards) > 2
+    assert len(store.header.shards) > 2
     np.testing.assert_array_equal(
         store.read(np.arange(18)), np.stack([noise((3, 8, 8), n) for n in numbers])
     )
     np.testing.assert_allclose(store.latlon, [(n / 10, -n) for n in numbers])
     np.testing.assert_array_equal(store.place, np.repeat(np.arange(9), 2))
-    assert store.manifest.places == 9
+    assert store.header.places == 9
     assert store.keys == [f"f{n}.tif" for n in numbers]
     assert store.label[:3].tolist() == [0, NO_LABEL, 1]
     assert store.time[:4].tolist() == [NO_TIME, 0, NO_TIME, 1]
-    assert store.manifest.skipped == (Skipped("item 3", "all zero"),)
+    assert store.header.skipped == (Skipped("item 3", "all zero"),)
     assert not (tmp_path / "s" / "spec.json").exists()
 
 
@@ -70,13 +70,13 @@ def test_statistics_equal_numpy(tmp_path: Path) -> None:
     mean, std = store.mean_std(("B8A", "B02"))
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3))[[1, 0]], rtol=1e-12)
     np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3))[[1, 0]], rtol=1e-9)
-    assert store.manifest.statistics["B12"].max == pixels[:, 2].max()
+    assert store.header.statistics["B12"].max == pixels[:, 2].max()
 
 
 def test_same_content_same_hash_whatever_the_folder(tmp_path: Path) -> None:
     one, other = write(tmp_path / "a"), write(tmp_path / "b")
     assert one.hash == other.hash
-    assert (one.path / MANIFEST).read_bytes() == (other.path / MANIFEST).read_bytes()
+    assert (one.path / HEADER_FILE).read_bytes() == (other.path / HEADER_FILE).read_bytes()
     assert write(tmp_path / "c", items=9).hash != one.hash
 
 
@@ -88,7 +88,7 @@ def test_constant_band_cannot_be_standardized(tmp_path: Path) -> None:
 
 
 def test_missing_band_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"lacks band\(s\) B01"):
+    with pytest.raises(StoreError, match=r"is missing band\(s\) B01"):
         write(tmp_path / "s").require_bands(("B02", "B01"))
 
 
@@ -103,7 +103,7 @@ def test_absent_and_unfinished_stores_say_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "header"])
 def test_damaged_shard_is_refused(tmp_path: Path, damage: str) -> None:
     store = write(tmp_path / "s")
-    shard = store.path / store.manifest.shards[1].file
+    shard = store.path / store.header.shards[1].file
     content = shard.read_bytes()
     if damage == "gone":
         shard.unlink()
@@ -116,7 +116,7 @@ def test_damaged_shard_is_refused(tmp_path: Path, damage: str) -> None:
 def test_verify_finds_a_flipped_bit(tmp_path: Path) -> None:
     store = write(tmp_path / "s")
     assert store.verify() == []
-    shard = store.path / store.manifest.shards[1].file
+    shard = store.path / store.header.shards[1].file
     content = bytearray(shard.read_bytes())
     content[-3] ^= 1
     shard.write_bytes(content)
@@ -124,17 +124,17 @@ def test_verify_finds_a_flipped_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "georank-store/1"}'])
-def test_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+def test_damaged_header_is_refused(tmp_path: Path, text: str) -> None:
     store = write(tmp_path / "s")
-    (store.path / MANIFEST).write_text(text)
+    (store.path / HEADER_FILE).write_text(text)
     with pytest.raises(StoreError, match=r"store\.json is damaged"):
         PatchStore(store.path)
 
 
 def test_other_format_is_refused(tmp_path: Path) -> None:
     store = write(tmp_path / "s")
-    text = (store.path / MANIFEST).read_text().replace("georank-store/1", "georank-store/9")
-    (store.path / MANIFEST).write_text(text)
+    text = (store.path / HEADER_FILE).read_text().replace("georank-store/1", "georank-store/9")
+    (store.path / HEADER_FILE).write_text(text)
     with pytest.raises(StoreError, match="georank-store/9"):
         PatchStore(store.path)
 
@@ -154,14 +154,14 @@ def test_pickled_store_opens_again(tmp_path: Path) -> None:
 
 def test_overwrite_replaces_stores_only(tmp_path: Path) -> None:
     write(tmp_path / "s")
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="Pass --overwrite"):
         StoreWriter(tmp_path / "s", bands=BANDS, size=8, spec={})
     precious = tmp_path / "photos"
     precious.mkdir()
     (precious / "holiday.jpg").write_bytes(b"x")
-    with pytest.raises(UsageError, match="is no store"):
+    with pytest.raises(UsageError, match="is not a store"):
         StoreWriter(precious, bands=BANDS, size=8, spec={}, overwrite=True)
-    with pytest.raises(UsageError, match="is no store"):
+    with pytest.raises(UsageError, match="is not a store"):
         precious.rename(tmp_path / "new.partial")
         StoreWriter(tmp_path / "new", bands=BANDS, size=8, spec={}, overwrite=True)
     assert (tmp_path / "new.partial" / "holiday.jpg").exists()
@@ -193,7 +193,7 @@ for n in range(300):
         assert one.next_item == 200
     one.add([Patch(np.full((1, 8, 8), n, np.uint16), 0, 0, f"f{n}", "a")])
 store = one.finish(reader="t")
-assert len(store.manifest.shards) == 300
+assert len(store.header.shards) == 300
 order = np.random.default_rng(0).permutation(300)
 for opened in (store, PatchStore(sys.argv[1])):
     assert (opened.read(order)[:, 0, 0, 0] == order).all()
