@@ -20,6 +20,11 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
+EUROSAT = (
+    "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture",
+    "PermanentCrop", "Residential", "River", "SeaLake",
+)  # fmt: skip
+
 _BLOCK = re.compile(r"(?:^<!-- parsed only: (.+?) -->\n)?^```(\w+)\n(.*?)^```$", re.M | re.S)
 _COMMANDS = re.compile(r"(?:georank|accelerate launch -m georank_cli) (.+)")
 # Options that make a command small; the last of two that name one key counts.
@@ -88,14 +93,14 @@ def anchors(page: Path) -> set[str]:
 
 
 def make_documented_folder(folder: Path) -> Path:
-    """What examples run in (`make_folder`), and what else the README and the pages of docs/ speak of.
+    """The folder of the examples (`make_folder`), and what else the README and docs/ speak of.
 
     data/eurosat (EuroSAT in miniature: 40 patches, 60 km apart) and stores/eurosat from it; the
     same where torchgeo expects it; scene.tif (12 bands, 128 px, with the offset of baseline 04.00).
     """
     make_folder(folder)
     shutil.rmtree(folder / "stores" / "eurosat")
-    for place, name in enumerate(EuroSAT.all_class_names * 4):
+    for place, name in enumerate(EUROSAT * 4):
         trees.write_tif(
             folder / "data" / "eurosat" / name / f"{name}_{place // 10 + 1}.tif",
             trees.noise((13, 64, 64), place) + np.uint16(50 * (place % 10)),
