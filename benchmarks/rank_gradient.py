@@ -73,7 +73,7 @@ SETTINGS = [
 @torch.inference_mode()
 def embed(run: Run, store: PatchStore, samples: np.ndarray, *, trained: bool) -> torch.Tensor:
     """Unit projections (N, D) of patches, by the trained network or as it was initialized."""
-    algorithm = build.build_algorithm(run.recipe)
+    algorithm = build.build_algorithm(run.recipe, build.build_views(run.recipe))
     if trained:
         checkpoints.load_algorithm(run.checkpoint(), algorithm)
     algorithm.eval()

@@ -12,15 +12,16 @@ import click
 @click.option("--results", "results_path", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV file of `georank eval --results` with the model's scores.")  # fmt: skip
 @click.option("--repo", metavar="ORG/NAME",
-              help="Where on the Hub the model will be: what the card's code loads.")  # fmt: skip
-@click.option("--revision", metavar="TAG|COMMIT", help="With --repo: what the code pins.")
+              help="Repository on the Hub that the card's programs load.")  # fmt: skip
+@click.option("--revision", metavar="TAG|COMMIT", help="With --repo: what the programs pin.")
 @click.option("--license", metavar="ID",
-              help="Of the weights [default: apache-2.0].")  # fmt: skip
+              help="License of the weights [default: apache-2.0].")  # fmt: skip
 @click.option("--baseline", metavar="NAME|HASH",
-              help="Model to set the scores beside [default: the one without the "
+              help="Model to compare the scores with [default: the one without the "
                    "regularizer].")  # fmt: skip
 @click.option("--recipe", "recipe_names", multiple=True, metavar="NAME|all",
-              help="Instead of MODEL: the card of a shipped recipe; repeatable.")  # fmt: skip
+              help="Instead of MODEL: the card of a shipped recipe; repeatable. `all`: "
+                   "those that are not of a study.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="Folder to write to [default: the model's; a recipe's card is "
                    "printed].")  # fmt: skip
@@ -36,8 +37,8 @@ def card(
 ) -> None:
     """Write the model card of a MODEL, an export or run folder, as README.md in it.
 
-    The card states what training noted (data, recipe, compute, map of the places) and the scores
-    that the results hold for exactly these weights, and nothing else.
+    The card states what training recorded (data, recipe, compute, map of the places) and the
+    scores that the results hold for exactly these weights, and nothing else.
     """
     from georank_zoo.publish.card.metadata import DEFAULT_LICENSE
     from georank_zoo.utils.errors import UsageError
@@ -69,17 +70,14 @@ def _write_model(
     license: str,
     baseline: str | None,
 ) -> None:
-    from georank_zoo.publish import card as cards
-    from georank_zoo.utils.errors import ModelError
+    from georank_zoo.publish.card import folder_card
 
-    if not model.exists():
-        raise ModelError(f"No folder {model}. Give an export folder or a run folder.")
-    written = cards.write_folder(
+    card = folder_card(
         model, results=results_path, repo=repo, revision=revision, license=license,
-        baseline=baseline, out=out,
+        baseline=baseline,
     )  # fmt: skip
-    click.echo(f"Wrote {written}.")
-    if cards.NOT_EVALUATED in written.read_text(encoding="utf-8"):
+    click.echo(f"Wrote {card.write(out)}.")
+    if card.evaluation is None:
         hint = (
             f"{results_path} has no row of these weights"
             if results_path
@@ -89,16 +87,14 @@ def _write_model(
 
 
 def _write_recipes(names: tuple[str, ...], out: Path | None, license: str) -> None:
-    from georank_zoo.publish import card as cards
-    from georank_zoo.training.recipe import list_recipes, load_recipe
+    from georank_zoo.publish.card import recipe_cards
     from georank_zoo.utils.files import write_text
 
-    chosen = list_recipes() if "all" in names else list(dict.fromkeys(names))
-    texts = {load_recipe(name).name: cards.render_recipe(name, license=license) for name in chosen}
+    cards = recipe_cards(names, license=license)
     if out is None:
-        click.echo("\n".join(texts.values()), nl=False)
+        click.echo("\n".join(card.text for card in cards.values()), nl=False)
         return
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_text(out / f"{name}.md", text)
-    click.echo(f"Wrote {len(texts)} card{'s' * (len(texts) > 1)} to {out}.")
+    for name, card in cards.items():
+        write_text(out / name, card.text)
+    click.echo(f"Wrote {len(cards)} card{'s' * (len(cards) > 1)} to {out}.")

@@ -87,13 +87,13 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Path:
 
 def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None:
     from georank_zoo import demo as library
-    from georank_zoo.embed.extract import pick_device
     from georank_zoo.eval.evaluate import evaluate
     from georank_zoo.eval.protocols.knn import KNN
     from georank_zoo.eval.results import table as results
     from georank_zoo.eval.splits.make import make_split
     from georank_zoo.eval.tasks import class_names, get_task
     from georank_zoo.models.encoder import create_model
+    from georank_zoo.utils.devices import pick_device
 
     from .eval import show
     from .progress import Bar

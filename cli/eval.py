@@ -107,7 +107,6 @@ def evaluate(
     (org/name[@revision]).
     """
     from georank_zoo.data.store.patch_store import PatchStore
-    from georank_zoo.embed.extract import pick_device
     from georank_zoo.eval import evaluate as run
     from georank_zoo.eval.protocols.registry import make_protocols
     from georank_zoo.eval.results import predictions
@@ -116,6 +115,7 @@ def evaluate(
     from georank_zoo.eval.splits.make import make_split
     from georank_zoo.eval.tasks import class_names, default_split, get_task
     from georank_zoo.models.encoder import create_model
+    from georank_zoo.utils.devices import pick_device
     from georank_zoo.utils.errors import UsageError
 
     from .progress import Bar

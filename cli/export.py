@@ -33,26 +33,27 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
         click.echo(f"Load it: timm.create_model('local-dir:{folder}', pretrained=True)")
     elif (run / FACTS).is_file():
         # Not the run's export/: it may be of another checkpoint, or not be there yet.
-        with tempfile.TemporaryDirectory() as beside:
-            model = open_run(run).export(Path(beside) / "model", checkpoint=checkpoint)
+        with tempfile.TemporaryDirectory() as temporary:
+            model = open_run(run).export(Path(temporary) / "model", checkpoint=checkpoint)
             _export_onnx(model, out or run / "model.onnx", overwrite)
     else:
         if out is None or checkpoint != "last":
             raise click.UsageError(
-                f"{run} is no run folder: say --out FILE.onnx, and no --checkpoint."
+                f"{run} is not a run folder: pass --out FILE.onnx, and no --checkpoint."
             )
         _export_onnx(run, out, overwrite)
 
 
 def _export_onnx(model: Path, out: Path, overwrite: bool) -> None:
     from georank_zoo.models.encoder import create_model
-    from georank_zoo.models.onnx import TOLERANCE, export_onnx, require_packages
+    from georank_zoo.models.onnx import ONNX_TOLERANCE, export_onnx, require_packages
 
     require_packages()
     encoder = create_model(model)
     export_onnx(encoder, out, overwrite=overwrite)
     click.echo(
-        f"Exported {out}; onnxruntime gives torch's features, within {TOLERANCE:g} of the largest."
+        f"Exported {out}; onnxruntime gives torch's features, within {ONNX_TOLERANCE:g} of the "
+        "largest."
     )
     click.echo(
         f"It takes reflectance (DN / 10000), (batch, {len(encoder.model_bands)}, height, width), "

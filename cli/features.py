@@ -7,9 +7,6 @@ from typing import Any
 
 import click
 
-# Of a scene; a store has settled them already.
-_SCENE_OPTIONS = ("tile", "stride", "bands", "unit", "offset", "max_nodata")
-
 
 @click.command()
 @click.argument("model")
@@ -55,56 +52,27 @@ def features(
 
     SOURCE is a store, and the file a table with latitude and longitude, or a scene (a multi-band
     GeoTIFF, or a folder with one file a band), and the file a GeoTIFF with one pixel a tile and
-    one band a feature. Repeat the command after an interruption: a store goes on where it
+    one band a feature. Repeat the command after an interruption: a store resumes where it
     stopped, a scene begins again.
     """
     from georank_zoo.data.store.header import HEADER_FILE
-    from georank_zoo.embed.extract import pick_device
+    from georank_zoo.embed.raster import embed_scene
+    from georank_zoo.embed.table import embed_store
     from georank_zoo.utils.errors import UsageError
 
-    settings = {"image_size": size, "batch_size": batch_size, "device": pick_device(device),
-                "overwrite": overwrite}  # fmt: skip
+    from .progress import Bar
+
     if not source.exists():
         raise UsageError(f"There is no {source}. Give a store or a scene.")
+    is_store = (source / HEADER_FILE).is_file()
     scene = {name: value for name, value in scene.items() if value is not None}
-    if not (source / HEADER_FILE).is_file():
-        _embed_scene(model, source, out, **settings, **scene)
-        return
-    for name in _SCENE_OPTIONS:
-        if name in scene:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} is for a scene, and {source} is a store.")
-    _extract(model, source, out, **settings)
-
-
-def _extract(model: str, source: Path, out: Path, **settings: Any) -> None:
-    from georank_zoo.data.store.patch_store import PatchStore
-    from georank_zoo.embed.table import SUFFIXES, extract_to, require_free
-    from georank_zoo.models.encoder import create_model
-
-    from .progress import Bar
-
-    require_free(out, SUFFIXES, overwrite=settings["overwrite"])
-    store, encoder = PatchStore(source), create_model(model)
+    if is_store and scene:
+        option = next(iter(scene)).replace("_", "-")
+        raise UsageError(f"--{option} is for a scene, and {source} is a store.")
+    embed: Any = embed_store if is_store else embed_scene
     with Bar(f"Embedding {source}") as bar:
-        extract_to(out, encoder, store, on_progress=bar.update, **settings)
-    click.echo(f"{len(store)} patches, {encoder.num_features} features each: {out}")
-
-
-def _embed_scene(model: str, source: Path, out: Path, **settings: Any) -> None:
-    from georank_zoo.embed.raster import SUFFIXES, embed_scene
-    from georank_zoo.embed.table import require_free
-    from georank_zoo.models.encoder import create_model
-
-    from .progress import Bar
-
-    require_free(out, SUFFIXES, overwrite=settings["overwrite"])
-    encoder = create_model(model)
-    with Bar(f"Embedding {source}") as bar:
-        report = embed_scene(out, encoder, source, on_progress=bar.update, **settings)
-    grid = report.grid
-    without = f", {report.empty} of them without data" if report.empty else ""
-    click.echo(
-        f"{grid.rows} x {grid.cols} tiles of {grid.tile} px, {grid.stride} px apart{without}; "
-        f"{encoder.num_features} bands: {out}"
-    )
+        done = embed(
+            model, source, out, image_size=size, batch_size=batch_size, device=device,
+            overwrite=overwrite, on_progress=bar.update, **scene,
+        )  # fmt: skip
+    click.echo(str(done))

@@ -1,4 +1,4 @@
-"""The list of Sentinel-2 bands, and everything that is done by band name.
+"""Sentinel-2 bands: names, sets and units, and what is done by band name.
 
 No other module of the project writes a band's position as a number.
 """
@@ -30,7 +30,7 @@ MIN_DN = -1000.0
 MIN_REFLECTANCE = -0.2
 
 # No standardized image ends further out, in standard deviations.
-_STANDARDISED = (-20.0, 100.0)
+_STANDARDIZED = (-20.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Band:
 
     Attributes:
         name: Canonical name, two digits (`B02`, `B8A`).
-        common_name: What it measures.
+        common_name: Common name, such as `red`.
         wavelength_nm: Central wavelength in nanometers.
         native_m: Native pixel size in meters.
     """
@@ -80,9 +80,9 @@ SETS: dict[str, tuple[str, ...]] = {
 
 
 def canonical(name: str) -> str:
-    """The canonical form of a band name: `b2`, `B2` and `B02` are one band.
+    """Canonical form of a band name: `b2`, `B2` and `B02` are one band.
 
-    A bare number is none: it is as likely to be a position in a file.
+    A bare number is not a name: it is as likely to be a position in a file.
 
     Raises:
         UsageError: If there is no such band.
@@ -96,10 +96,24 @@ def canonical(name: str) -> str:
 
 
 def resolve(spec: str | Sequence[str]) -> tuple[str, ...]:
-    """Band names from a set's name (`s2-12`), a comma list (`B02,B03`) or a list of names.
+    """Names of bands from a set's name, a comma-separated list or a list of names.
+
+    The sets, which `SETS` holds:
+
+    - `s2-13`: all 13, B01 to B12 with B8A and B10
+    - `s2-12`: those without B10 (cirrus), which Level-2A does not have
+    - `s2-10`: those of 10 m and 20 m, without B01, B09 and B10
+    - `rgbn`: B04, B03, B02, B08
+    - `rgb`: B04, B03, B02
+
+    Args:
+        spec: Name of a set in either case, names such as `B02,B03,B8A`, or a list of names.
+
+    Returns:
+        Canonical names, in the order given.
 
     Raises:
-        UsageError: If a name is unknown or stands twice, or the list is empty.
+        UsageError: If a name is unknown or given twice, or the list is empty.
     """
     if isinstance(spec, str):
         if spec.lower() in SETS:
@@ -117,7 +131,7 @@ def resolve(spec: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def missing(available: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The wanted bands that are not available, in the wanted order."""
+    """Wanted bands that are not available, in the wanted order."""
     return tuple(name for name in wanted if name not in available)
 
 
@@ -127,10 +141,10 @@ def indices(available: Sequence[str], wanted: Sequence[str]) -> list[int]:
     Raises:
         UsageError: If a wanted band is not available.
     """
-    lacking = missing(available, wanted)
-    if lacking:
+    absent = missing(available, wanted)
+    if absent:
         raise UsageError(
-            f"Missing band(s) {', '.join(lacking)}: the data has {', '.join(available)}."
+            f"Missing band(s) {', '.join(absent)}: the data has {', '.join(available)}."
         )
     return [list(available).index(name) for name in wanted]
 
@@ -138,7 +152,7 @@ def indices(available: Sequence[str], wanted: Sequence[str]) -> list[int]:
 def fill_missing(
     images: torch.Tensor, source: Sequence[str], target: Sequence[str]
 ) -> torch.Tensor:
-    """Reorders standardized images to the target bands; bands that are lacking become zero.
+    """Reorders standardized images to the target bands; missing bands become zero.
 
     Zero is a band's mean after standardizing, and feeding it equals cutting the band's slice
     out of the first convolution.
@@ -182,25 +196,25 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
         fits = low >= MIN_REFLECTANCE and high <= MAX_REFLECTANCE
         valid = f"{MIN_REFLECTANCE:g} to {MAX_REFLECTANCE:g}"
     else:
-        # All zero is no contradiction; that it is empty is for others to say.
+        # All zero does not contradict a unit; that it is empty is not checked here.
         fits = low >= MIN_DN and not 0 < high <= MAX_REFLECTANCE
         valid = f"{MIN_DN:g} or more, typically 100 to 10000"
     if not fits:
         raise UsageError(
-            f"{where} has the range {low:g} to {high:g}, which is no {unit} (valid: {valid}). "
+            f"{where} has the range {low:g} to {high:g}, which is not {unit} (valid: {valid}). "
             f"It looks like {_looks_like(low, high, unit)}."
         )
 
 
 def _looks_like(low: float, high: float, unit: Unit) -> str:
-    """What values that are not in `unit` are instead, and what to do."""
-    small = high <= _STANDARDISED[1]
-    if low < MIN_DN or (small and low < _STANDARDISED[0]):
+    """The likely kind of values that are not in `unit`, and what to do."""
+    small = high <= _STANDARDIZED[1]
+    if low < MIN_DN or (small and low < _STANDARDIZED[0]):
         return f"a no-data value, {low:g}: replace it, by 0 for example"
     if small and low < MIN_REFLECTANCE:
-        return "images that are standardized already: give them as they were before"
+        return "images that are standardized already: pass them as they were before"
     other = "digital numbers" if unit == "reflectance" else "reflectance"
-    return f"{other}: say unit {'dn' if unit == 'reflectance' else 'reflectance'!r}"
+    return f"{other}: pass unit {'dn' if unit == 'reflectance' else 'reflectance'!r}"
 
 
 def to_reflectance(images: torch.Tensor, unit: Unit) -> torch.Tensor:

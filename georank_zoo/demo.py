@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import timm
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,8 +18,8 @@ from georank_zoo.eval.results.table import Row
 from georank_zoo.geo import great_circle_km
 from georank_zoo.models.encoder import Encoder, create_model
 from georank_zoo.models.folder import EXPORT
+from georank_zoo.models.reload import require_timm_features
 from georank_zoo.training.recipe import Recipe, load_recipe
-from georank_zoo.utils.errors import ModelError
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
 
 SIZE = 32
@@ -71,14 +70,9 @@ def check_reload(run: Path) -> None:
     """
     folder = run / EXPORT
     encoder = create_model(folder)
-    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    images = torch.rand(
-        2, len(encoder.bands), SIZE, SIZE, generator=torch.Generator().manual_seed(0)
-    )
-    with torch.inference_mode():
-        z = encoder.standardize(images, encoder.bands, "reflectance")
-        if not torch.equal(network(z), encoder(images)):
-            raise ModelError(f"{folder}: timm and georank_zoo give different features.")
+    assert encoder.config is not None
+    source = f"local-dir:{folder.absolute()}"
+    require_timm_features(encoder.backbone, encoder.config, source, where=str(folder))
 
 
 def draw(path: Path, encoders: Sequence[Encoder], store: PatchStore, rows: Sequence[Row]) -> None:

@@ -21,7 +21,7 @@ def check_latlon(latlon: torch.Tensor, *, where: str = "latlon") -> None:
 
     Args:
         latlon: Positions (N, 2): latitude in [-90, 90], longitude in [-180, 180].
-        where: What holds them, for the message.
+        where: Name of what holds them, for the message.
 
     Raises:
         UsageError: On a wrong shape, NaN or a value out of range; says when latitude and
@@ -53,14 +53,14 @@ def unit_vectors(latlon: torch.Tensor) -> torch.Tensor:
 def chords(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Straight-line distances (N, M), in Earth radii, between unit vectors (N, 3) and (M, 3).
 
-    They order pairs as great-circle distances do and cost no trigonometry. Made from differences,
-    not from products: those confuse places that are closer than a hundred meters.
+    They order pairs as great-circle distances do, without trigonometry. They are computed from
+    differences: products confuse places that are closer than a hundred meters.
     """
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def chord_of_km(km: float) -> float:
-    """The chord, in Earth radii, of a great-circle distance; infinite beyond half the equator."""
+    """Chord in Earth radii of a great-circle distance in km; infinite beyond half the equator."""
     angle = km / EARTH_RADIUS_KM
     return 2 * math.sin(angle / 2) if angle <= math.pi else math.inf
 
@@ -71,7 +71,7 @@ def km_of_chord(chord: torch.Tensor) -> torch.Tensor:
 
 
 def great_circle_km(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Great-circle distances between two sets of positions.
+    """Great-circle distances between two sets of positions, on a sphere of the mean radius.
 
     Args:
         a: Positions (N, 2) as latitude, longitude in degrees.

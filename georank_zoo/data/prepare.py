@@ -58,7 +58,8 @@ class PrepareReport:
         return self.store.header.skipped
 
     def __str__(self) -> str:
-        return "\n".join([*self._taken(), *self._left_out()])
+        place = f"Store: {self.store.path}  (hash {self.store.hash[:12]})"
+        return "\n".join([*self._taken(), *self._left_out(), place])
 
     def _taken(self) -> Iterator[str]:
         store = self.store
@@ -71,7 +72,6 @@ class PrepareReport:
         if store.class_names:
             labeled = int(store.labeled.sum())
             yield f"{labeled} patches are labeled with {len(store.class_names)} classes."
-        yield f"Store: {store.path}  (hash {store.hash[:12]})"
 
     def _left_out(self) -> Iterator[str]:
         if not self.skipped:

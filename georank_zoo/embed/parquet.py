@@ -1,4 +1,4 @@
-"""Features as a Parquet table, which is a GeoParquet too: QGIS and geopandas show the places.
+"""Features as a GeoParquet table, which QGIS and geopandas show as places.
 
 Columns: `key` (the patch's source file and window), `lat`, `lon`, `geometry` (the point, WKB),
 `place`, `time`, in a store of classes `label`, in one of several labels a patch `labels` (a list of
@@ -40,17 +40,20 @@ def write_parquet(
     keys: Sequence[str],
     facts: Mapping[str, Any],
 ) -> None:
-    """Writes the columns of a feature file, a group of rows at a time, beside and renamed.
+    """Writes the columns of a feature file, a group of rows at a time.
 
     Args:
-        path: File to be.
+        path: File to write.
         columns: `features` (N, D), `lat`, `lon`, `place`, `time` and maybe `label` (N,) or
             `labels` (N, C).
         keys: Name of each patch (N,).
         facts: JSON values for the metadata.
     """
     schema = _schema(columns, facts)
-    with new_file(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as writer:
+    with (
+        new_file(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
         for start in range(0, len(keys), _GROUP):
             rows = slice(start, start + _GROUP)
             part = {name: np.asarray(column[rows]) for name, column in columns.items()}

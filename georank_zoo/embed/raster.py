@@ -1,11 +1,10 @@
-"""A scene to a georeferenced raster of embeddings, one pixel a tile."""
+"""Features of a scene as a georeferenced raster, one pixel a tile."""
 
 from __future__ import annotations
 
 import json
-import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,24 @@ from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.readers.raster import MAX_NODATA
-from georank_zoo.embed.extract import evaluating, require_finite, resize
-from georank_zoo.embed.table import model_facts, require_free
+from georank_zoo.embed.extract import warn_of_missing_bands
+from georank_zoo.embed.table import model_facts, require_free_file
 from georank_zoo.embed.tiles import Scene, TileGrid, open_scene
-from georank_zoo.models.encoder import Encoder
+from georank_zoo.models.encoder import Encoder, as_encoder
+from georank_zoo.models.find import ModelSource
+from georank_zoo.models.inference import (
+    InferenceSettings,
+    evaluating,
+    require_finite,
+    resize,
+)
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.utils.files import explain_disk_full, new_file
+from georank_zoo.utils.progress import OnProgress, progress_bar
 
-logger = logging.getLogger(__name__)
-
-FORMAT = "georank-scene/1"
-SUFFIXES = (".tif", ".tiff")
+SCENE_FORMAT = "georank-scene/1"
+SCENE_SUFFIXES = (".tif", ".tiff")
 
 # TIFF tiles are multiples of 16. Low ones keep the rows that wait for a whole tile few.
 _BLOCK_ROWS, _BLOCK_COLS = 16, 256
@@ -41,22 +46,37 @@ _CACHE_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
-class SceneReport:
-    """What became of a scene.
+class EmbeddedScene:
+    """A raster with the features of a scene.
 
     Attributes:
-        grid: Its tiles.
+        path: The file.
+        grid: Tiles of the scene.
         empty: Number of tiles without enough data, which are NaN.
+        num_features: Number of bands, D.
     """
 
+    path: Path
     grid: TileGrid
     empty: int
+    num_features: int
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        grid = self.grid
+        without = f", {self.empty} of them without data" if self.empty else ""
+        return (
+            f"{grid.rows} x {grid.cols} tiles of {grid.tile} px, {grid.stride} px apart{without}; "
+            f"{self.num_features} bands: {self.path}"
+        )
 
 
 def embed_scene(
-    path: str | Path,
-    encoder: Encoder,
-    source: str | Path,
+    model: Encoder | ModelSource,
+    scene: str | Path,
+    out: str | Path,
     *,
     bands: str | Sequence[str] | None = None,
     unit: s2.Unit = "dn",
@@ -66,20 +86,22 @@ def embed_scene(
     image_size: int | None = None,
     max_nodata: float = MAX_NODATA,
     batch_size: int = 256,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> SceneReport:
+    progress: bool = True,
+    on_progress: OnProgress | None = None,
+) -> EmbeddedScene:
     """Embeds the tiles of a scene into a GeoTIFF of D bands, float32.
 
     An output pixel is centered on its tile and as large as the stride, so the raster lies on the
     scene in its CRS. The memory that it takes is that of a batch of tiles, of 16 rows of the output
-    and of GDAL's cache. The file is written beside, read back, and renamed.
+    and of GDAL's cache. The file is written under a temporary name, read back, and renamed.
 
     Args:
-        path: File to write, `.tif`.
-        encoder: The model; it is moved to the device.
-        source: The scene, see `open_scene`; `bands`, `unit` and `offset` too.
+        model: An encoder, or what `create_model` takes. An encoder is afterwards in its own mode
+            and on its own device, as before.
+        scene: The scene, see `open_scene`; `bands`, `unit` and `offset` too.
+        out: File to write, `.tif`.
         bands: Names of the file's bands in file order, where the file does not name them.
         unit: Unit of the pixels.
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
@@ -90,91 +112,91 @@ def embed_scene(
             bands, or beyond the lower or right edge) is NaN. In others, such pixels are fed at
             the mean.
         batch_size: Tiles per batch.
-        device: Where to run.
+        device: Device to run on; `auto` takes an accelerator if there is one.
         overwrite: Replace an existing file.
-        on_progress: Called with the number of tiles done and their total.
+        progress: Show a bar, from the second second on.
+        on_progress: Called with the number of tiles done and their total, in place of a bar.
 
     Raises:
         UsageError: If the file exists, an argument is invalid, or the values contradict the unit.
-        ModelError: If a feature is NaN or infinite.
+        ModelError: If there is no such model, or a feature is NaN or infinite.
         GeorankError: If the scene is damaged, does not say where it lies or has no tile with
             data, or the disk is full.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> from pathlib import Path
+        >>> scene = sorted(Path("my_geotiffs").rglob("*.tif"))[0]
+        >>> done = gz.embed_scene("runs/moco-r18", scene, "out/embeddings.tif", tile=16)
+        >>> done.grid.rows, done.grid.cols
+        (2, 2)
+        >>> print(done)
+        2 x 2 tiles of 16 px, 16 px apart; 512 bands: out/embeddings.tif
     """
-    path = Path(path)
-    require_free(path, SUFFIXES, overwrite=overwrite)
-    size = encoder.image_size if image_size is None else image_size
-    tile = size if tile is None else tile
+    path = Path(out)
+    require_free_file(path, SCENE_SUFFIXES, overwrite=overwrite)
+    encoder = as_encoder(model)
+    settings = encoder.inference_settings(image_size, batch_size, device)
+    tile = settings.image_size if tile is None else tile
     stride = tile if stride is None else stride
-    if min(size, tile, stride) < 1 or offset < 0 or not 0 <= max_nodata < 1:
+    if min(tile, stride) < 1 or offset < 0 or not 0 <= max_nodata < 1:
         raise UsageError(
-            "Sizes and stride must be 1 or more, offset 0 or more, and max_nodata a share below 1."
+            "tile and stride must be 1 or more, offset 0 or more, and max_nodata a share below 1."
         )
     with (
         rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
-        open_scene(source, bands=bands, unit=unit, offset=offset) as scene,
+        open_scene(scene, bands=bands, unit=unit, offset=offset) as opened,
     ):
-        grid = TileGrid(scene.shape, tile, stride, max_nodata)
-        if not grid.rows or not grid.cols:
-            height, width = scene.shape
-            raise UsageError(
-                f"{source} has {height} x {width} pixels, less than a tile of {tile} x {tile}. "
-                "Say a smaller --tile."
-            )
-        _warn_of_lacking_bands(encoder, scene, source)
+        grid = _grid(opened, scene, tile, stride, max_nodata)
+        warn_of_missing_bands(encoder, opened.bands, scene)
         facts = {
-            "format": FORMAT,
-            **model_facts(encoder, scene.bands),
-            "scene": Path(source).name,
-            "unit": unit,
-            "offset": offset,
-            "tile": tile,
-            "stride": stride,
-            "image_size": size,
-            "max_nodata": max_nodata,
-            "versions": versions(),
-        }
+            "format": SCENE_FORMAT, **model_facts(encoder, opened.bands), "scene": Path(scene).name,
+            "unit": unit, "offset": offset, "tile": tile, "stride": stride,
+            "image_size": settings.image_size, "max_nodata": max_nodata, "versions": versions(),
+        }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        remedy = "Free some space and repeat the command."
-        with explain_disk_full(path, remedy), new_file(path) as beside:
-            strips = _embed_rows(encoder, scene, grid, size, batch_size, device, on_progress)
-            empty = _write(beside, encoder, scene, grid, facts, strips)
+        with (
+            explain_disk_full(path, "Free some space and repeat the command."),
+            new_file(path) as temporary,
+            progress_bar(f"Embedding {scene}", on_progress, show=progress) as report,
+            evaluating(encoder, settings.device),
+        ):
+            rows = _embed_rows(encoder, opened, grid, settings, report)
+            empty = _write(temporary, encoder, opened, grid, facts, rows)
             if empty == grid.rows * grid.cols:
                 raise GeorankError(
-                    f"Every tile of {source} has more than {max_nodata:.0%} of its pixels without "
-                    "data. Accept more with --max-nodata, or say a smaller --tile."
+                    f"Every tile of {scene} has more than {max_nodata:.0%} of its pixels without "
+                    "data. Accept more with --max-nodata, or pass a smaller --tile."
                 )
-    return SceneReport(grid, empty)
+    return EmbeddedScene(path, grid, empty, encoder.num_features)
 
 
-def _warn_of_lacking_bands(encoder: Encoder, scene: Scene, source: str | Path) -> None:
-    encoder.shared_bands(scene.bands)
-    lacking = s2.missing(scene.bands, encoder.model_bands)
-    if lacking:
-        logger.warning(
-            "%s lacks %s, which %s takes: fed at their mean.",
-            source, ", ".join(lacking), encoder.name,
-        )  # fmt: skip
+def _grid(scene: Scene, source: str | Path, tile: int, stride: int, max_nodata: float) -> TileGrid:
+    grid = TileGrid(scene.shape, tile, stride, max_nodata)
+    if not grid.rows or not grid.cols:
+        height, width = scene.shape
+        raise UsageError(
+            f"{source} has {height} x {width} pixels, less than a tile of {tile} x {tile}. "
+            "Pass a smaller --tile."
+        )
+    return grid
 
 
 def _embed_rows(
     encoder: Encoder,
     scene: Scene,
     grid: TileGrid,
-    size: int,
-    batch_size: int,
-    device: str | torch.device,
-    on_progress: Callable[[int, int], None] | None,
+    settings: InferenceSettings,
+    report: OnProgress,
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Rows of the output (D, cols), from top to bottom; NaN where there is no data."""
     for row in range(grid.rows):
         features = np.full((grid.cols, encoder.num_features), np.nan, np.float32)
-        for col in range(0, grid.cols, batch_size):
-            count = min(batch_size, grid.cols - col)
-            with evaluating(encoder, device):
-                kept, part = _embed_tiles(encoder, scene, grid, (row, col, count), size, device)
+        for col in range(0, grid.cols, settings.batch_size):
+            count = min(settings.batch_size, grid.cols - col)
+            kept, part = _embed_tiles(encoder, scene, grid, (row, col, count), settings)
             features[col : col + count][kept] = part
-            if on_progress is not None:
-                on_progress(row * grid.cols + col + count, grid.rows * grid.cols)
+            report(row * grid.cols + col + count, grid.rows * grid.cols, "")
         yield features.T
 
 
@@ -183,8 +205,7 @@ def _embed_tiles(
     scene: Scene,
     grid: TileGrid,
     place: tuple[int, int, int],
-    size: int,
-    device: str | torch.device,
+    settings: InferenceSettings,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
     """Which of the tiles in a window have data (count,), and their features (kept, D)."""
     shared = encoder.shared_bands(scene.bands)
@@ -193,12 +214,12 @@ def _embed_tiles(
     kept = holes.mean(axis=(1, 2)) <= grid.max_nodata
     if not kept.any():
         return kept, np.empty((0, encoder.num_features), np.float32)
-    tiles = torch.from_numpy(grid.cut(dn)[kept]).to(device)
+    tiles = torch.from_numpy(grid.cut(dn)[kept]).to(settings.device)
     z = encoder.standardize(tiles, shared, "dn")
     # Zero is the mean; a DN of zero would be a hard edge in the picture.
-    z = z.masked_fill(torch.from_numpy(holes[kept]).to(device)[:, None], 0)
-    features = encoder.embed(resize(z, size)).float().cpu().numpy()
-    require_finite(features, encoder)
+    z = z.masked_fill(torch.from_numpy(holes[kept]).to(settings.device)[:, None], 0)
+    features = encoder.embed(resize(z, settings.image_size)).float().cpu().numpy()
+    require_finite(features, encoder.name)
     return kept, features
 
 

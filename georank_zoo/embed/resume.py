@@ -1,4 +1,4 @@
-"""The folder `<path>.partial` of a feature file that is not finished.
+"""Unfinished feature files: the folder `<path>.partial`, from which an extraction resumes.
 
 It holds the finished file's own bytes, with the rows to come zero, and a count of the rows that are
 safe on the disk: killed at any moment, no more than a chunk is lost.
@@ -42,12 +42,12 @@ class _Column:
 
 
 class PartialFeatures:
-    """A feature file on its way.
+    """A feature file that is not finished.
 
     Args:
         folder: `<path>.partial`.
         values: All columns but the features, by name.
-        shape: Of the features (N, D).
+        shape: Shape (N, D) of the features.
         facts: For the header; what they say must not change before the file is finished.
         weights: Identifies the model's weights.
 
@@ -73,8 +73,8 @@ class PartialFeatures:
         self._header, self._columns = _layout({**tensors, "features": ("F32", shape)}, facts)
         self._size = max(column.end for column in self._columns.values())
 
-    def begin_or_go_on(self, *, overwrite: bool) -> None:
-        """Takes up what an interrupted run of the same settings has left, or begins.
+    def open_or_resume(self, *, overwrite: bool) -> None:
+        """Resumes what an interrupted run of the same settings has left, or begins.
 
         Raises:
             UsageError: If there is something else, which may not be replaced.
@@ -84,13 +84,13 @@ class PartialFeatures:
         if changed and not overwrite:
             raise UsageError(
                 f"{self.folder} was begun with other settings ({', '.join(changed)}). Repeat them "
-                "to go on with it, or say --overwrite to begin again."
+                "to resume it, or pass --overwrite to begin again."
             )
         if found and not changed and self.path.stat().st_size == self._size:
             self.done = int(found["done"])
             return
-        with new_folder(self.folder) as beside:
-            self._create(beside)
+        with new_folder(self.folder) as temporary:
+            self._create(temporary)
 
     def _found(self) -> dict[str, Any]:
         progress = self.folder / _PROGRESS

@@ -1,11 +1,11 @@
-"""Features of a store as a file, extracted in chunks into a memory map and resumable.
+"""Features of a store as a file, extracted in chunks and resumable.
 
 A `.safetensors` file holds `features` (N, D) float32, not normalized, `lat` and `lon` (N,) float64
 degrees (NaN where unknown), `place` and `time` (N,) int64 (Unix seconds, `NO_TIME` where unknown),
 in a store of classes `label` (N,) int64 (`NO_LABEL` where unknown), in one of several labels a
 patch `labels` (N, C) uint8 (0, 1, `UNKNOWN`), and in its header, under the one key `georank`, a
 JSON document: model, settings, store, versions. Row i is patch i of the store. A `.parquet` file
-holds the same and each patch's key (see `feature_parquet.py`).
+holds the same and each patch's key (see `parquet.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,106 +25,127 @@ import torch
 from georank_zoo import bands as s2
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.writer import PARTIAL
-from georank_zoo.embed.extract import extract_into, warn_of_lacking_bands
+from georank_zoo.embed.extract import extract_into, warn_of_missing_bands
 from georank_zoo.embed.parquet import write_parquet
 from georank_zoo.embed.resume import PartialFeatures
-from georank_zoo.models.encoder import Encoder
+from georank_zoo.models.encoder import Encoder, as_encoder
+from georank_zoo.models.find import ModelSource
+from georank_zoo.models.inference import InferenceSettings
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import Interrupted, UsageError
 from georank_zoo.utils.files import explain_disk_full
+from georank_zoo.utils.progress import OnProgress, progress_bar
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "georank-features/1"
-SUFFIXES = (".safetensors", ".parquet")
+FEATURES_FORMAT = "georank-features/1"
+TABLE_SUFFIXES = (".safetensors", ".parquet")
 
 # A chunk is what a kill costs: seconds on a CPU, and long enough not to wait for the disk.
 CHUNK_SIZE = 1024
 
 
-def extract_to(
-    path: str | Path,
-    encoder: Encoder,
-    store: PatchStore,
+@dataclass(frozen=True)
+class EmbeddedStore:
+    """A file with the features of a store.
+
+    Attributes:
+        path: The file.
+        patches: Number of patches, N.
+        num_features: Length of a feature vector, D.
+    """
+
+    path: Path
+    patches: int
+    num_features: int
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.patches} patches, {self.num_features} features each: {self.path}"
+
+
+def embed_store(
+    model: Encoder | ModelSource,
+    store: PatchStore | str | Path,
+    out: str | Path,
     *,
     image_size: int | None = None,
     batch_size: int = 256,
     chunk_size: int = CHUNK_SIZE,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Path:
+    progress: bool = True,
+    on_progress: OnProgress | None = None,
+) -> EmbeddedStore:
     """Embeds all patches of a store into a file.
 
-    Repeated after an interruption, it goes on after the last finished chunk; with the same batch
+    Repeated after an interruption, it resumes after the last finished chunk; with the same batch
     size on the same device, the file has the bytes of an uninterrupted run.
 
     Args:
-        path: File to write, `.safetensors` or `.parquet`.
-        encoder: The model; it is moved to the device.
-        store: The patches. Bands are selected by name, those that lack are fed at their mean.
+        model: An encoder, or what `create_model` takes. An encoder is afterwards in its own mode
+            and on its own device, as before.
+        store: The patches, or the path of their store. Bands are selected by name, those that it
+            does not have are fed at their mean.
+        out: File to write, `.safetensors` or `.parquet`.
         image_size: Side in pixels that patches are resized to; the model's by default.
         batch_size: Patches per batch.
         chunk_size: Patches after which what has been done is made safe.
-        device: Where to run.
+        device: Device to run on; `auto` takes an accelerator if there is one.
         overwrite: Replace an existing file, or a partial one of other settings.
-        on_progress: Called with the number of patches done and their total.
-
-    Returns:
-        The path.
+        progress: Show a bar, from the second second on.
+        on_progress: Called with the number of patches done and their total, in place of a bar.
 
     Raises:
         UsageError: If the file exists, its name ends otherwise, a partial one of other settings
             exists, or store and model have no band in common.
-        ModelError: If a feature is NaN or infinite.
+        StoreError: If there is no complete, undamaged store.
+        ModelError: If there is no such model, or a feature is NaN or infinite.
         GeorankError: If the disk is full.
         Interrupted: On Ctrl-C; the partial file is kept.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> import pandas as pd
+        >>> done = gz.embed_store("runs/moco-r18", "stores/mine", "out/embeddings.parquet")
+        >>> done.patches
+        192
+        >>> pd.read_parquet(done.path).columns.tolist()
+        ['key', 'lat', 'lon', 'geometry', 'place', 'time', 'label', 'embedding']
     """
-    path = Path(path)
-    require_free(path, SUFFIXES, overwrite=overwrite)
-    encoder.shared_bands(store.bands)
-    warn_of_lacking_bands(encoder, store)
+    path = Path(out)
+    require_free_file(path, TABLE_SUFFIXES, overwrite=overwrite)
+    store = store if isinstance(store, PatchStore) else PatchStore(store)
+    encoder = as_encoder(model)
+    settings = encoder.inference_settings(image_size, batch_size, device)
+    warn_of_missing_bands(encoder, store.bands, store.path)
     partial = path.with_name(path.name + PARTIAL)
-    facts = _facts(encoder, store, encoder.image_size if image_size is None else image_size)
-    values: dict[str, npt.NDArray[Any]] = {
-        "lat": store.latlon[:, 0], "lon": store.latlon[:, 1], "place": store.place,
-        "time": store.time,
-    }  # fmt: skip
-    if store.labels is not None:
-        values["labels"] = store.labels
-    elif store.target == "class" and store.class_names:
-        values["label"] = store.label
     shape = (len(store), encoder.num_features)
-    file = PartialFeatures(partial, values, shape, facts, _weights_digest(encoder))
+    facts = _facts(encoder, store, settings.image_size)
+    file = PartialFeatures(partial, _columns(store), shape, facts, _weights_digest(encoder))
     try:
-        with explain_disk_full(partial, "Free some space and repeat the command."):
-            file.begin_or_go_on(overwrite=overwrite)
-            if file.done:
-                logger.info("Going on with %s at patch %d.", partial, file.done)
-            features = file.arrays()["features"]
-            for start in range(file.done, len(store), chunk_size):
-                samples = np.arange(start, min(start + chunk_size, len(store)))
-                extract_into(
-                    features[start : start + chunk_size], encoder, store, samples=samples,
-                    image_size=facts["image_size"], batch_size=batch_size, device=device,
-                    on_progress=_shifted(on_progress, start, len(store)),
-                )  # fmt: skip
-                features.flush()
-                file.advance(int(samples[-1]) + 1)
+        with (
+            explain_disk_full(partial, "Free some space and repeat the command."),
+            progress_bar(f"Embedding {store.path}", on_progress, show=progress) as report,
+        ):
+            file.open_or_resume(overwrite=overwrite)
+            _fill(file, encoder, store, settings, chunk_size, report)
             if path.suffix == ".parquet":
                 write_parquet(path, file.arrays(), store.keys, file.facts)
             else:
                 file.path.replace(path)
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"Interrupted. {partial} is kept: repeat the command, and it goes on after the last "
+            f"Interrupted. {partial} is kept: repeat the command, and it resumes after the last "
             f"finished chunk of {chunk_size} patches."
         ) from error
     shutil.rmtree(partial)
-    return path
+    return EmbeddedStore(path, *shape)
 
 
-def require_free(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:
+def require_free_file(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:
     """Refuses a name that cannot be written.
 
     Raises:
@@ -134,11 +156,11 @@ def require_free(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> Non
     if path.is_dir():
         raise UsageError(f"{path} is a folder. Give the name of a file.")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists. Say --overwrite to replace it.")
+        raise UsageError(f"{path} exists. Pass --overwrite to replace it.")
 
 
 def model_facts(encoder: Encoder, bands: Sequence[str]) -> dict[str, Any]:
-    """What a file of features says of the model, and of the bands that it was given."""
+    """Facts of the model, and of the bands that it was given, for a file of features."""
     return {
         "model": encoder.name,
         "model_hash": encoder.model_hash,
@@ -151,7 +173,7 @@ def model_facts(encoder: Encoder, bands: Sequence[str]) -> dict[str, Any]:
 def _facts(encoder: Encoder, store: PatchStore, image_size: int) -> dict[str, Any]:
     header = store.header
     return {
-        "format": FORMAT,
+        "format": FEATURES_FORMAT,
         **model_facts(encoder, store.bands),
         "image_size": image_size,
         "store_hash": store.hash,
@@ -164,12 +186,41 @@ def _facts(encoder: Encoder, store: PatchStore, image_size: int) -> dict[str, An
     }
 
 
-def _shifted(
-    on_progress: Callable[[int, int], None] | None, start: int, total: int
-) -> Callable[[int, int], None] | None:
-    if on_progress is None:
-        return None
-    return lambda done, _: on_progress(start + done, total)
+def _columns(store: PatchStore) -> dict[str, npt.NDArray[Any]]:
+    """All columns but the features, by name."""
+    columns: dict[str, npt.NDArray[Any]] = {
+        "lat": store.latlon[:, 0], "lon": store.latlon[:, 1], "place": store.place,
+        "time": store.time,
+    }  # fmt: skip
+    if store.labels is not None:
+        columns["labels"] = store.labels
+    elif store.target == "class" and store.class_names:
+        columns["label"] = store.label
+    return columns
+
+
+def _fill(
+    file: PartialFeatures,
+    encoder: Encoder,
+    store: PatchStore,
+    settings: InferenceSettings,
+    chunk_size: int,
+    report: OnProgress,
+) -> None:
+    if file.done:
+        logger.info("Resuming %s at patch %d.", file.folder, file.done)
+    features = file.arrays()["features"]
+    for start in range(file.done, len(store), chunk_size):
+        chunk = np.arange(start, min(start + chunk_size, len(store)))
+
+        def on_batch(done: int, _: int, start: int = start) -> None:
+            report(start + done, len(store), "")
+
+        extract_into(
+            features[start : start + chunk_size], encoder, store, chunk, settings, on_batch
+        )
+        features.flush()
+        file.advance(start + len(chunk))
 
 
 def _weights_digest(encoder: Encoder) -> str:

@@ -1,4 +1,4 @@
-"""A scene read window by window, and the grid of tiles that it is cut into."""
+"""Scenes, read window by window, and the grid of tiles that they are cut into."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MASK = "MSK_"
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where the tiles of a scene lie: tile (r, c) begins at pixel (r * stride, c * stride).
+    """Grid of the tiles of a scene: tile (r, c) begins at pixel (r * stride, c * stride).
 
     A tile may hang over the lower or the right edge as far as no data is accepted in it.
 
@@ -89,7 +89,7 @@ class Scene:
     """An open scene.
 
     Attributes:
-        bands: Bands that it has.
+        bands: Bands of the scene.
         shape: Height and width in pixels.
         crs: Coordinate reference system.
         transform: Geotransform.
@@ -224,7 +224,7 @@ def _open_folder(path: Path, stack: ExitStack) -> tuple[Any, dict[str, tuple[Any
             opened[band] = dataset
     if not opened:
         raise UsageError(
-            f"{path} is no store, and holds no rasters of single bands (such as *_B02.tif) either."
+            f"{path} is not a store, and holds no rasters of single bands (such as *_B02.tif)."
         )
     grid = max(opened.values(), key=lambda dataset: dataset.width)
     return grid, {

@@ -1,4 +1,4 @@
-"""The `config.json` of a model folder, read without trusting it."""
+"""Configs of models: `config.json`, read without trusting it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _HASH = re.compile(r"[0-9a-f]{8,64}")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What `config.json` says of a model.
+    """Config of a model.
 
     Attributes:
         architecture: Name of a timm model.
         model_args: Arguments for `timm.create_model`.
         bands: Bands in channel order.
-        mean: Per band, in reflectance.
-        std: Per band, in reflectance.
+        mean: Mean per band, in reflectance.
+        std: Standard deviation per band, in reflectance.
         image_size: Side in pixels that the model was trained for.
         pretrained_cfg: timm's description of the weights, as in the file.
         georank: Facts that the exporter added: bands, recipe, store, versions.
@@ -63,13 +63,13 @@ class ModelConfig:
 
     @property
     def name(self) -> str:
-        """Name that the exporter gave it; empty if the config tells none, or no plain one."""
+        """Name that the exporter gave it; empty if the config has none, or not a plain one."""
         name = self.georank.get("name")
         return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
     @property
     def recipe_hash(self) -> str:
-        """Hash of the recipe that trained it; empty if the config tells none, or no plain one."""
+        """Hash of the recipe that trained it; empty if the config has none, or not a plain one."""
         digest = self.georank.get("recipe_hash")
         return digest if isinstance(digest, str) and _HASH.fullmatch(digest) else ""
 
@@ -95,11 +95,6 @@ def has_fixed_size(architecture: str) -> bool:
     """Whether timm builds this architecture for images of one size, as most transformers."""
     default = timm.get_pretrained_cfg(architecture)
     return bool(default.fixed_input_size) if default else False
-
-
-def _near(name: object) -> list[str]:
-    stem = re.split(r"\W|_", str(name))[0][:6]
-    return timm.list_models(f"{stem}*")[:12] if stem else ["resnet18", "resnet50"]
 
 
 def load_config(folder: str | Path) -> ModelConfig:
@@ -146,13 +141,43 @@ def own_file(folder: str | Path, name: str) -> Path:
     """
     path = Path(folder) / name
     if not path.is_file():
-        raise ModelError(f"No {name} in {folder}: it is no model folder.")
+        raise ModelError(f"No {name} in {folder}: it is not a model folder.")
     if leads_out(path):
         raise ModelError(
             f"{path} is a link that leads out of the folder. Put the file itself there if you "
             "trust it."
         )
     return path
+
+
+def check_statistics(values: Sequence[float], count: int, *, name: str) -> tuple[float, ...]:
+    """Checks means or standard deviations, in reflectance, that are to be written or used.
+
+    Statistics in DN beside images in reflectance make every feature nonsense, without an error.
+
+    Raises:
+        UsageError: If there are not `count` finite numbers, or they cannot be of reflectance.
+    """
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise UsageError(f"{name} must be {count} finite numbers, one per band, not {numbers}.")
+    if name == "std" and min(numbers) <= 0:
+        raise UsageError(f"std must be positive, but one is {min(numbers):g}.")
+    if name == "std" and min(numbers) < _MIN_STD:
+        raise UsageError(f"std must be at least {_MIN_STD:g}, but one is {min(numbers):g}.")
+    if min(numbers) < s2.MIN_REFLECTANCE or max(numbers) > s2.MAX_REFLECTANCE:
+        extreme = max(numbers, key=abs)
+        raise UsageError(
+            f"{name} has {extreme:g}, which is not a reflectance (valid: {s2.MIN_REFLECTANCE:g} to "
+            f"{s2.MAX_REFLECTANCE:g}). Statistics of digital numbers must be divided by "
+            f"{s2.DN_PER_REFLECTANCE:g}."
+        )
+    return numbers
+
+
+def _near(name: object) -> list[str]:
+    stem = re.split(r"\W|_", str(name))[0][:6]
+    return timm.list_models(f"{stem}*")[:12] if stem else ["resnet18", "resnet50"]
 
 
 def _mapping(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
@@ -213,7 +238,7 @@ def _no_classifier(sections: Sequence[Mapping[str, Any]], path: Path) -> int:
         if type(value) is not int or value != 0:
             raise ModelError(
                 f"{path}: the model has a classifier (num_classes is {plain(repr(value))}), so "
-                "it is no encoder."
+                "it is not an encoder."
             )
     return 0
 
@@ -226,28 +251,3 @@ def _image_size(cfg: Mapping[str, Any], channels: int, path: Path) -> int:
     assert size is not None
     _exactly(size[0], channels, path)
     return int(size[1])
-
-
-def check_statistics(values: Sequence[float], count: int, *, name: str) -> tuple[float, ...]:
-    """Checks means or standard deviations, in reflectance, that are to be written or used.
-
-    Statistics in DN beside images in reflectance make every feature nonsense, without an error.
-
-    Raises:
-        UsageError: If there are not `count` finite numbers, or they cannot be of reflectance.
-    """
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise UsageError(f"{name} must be {count} finite numbers, one per band, not {numbers}.")
-    if name == "std" and min(numbers) <= 0:
-        raise UsageError(f"std must be positive, but one is {min(numbers):g}.")
-    if name == "std" and min(numbers) < _MIN_STD:
-        raise UsageError(f"std must be at least {_MIN_STD:g}, but one is {min(numbers):g}.")
-    if min(numbers) < s2.MIN_REFLECTANCE or max(numbers) > s2.MAX_REFLECTANCE:
-        extreme = max(numbers, key=abs)
-        raise UsageError(
-            f"{name} has {extreme:g}, which is no reflectance (valid: {s2.MIN_REFLECTANCE:g} to "
-            f"{s2.MAX_REFLECTANCE:g}). Statistics of digital numbers must be divided by "
-            f"{s2.DN_PER_REFLECTANCE:g}."
-        )
-    return numbers

@@ -1,4 +1,4 @@
-"""Write a trained network as a folder that timm loads: `config.json` and `model.safetensors`."""
+"""Export of a trained network: a folder that timm loads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from georank_zoo import bands as s2
-from georank_zoo.models import fingerprint
 from georank_zoo.models.config import (
     CARD,
     CARD_MAP,
@@ -28,7 +27,9 @@ from georank_zoo.models.config import (
     load_config,
 )
 from georank_zoo.models.encoder import Encoder
+from georank_zoo.models.fingerprint import FINGERPRINT, take_fingerprint
 from georank_zoo.models.footprint import FOOTPRINT, Footprint
+from georank_zoo.models.reload import require_timm_features
 from georank_zoo.models.weights import check_finite
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import new_file, new_folder
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 # What may lie in a folder that --overwrite deletes.
 _OWN_FILES = {CONFIG, WEIGHTS, RECIPE, FOOTPRINT, CARD, CARD_MAP}
-_OWN_FACTS = {"bands", "scale", "unit", fingerprint.KEY}
+_OWN_FACTS = {"bands", "scale", "unit", FINGERPRINT}
 
 
 def export_model(
@@ -57,7 +58,7 @@ def export_model(
 ) -> Path:
     """Writes a model folder and proves that timm loads the same network from it.
 
-    The folder is written beside its final name, loaded back with
+    The folder is written under a temporary name, loaded back with
     `timm.create_model('local-dir:...', pretrained=True)`, compared bit for bit (every tensor,
     and the features of fixed images), and only then renamed.
 
@@ -67,14 +68,14 @@ def export_model(
         folder: Folder to be.
         architecture: Name of the timm model.
         bands: Bands of the input channels, in order.
-        mean: Per band, in reflectance.
-        std: Per band, in reflectance.
+        mean: Mean per band, in reflectance.
+        std: Standard deviation per band, in reflectance.
         image_size: Side in pixels of the training images.
         tag: Short name of these weights, such as `georank_moco_s2`.
         georank: More facts for the config's `georank` key, JSON values: the recipe's `name`
             and `recipe_hash`, the store, versions.
-        recipe: Text of the resolved recipe, for `recipe.yaml` beside.
-        footprint: Where the pretraining places lie; written beside, for the model card.
+        recipe: Text of the resolved recipe, for `recipe.yaml`.
+        footprint: Where the pretraining places lie, for the model card.
         overwrite: Replace an earlier export.
 
     Returns:
@@ -103,19 +104,18 @@ def export_model(
     tensors = _plain_tensors(backbone)
     check_finite(tensors, where=f"The network to be exported to {folder}")
     own = _as_written(backbone, tensors)
-    config["georank"][fingerprint.KEY] = _fingerprint(own, config)
+    config["georank"][FINGERPRINT] = _fingerprint(own, config)
 
-    with new_folder(folder) as beside:
-        (beside / CONFIG).write_text(_to_json(config), encoding="utf-8")
+    with new_folder(folder) as temporary:
+        (temporary / CONFIG).write_text(_to_json(config), encoding="utf-8")
         # With more metadata than this, safetensors' bytes differ from process to process.
-        with new_file(beside / WEIGHTS) as file:
+        with new_file(temporary / WEIGHTS) as file:
             save_file(tensors, file, metadata={"format": "pt"})
         if recipe is not None:
-            (beside / RECIPE).write_text(recipe, encoding="utf-8")
+            (temporary / RECIPE).write_text(recipe, encoding="utf-8")
         if footprint is not None:
-            (beside / FOOTPRINT).write_text(footprint.to_json(), encoding="utf-8")
-        load_config(beside)
-        _compare_with_timm(own, tensors, beside, (len(bands), image_size, image_size))
+            (temporary / FOOTPRINT).write_text(footprint.to_json(), encoding="utf-8")
+        _require_reload(own, temporary)
     logger.info("Exported %s to %s; timm loads it back bit for bit.", architecture, folder)
     return folder
 
@@ -187,7 +187,7 @@ def _to_json(config: dict[str, Any]) -> str:
     try:
         return json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
-        raise UsageError(f"A fact for {CONFIG} is no JSON value: {error}.") from error
+        raise UsageError(f"A fact for {CONFIG} is not a JSON value: {error}.") from error
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:
@@ -201,7 +201,7 @@ def _check_target(folder: Path, overwrite: bool) -> None:
             f"{folder} holds {foreign[0]!r}, which no export wrote. Choose another folder."
         )
     if not overwrite and any(folder.iterdir()):
-        raise UsageError(f"{folder} exists. Say --overwrite to replace it.")
+        raise UsageError(f"{folder} exists. Pass --overwrite to replace it.")
 
 
 def _plain_tensors(backbone: nn.Module) -> dict[str, torch.Tensor]:
@@ -232,37 +232,12 @@ def _fingerprint(own: nn.Module, config: dict[str, Any]) -> dict[str, Any]:
         image_size=pretrained_cfg["input_size"][-1],
         name="The network to be exported",
     )
-    return fingerprint.take(encoder).model_dump()
+    return take_fingerprint(encoder).model_dump()
 
 
-def _compare_with_timm(
-    own: nn.Module,
-    tensors: dict[str, torch.Tensor],
-    folder: Path,
-    input_size: tuple[int, int, int],
-) -> None:
+def _require_reload(own: nn.Module, folder: Path) -> None:
+    config = load_config(folder)
     try:
-        # timm first fills the network with random numbers, which are not to be the caller's.
-        with torch.random.fork_rng(devices=[]):
-            loaded: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError, OSError) as error:
-        raise ModelError(f"timm {timm.__version__} does not load the export: {error}") from error
-    state = loaded.state_dict()
-    unequal = sorted(
-        name
-        for name in tensors.keys() | state.keys()
-        if name not in tensors or name not in state or not torch.equal(tensors[name], state[name])
-    )
-    if unequal:
-        raise ModelError(
-            f"{len(unequal)} tensor(s) differ after loading with timm {timm.__version__}, the "
-            f"first is {unequal[0]}. Nothing was exported."
-        )
-    images = torch.randn((2, *input_size), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected, found = own(images), loaded.eval()(images)
-    if expected.shape != (2, loaded.num_features) or not torch.equal(expected, found):
-        raise ModelError(
-            "The features differ after loading: the network is not what timm builds as this "
-            "architecture. Nothing was exported."
-        )
+        require_timm_features(own, config, f"local-dir:{folder}", where="the export")
+    except ModelError as error:
+        raise ModelError(f"{error} Nothing was exported.") from error

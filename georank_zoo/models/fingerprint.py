@@ -1,4 +1,4 @@
-"""A model's answer to fixed images, noted when it is exported and asked for again later.
+"""Fingerprints: a model's features of fixed images, noted at its export and compared later.
 
 A checksum says that the bytes are the same; this says that they still mean the same: that
 config.json (bands and their order, scale, means and standard deviations), timm, torch and this
@@ -24,15 +24,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from georank_zoo.models.encoder import Encoder
 from georank_zoo.utils.errors import ModelError, plain
 
-KEY = "fingerprint"  # in config.json's `georank`
-VERSION = 1
+FINGERPRINT = "fingerprint"  # in config.json's `georank`
+_VERSION = 1
 IMAGES = 4
-PROJECTIONS = 16
+_PROJECTIONS = 16
 # Of the length of an image's projected features. On one CPU the same ResNet18 differs by 1.5e-7
 # between memory formats and 2e-7 from float64, a ViT by 1e-6 from float64; a mean that is off by
 # 0.001 reflectance, or a standard deviation by 1 %, gives 2e-3, two swapped bands 0.1. The sign of
 # a single weight is under it in half of the cases: that is what the checksum is for.
-TOLERANCE = 1e-4
+FINGERPRINT_TOLERANCE = 1e-4
 
 # Sides in pixels of the squares that the images consist of: texture, objects, landscape.
 _SQUARES = (1, 4, 16)
@@ -41,12 +41,12 @@ _DARKEST, _STEP = 200, 4
 
 
 class Fingerprint(BaseModel):
-    """What is noted in config.json.
+    """A fingerprint, as it stands in config.json.
 
     Attributes:
-        version: Of the images and projections that this module makes.
+        version: Version of the images and projections that this module makes.
         image_size: Side of the images in pixels.
-        projections: Of the features of each image, (IMAGES, PROJECTIONS).
+        projections: Projections (IMAGES, 16) of the features of each image.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -57,17 +57,17 @@ class Fingerprint(BaseModel):
 
     @model_validator(mode="after")
     def _is_of_this_version(self) -> Fingerprint:
-        if self.version != VERSION:
-            raise ValueError(f"version {self.version}, but this georank-zoo knows {VERSION}")
+        if self.version != _VERSION:
+            raise ValueError(f"version {self.version}, but this georank-zoo knows {_VERSION}")
         shape = {len(row) for row in self.projections}
-        if len(self.projections) != IMAGES or shape != {PROJECTIONS}:
-            raise ValueError(f"projections must be {IMAGES} lists of {PROJECTIONS} numbers")
+        if len(self.projections) != IMAGES or shape != {_PROJECTIONS}:
+            raise ValueError(f"projections must be {IMAGES} lists of {_PROJECTIONS} numbers")
         return self
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How far a model is from its fingerprint.
+class FingerprintMatch:
+    """Distance of a model from its fingerprint.
 
     Attributes:
         difference: Largest distance of an image's projections, relative to their length.
@@ -78,7 +78,7 @@ class Comparison:
     @property
     def equal(self) -> bool:
         """Whether it is within the tolerance; never where a number is NaN."""
-        return self.difference <= TOLERANCE
+        return self.difference <= FINGERPRINT_TOLERANCE
 
 
 def fixed_images(bands: Sequence[str], size: int) -> npt.NDArray[np.uint16]:
@@ -99,11 +99,11 @@ def _image(seed: str, size: int) -> npt.NDArray[np.uint16]:
 
 
 def _bytes(seed: str, count: int) -> npt.NDArray[np.uint8]:
-    digest = hashlib.shake_256(f"georank-zoo fingerprint {VERSION} {seed}".encode())
+    digest = hashlib.shake_256(f"georank-zoo fingerprint {_VERSION} {seed}".encode())
     return np.frombuffer(digest.digest(count), dtype=np.uint8)
 
 
-def take(encoder: Encoder) -> Fingerprint:
+def take_fingerprint(encoder: Encoder) -> Fingerprint:
     """The fingerprint of a model, computed on the CPU in float32.
 
     Args:
@@ -115,12 +115,12 @@ def take(encoder: Encoder) -> Fingerprint:
     size = encoder.image_size
     projected = _project(_features(encoder, size))
     if not np.isfinite(projected).all():
-        raise ModelError(f"{encoder.name} gives features that are no numbers: it has diverged.")
+        raise ModelError(f"{encoder.name} gives NaN or infinite features: its training diverged.")
     rounded = [[float(f"{x:.7g}") for x in row] for row in projected]
-    return Fingerprint(version=VERSION, image_size=size, projections=rounded)
+    return Fingerprint(version=_VERSION, image_size=size, projections=rounded)
 
 
-def compare(encoder: Encoder) -> Comparison:
+def compare_fingerprint(encoder: Encoder) -> FingerprintMatch:
     """Compares a model with the fingerprint in its config.
 
     Args:
@@ -135,13 +135,13 @@ def compare(encoder: Encoder) -> Comparison:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         distance = np.linalg.norm(found - expected, axis=1)
         length = np.linalg.norm(expected, axis=1)
-        # A network without any answer has no length to compare with.
+        # Features that are all zero have no length to compare with.
         relative = np.where(distance == 0, 0, distance / length)
-    return Comparison(float(relative.max()))
+    return FingerprintMatch(float(relative.max()))
 
 
 def _noted(encoder: Encoder) -> Fingerprint:
-    raw: Any = encoder.config.georank.get(KEY) if encoder.config else None
+    raw: Any = encoder.config.georank.get(FINGERPRINT) if encoder.config else None
     if raw is None:
         raise ModelError(
             f"{encoder.name} has no fingerprint: it was not exported by georank-zoo, or by an "
@@ -151,7 +151,7 @@ def _noted(encoder: Encoder) -> Fingerprint:
         noted = Fingerprint.model_validate(raw)
     except ValidationError as error:
         problem = error.errors()[0]
-        place = ".".join(["georank", KEY, *map(str, problem["loc"])])
+        place = ".".join(["georank", FINGERPRINT, *map(str, problem["loc"])])
         raise ModelError(
             f"The fingerprint of {encoder.name} cannot be read: {place}: {plain(problem['msg'])}."
         ) from error
@@ -174,9 +174,9 @@ def _features(encoder: Encoder, size: int) -> npt.NDArray[np.float64]:
 
 
 def _project(features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Sums of the features (N, D) with random signs: (N, PROJECTIONS), as long on average."""
+    """Sums of the features (N, D) with random signs: (N, _PROJECTIONS), as long on average."""
     width = features.shape[1]
-    signs = 1.0 - 2.0 * (_bytes("signs", width * PROJECTIONS) & 1).reshape(width, PROJECTIONS)
-    with np.errstate(invalid="ignore"):  # of infinite features, as `take` and `compare` notice
-        projected: npt.NDArray[np.float64] = features @ signs / np.sqrt(PROJECTIONS)
+    signs = 1.0 - 2.0 * (_bytes("signs", width * _PROJECTIONS) & 1).reshape(width, _PROJECTIONS)
+    with np.errstate(invalid="ignore"):  # of infinite features, as both callers notice
+        projected: npt.NDArray[np.float64] = features @ signs / np.sqrt(_PROJECTIONS)
     return projected

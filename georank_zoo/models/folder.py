@@ -1,4 +1,4 @@
-"""A model folder, `config.json` and `model.safetensors`, made into a network.
+"""Networks from model folders: `config.json` and `model.safetensors`.
 
 Nothing but these two files is ever opened: no pickle, and no file that the config names.
 """
@@ -29,11 +29,8 @@ from georank_zoo.models.weights import check_weights, largest_file, num_bytes, r
 from georank_zoo.utils.errors import ModelError, plain
 from georank_zoo.utils.files import leads_out
 
-FACTS = "run.json"
-
-
-EXPORT = "export"
-
+# Of a run folder.
+FACTS, EXPORT = "run.json", "export"
 
 MODEL_FILES = (CONFIG, WEIGHTS, RECIPE, CARD, CARD_MAP, FOOTPRINT, "LICENSE")
 
@@ -52,7 +49,9 @@ _BUILD_ERRORS = (
 )  # fmt: skip
 
 
-def check_folder(folder: str | Path, *, allowed: Collection[str] = MODEL_FILES) -> ModelConfig:
+def check_model_folder(
+    folder: str | Path, *, allowed: Collection[str] = MODEL_FILES
+) -> ModelConfig:
     """Checks a model folder whole, without trusting it and without building its network.
 
     Args:
@@ -75,7 +74,7 @@ def check_folder(folder: str | Path, *, allowed: Collection[str] = MODEL_FILES) 
 def disallowed_files(
     folder: str | Path, *, allowed: Collection[str] = MODEL_FILES
 ) -> dict[str, str]:
-    """What lies in a folder and is no part of a model, each with the reason.
+    """Files of a folder that are not part of a model, each with the reason.
 
     Args:
         folder: The folder. Only names and kinds are looked at; nothing is opened.
@@ -85,19 +84,9 @@ def disallowed_files(
         ModelError: If there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise ModelError(f"{folder} is no folder.")
+        raise ModelError(f"{folder} is not a folder.")
     reasons = {p.name: _why_not(p, allowed) for p in sorted(Path(folder).iterdir())}
     return {name: reason for name, reason in reasons.items() if reason}
-
-
-def _why_not(path: Path, allowed: Collection[str]) -> str:
-    if path.is_symlink() and (not path.exists() or leads_out(path)):
-        return "a link that leads out of the folder"
-    if _is_pickle(path):
-        return "a pickle, which can run code when it is read"
-    if not path.is_file():
-        return "a folder" if path.is_dir() else "no regular file"
-    return "" if path.name in allowed else "no part of a model"
 
 
 def refuse_pickles(folder: str | Path) -> None:
@@ -120,10 +109,6 @@ def refuse_pickles(folder: str | Path) -> None:
         "other programs may prefer it, and it can run code then. No export holds one: delete it "
         "if you trust the rest."
     )
-
-
-def _is_pickle(path: Path) -> bool:
-    return path.suffix.lower() in PICKLES and not path.is_dir()
 
 
 def skeleton(config: ModelConfig) -> nn.Module:
@@ -162,7 +147,8 @@ def load_network(config: ModelConfig, folder: str | Path) -> nn.Module:
 
     Raises:
         ModelError: If timm cannot build the network, the weights file is missing or damaged, a
-            tensor is missing, unexpected or of another shape or type, or a weight is no number.
+            tensor is missing, unexpected or of another shape or type, or a weight is NaN or
+            infinite.
     """
     path = own_file(folder, WEIGHTS)
     check_weights(skeleton(config).state_dict(), path)
@@ -174,6 +160,20 @@ def load_network(config: ModelConfig, folder: str | Path) -> nn.Module:
 def largest_weights(config: ModelConfig) -> int:
     """Most bytes that the weights file of a config may have."""
     return largest_file(skeleton(config).state_dict())
+
+
+def _why_not(path: Path, allowed: Collection[str]) -> str:
+    if path.is_symlink() and (not path.exists() or leads_out(path)):
+        return "a link that leads out of the folder"
+    if _is_pickle(path):
+        return "a pickle, which can run code when it is read"
+    if not path.is_file():
+        return "a folder" if path.is_dir() else "not a regular file"
+    return "" if path.name in allowed else "not part of a model"
+
+
+def _is_pickle(path: Path) -> bool:
+    return path.suffix.lower() in PICKLES and not path.is_dir()
 
 
 def _build(config: ModelConfig) -> nn.Module:

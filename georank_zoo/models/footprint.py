@@ -1,4 +1,4 @@
-"""Where a model's pretraining places lie: how many in each cell of one degree.
+"""Footprints: the number of a model's pretraining places in each cell of one degree.
 
 That is enough to see which parts of the Earth a model knows, and too coarse (111 km from south to
 north) to give away a place.
@@ -17,13 +17,13 @@ import numpy.typing as npt
 from georank_zoo.utils.errors import ModelError
 
 FOOTPRINT = "footprint.json"
-FORMAT = "georank-footprint/1"
+FOOTPRINT_FORMAT = "georank-footprint/1"
 CELL_DEGREES = 1
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Places per cell.
+    """Number of places per cell.
 
     Attributes:
         corners: South-west corners (N, 2) of the cells that hold a place, latitude and
@@ -56,7 +56,11 @@ class Footprint:
     def to_json(self) -> str:
         """The footprint as the text of `footprint.json`."""
         rows = np.column_stack((self.corners, self.places)).tolist()
-        document = {"format": FORMAT, "cell_degrees": CELL_DEGREES, "south_west_places": rows}
+        document = {
+            "format": FOOTPRINT_FORMAT,
+            "cell_degrees": CELL_DEGREES,
+            "south_west_places": rows,
+        }
         return json.dumps(document, separators=(",", ":")) + "\n"
 
     @classmethod
@@ -64,11 +68,11 @@ class Footprint:
         """Reads `footprint.json`.
 
         Raises:
-            ModelError: If it is no footprint of this format.
+            ModelError: If it is not a footprint of this format.
         """
         try:
             raw: dict[str, Any] = json.loads(text)
-            if raw["format"] != FORMAT or raw["cell_degrees"] != CELL_DEGREES:
+            if raw["format"] != FOOTPRINT_FORMAT or raw["cell_degrees"] != CELL_DEGREES:
                 raise ValueError(f"format {raw['format']!r}")
             table = np.array(raw["south_west_places"])
             if table.dtype.kind != "i" or table.ndim != 2 or table.shape[1] != 3:

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub: download one, and check what arrived."""
+"""Models on the Hugging Face Hub: ids, downloads, and checks of what arrived."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def parse_id(text: str, revision: str | None = None) -> HubId | None:
     if not _ID.fullmatch(name) or ".." in name:
         return None
     if own and revision and own != revision:
-        raise UsageError(f"Two revisions given: {text!r} and {revision!r}. Say one.")
+        raise UsageError(f"Two revisions given: {text!r} and {revision!r}. Give one.")
     chosen = own or revision
     if chosen is not None and (not _REVISION.fullmatch(chosen) or ".." in chosen):
-        raise UsageError(f"{chosen!r} is no revision: give a branch, a tag or a commit.")
+        raise UsageError(f"{chosen!r} is not a revision: give a branch, a tag or a commit.")
     return HubId(name, chosen)
 
 
-def download(hub_id: HubId, *, weights: bool = True) -> Path:
+def download_model(hub_id: HubId, *, weights: bool = True) -> Path:
     """Downloads `config.json` and `model.safetensors`, and nothing else, to the Hub's cache.
 
     The config is checked before the weights are asked for, and the weights are taken from the
@@ -91,15 +91,15 @@ def download(hub_id: HubId, *, weights: bool = True) -> Path:
         ModelError: If the model, the revision or a file does not exist, the Hub does not
             answer, or the file that arrived is damaged.
     """
-    config = fetch(hub_id, CONFIG, hub_id.revision, max_bytes=MAX_CONFIG_BYTES)
+    config = fetch_file(hub_id, CONFIG, hub_id.revision, max_bytes=MAX_CONFIG_BYTES)
     model = load_config(config.parent)
     if weights:
         commit = config.parent.name
-        fetch(hub_id, WEIGHTS, commit, max_bytes=largest_weights(model))
+        fetch_file(hub_id, WEIGHTS, commit, max_bytes=largest_weights(model))
     return config.parent
 
 
-def fetch(hub_id: HubId, filename: str, revision: str | None, *, max_bytes: int) -> Path:
+def fetch_file(hub_id: HubId, filename: str, revision: str | None, *, max_bytes: int) -> Path:
     """Downloads one file to the Hub's cache, unless it is there, and compares it with its hash.
 
     Args:
@@ -150,7 +150,7 @@ def _download(hub_id: HubId, filename: str, revision: str | None, *, offline: bo
             hf_hub_download(hub_id.repo, filename, revision=revision, local_files_only=offline)
         )
     except HFValidationError as error:
-        raise UsageError(f"{hub_id.repo!r} is no model id of the Hub: {error}") from error
+        raise UsageError(f"{hub_id.repo!r} is not a model id of the Hub: {error}") from error
     # The order matters: these are subclasses of each other.
     except GatedRepoError as error:
         raise ModelError(
@@ -169,7 +169,7 @@ def _download(hub_id: HubId, filename: str, revision: str | None, *, offline: bo
         ) from error
     except EntryNotFoundError as error:
         raise ModelError(
-            f"{where} has no {filename}, so it is no model of this kind. No other "
+            f"{where} has no {filename}, so it is not a model of this kind. No other "
             "file is read, and no pickle ever."
         ) from error
     except HfHubHTTPError as error:

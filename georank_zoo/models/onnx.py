@@ -1,4 +1,4 @@
-"""Write a model as an ONNX file that takes reflectance, checked against torch by onnxruntime."""
+"""Export to ONNX: a file that takes reflectance, checked against torch by onnxruntime."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from torch import nn
 
 from georank_zoo import bands as s2
 from georank_zoo.models.config import has_fixed_size
-from georank_zoo.models.encoder import Encoder
+from georank_zoo.models.encoder import Encoder, as_encoder
+from georank_zoo.models.find import ModelSource
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import explain_disk_full, new_file
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "georank-onnx/1"
-SUFFIX = ".onnx"
+ONNX_FORMAT = "georank-onnx/1"
+ONNX_SUFFIX = ".onnx"
 INPUT, OUTPUT = "reflectance", "features"
 
 # What onnxruntime 1.20 and all later ones run.
 _OPSET = 18
 # Two runtimes sum in another order. Relative to the largest feature: ResNet18 differs by 1e-6,
 # and a wrong operator (bilinear for antialiased, say) by 1e-2.
-TOLERANCE = 1e-4
+ONNX_TOLERANCE = 1e-4
 _BATCHES = (1, 2, 5)
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -55,7 +56,7 @@ class _FromReflectance(nn.Module):
         return features
 
 
-def export_onnx(encoder: Encoder, path: str | Path, *, overwrite: bool = False) -> Path:
+def export_onnx(model: Encoder | ModelSource, path: str | Path, *, overwrite: bool = False) -> Path:
     """Writes a model as one ONNX file.
 
     Its input `reflectance` (B, C, H, W) float32 is reflectance (DN / 10000, the +1000 offset of
@@ -68,7 +69,7 @@ def export_onnx(encoder: Encoder, path: str | Path, *, overwrite: bool = False) 
     and its features are compared with torch's.
 
     Args:
-        encoder: The model. It is not changed.
+        model: An encoder, which is not changed, or what `create_model` takes.
         path: File to write, `.onnx`.
         overwrite: Replace an existing file.
 
@@ -82,18 +83,18 @@ def export_onnx(encoder: Encoder, path: str | Path, *, overwrite: bool = False) 
     """
     require_packages()
     path = Path(path)
-    if path.suffix != SUFFIX:
-        raise UsageError(f"{path} must end in {SUFFIX}.")
+    if path.suffix != ONNX_SUFFIX:
+        raise UsageError(f"{path} must end in {ONNX_SUFFIX}.")
     if path.exists() and (path.is_dir() or not overwrite):
-        raise UsageError(f"{path} exists. Say --overwrite to replace it.")
+        raise UsageError(f"{path} exists. Pass --overwrite to replace it.")
+    encoder = copy.deepcopy(as_encoder(model)).cpu().float().eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    encoder = copy.deepcopy(encoder).cpu().eval()
     with (
         explain_disk_full(path, "Free some space and repeat the command."),
-        new_file(path) as beside,
+        new_file(path) as temporary,
     ):
-        beside.write_bytes(_serialized(encoder))
-        check_onnx(beside, encoder)
+        temporary.write_bytes(_serialized(encoder))
+        check_onnx(temporary, encoder)
     logger.info("Exported %s; onnxruntime gives torch's features.", path)
     return path
 
@@ -115,7 +116,7 @@ def check_onnx(path: Path, encoder: Encoder) -> None:
     """Compares an ONNX file with the model in torch.
 
     Raises:
-        ModelError: If a feature differs by more than `TOLERANCE` of the largest.
+        ModelError: If a feature differs by more than `ONNX_TOLERANCE` of the largest.
     """
     import onnxruntime
 
@@ -130,10 +131,10 @@ def check_onnx(path: Path, encoder: Encoder) -> None:
             expected = module(images).numpy()
         difference = float(np.abs(found - expected).max() / np.abs(expected).max())
         # Written so that NaN fails too.
-        if not difference <= TOLERANCE:
+        if not difference <= ONNX_TOLERANCE:
             raise ModelError(
                 f"onnxruntime {onnxruntime.__version__} gives other features than torch: they "
-                f"differ by {difference:.1e} of the largest (accepted: {TOLERANCE:g}) at "
+                f"differ by {difference:.1e} of the largest (accepted: {ONNX_TOLERANCE:g}) at "
                 f"{batch} images of {size} px. Nothing was exported."
             )
         logger.info("%d images of %d px: largest difference %.1e.", batch, size, difference)
@@ -188,7 +189,7 @@ def _serialized(encoder: Encoder) -> bytes:
 
 
 def _name_dimensions(graph: Any) -> None:
-    """Calls the free dimensions what they are, instead of torch's s97."""
+    """Names the free dimensions, which torch calls s97 and the like."""
     free = [dim.dim_param for dim in graph.input[0].type.tensor_type.shape.dim]
     names = {
         old: new for old, new in zip(free, ("batch", "", "height", "width"), strict=True) if old
@@ -216,7 +217,7 @@ def _quiet() -> Iterator[None]:
 def _facts(encoder: Encoder) -> dict[str, Any]:
     config = encoder.config
     return {
-        "format": FORMAT,
+        "format": ONNX_FORMAT,
         "model": encoder.name,
         "model_hash": encoder.model_hash,
         "recipe": config.recipe if config else "",

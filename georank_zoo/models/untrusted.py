@@ -1,4 +1,4 @@
-"""What a stranger's config may hand on to timm.
+"""Checks of a stranger's config: what of it may reach timm.
 
 timm follows a config to other files, pickles and URLs, and some versions run code on the way
 (1.0.9-1.0.25, `hf_hub_filename`). Here a config that points elsewhere is refused, and of the rest
@@ -17,64 +17,6 @@ from typing import Any
 from georank_zoo import bands as s2
 from georank_zoo.utils.errors import ModelError, plain
 
-MAX_DEPTH = 32  # a config has 5
-
-
-def read_object(path: Path, *, max_bytes: int) -> dict[str, Any]:
-    """Reads a file that holds one JSON object.
-
-    Python's reader takes the last of two equal keys, and NaN, which JSON has not; here both are
-    errors, for what was checked must be what another reader sees.
-
-    Args:
-        path: The file.
-        max_bytes: Most that it may hold.
-
-    Raises:
-        ModelError: If it is larger, not UTF-8, no valid JSON, or no object.
-    """
-    with path.open("rb") as file:
-        # Never more than the limit, whatever the file system says of its size.
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise ModelError(f"{path} has more than {max_bytes} bytes: it is no model's config.")
-    try:
-        raw = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
-        if isinstance(raw, dict):
-            _check_depth(raw)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is no valid JSON: {plain(error, 200)}.") from error
-    if not isinstance(raw, dict):
-        raise ModelError(f"{path} must hold a JSON object.")
-    return raw
-
-
-def _check_depth(value: Any) -> None:
-    """Refuses what is nested so deeply that walking through it would exhaust the stack."""
-    layer = [value]
-    for _ in range(MAX_DEPTH):
-        inner = (v.values() if isinstance(v, dict) else v for v in layer)
-        layer = [v for container in inner for v in container if isinstance(v, dict | list)]
-        if not layer:
-            return
-    raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        keys = [key for key, _ in pairs]
-        doubled = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {doubled[:80]!r} stands twice")
-    return mapping
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
-
-
 MAX_IMAGE_SIZE = 4096
 
 # What makes timm read weights from somewhere else, or with a model's own loader.
@@ -89,6 +31,39 @@ PRETRAINED_CFG = (
     "tag", "input_size", "fixed_input_size", "interpolation", "crop_pct", "crop_mode", "mean",
     "std", "num_classes", "pool_size", "first_conv", "classifier", "license", "origin_url",
 )  # fmt: skip
+
+_MAX_DEPTH = 32  # a config has 5
+
+
+def read_object(path: Path, *, max_bytes: int) -> dict[str, Any]:
+    """Reads a file that holds one JSON object.
+
+    Python's reader takes the last of two equal keys, and NaN, which JSON does not have; here both
+    are errors, for what was checked must be what another reader sees.
+
+    Args:
+        path: The file.
+        max_bytes: Most that it may hold.
+
+    Raises:
+        ModelError: If it is larger, not UTF-8, no valid JSON, or no object.
+    """
+    with path.open("rb") as file:
+        # Never more than the limit, whatever the file system says of its size.
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ModelError(f"{path} has more than {max_bytes} bytes: it is not a model's config.")
+    try:
+        raw = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+        if isinstance(raw, dict):
+            _check_depth(raw)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON: {plain(error, 200)}.") from error
+    if not isinstance(raw, dict):
+        raise ModelError(f"{path} must hold a JSON object.")
+    return raw
 
 
 def refuse_redirects(section: Mapping[str, Any], path: Path) -> None:
@@ -147,6 +122,30 @@ def check_pretrained_cfg(cfg: Mapping[str, Any], path: Path) -> None:
                 f"{path}: pretrained_cfg.{key} must be a short text, a finite number or a short "
                 f"list of these, not {plain(repr(value))}."
             )
+
+
+def _check_depth(value: Any) -> None:
+    """Refuses what is nested so deeply that walking through it would exhaust the stack."""
+    layer = [value]
+    for _ in range(_MAX_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in layer)
+        layer = [v for container in inner for v in container if isinstance(v, dict | list)]
+        if not layer:
+            return
+    raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {doubled[:80]!r} stands twice")
+    return mapping
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _is_scalar(value: object) -> bool:

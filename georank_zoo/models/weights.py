@@ -1,4 +1,4 @@
-"""The `model.safetensors` of a model folder, read without trusting it.
+"""Weights of models: `model.safetensors`, read without trusting it.
 
 Everything is decided from the header, whose length is bounded, before a tensor is read: the
 file can neither run code nor ask for more memory than the network that it is for.
@@ -91,45 +91,6 @@ def read_weights(wanted: Mapping[str, torch.Tensor], path: Path) -> dict[str, to
     return tensors
 
 
-@contextmanager
-def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
-    try:
-        # The library maps the whole file, which a sparse one of many terabytes makes fail.
-        if path.stat().st_size > max_bytes:
-            raise ModelError(
-                f"{path} has {path.stat().st_size} bytes, but at most {max_bytes} can be part of "
-                "this model."
-            )
-        with path.open("rb") as raw:
-            start = raw.read(_LENGTH_BYTES)
-        if start.startswith(_PICKLE_STARTS):
-            raise ModelError(
-                f"{path} is no safetensors file but a pickle, which can run code when it is "
-                "read. It is not read: ask its author for safetensors."
-            )
-        length = int.from_bytes(start, "little")
-        if length > MAX_HEADER_BYTES:
-            raise ModelError(
-                f"{path} is damaged: its header would have {length} bytes, and at most "
-                f"{MAX_HEADER_BYTES} are read."
-            )
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"{path} is damaged or cannot be read: {plain(error, 200)}. Download or export it "
-            "again."
-        ) from error
-
-
-def _compare_names(wanted: set[str], found: set[str], path: Path) -> None:
-    for kind, names in (("lacks", wanted - found), ("has unexpected", found - wanted)):
-        if names:
-            shown = ", ".join(plain(name) for name in sorted(names)[:5])
-            more = ", ..." if len(names) > 5 else ""
-            raise ModelError(f"{path} {kind} {len(names)} tensor(s): {shown}{more}.")
-
-
 def check_finite(tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
     """Refuses NaN and infinite weights.
 
@@ -149,3 +110,42 @@ def check_finite(tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
             f"{where}: {len(broken)} tensor(s) hold NaN or infinite weights, the first is "
             f"{broken[0]}. The training diverged or the file is damaged."
         )
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
+    try:
+        # The library maps the whole file, which a sparse one of many terabytes makes fail.
+        if path.stat().st_size > max_bytes:
+            raise ModelError(
+                f"{path} has {path.stat().st_size} bytes, but at most {max_bytes} can be part of "
+                "this model."
+            )
+        with path.open("rb") as raw:
+            start = raw.read(_LENGTH_BYTES)
+        if start.startswith(_PICKLE_STARTS):
+            raise ModelError(
+                f"{path} is not a safetensors file but a pickle, which can run code when it is "
+                "read. It is not read: ask its author for safetensors."
+            )
+        length = int.from_bytes(start, "little")
+        if length > MAX_HEADER_BYTES:
+            raise ModelError(
+                f"{path} is damaged: its header would have {length} bytes, and at most "
+                f"{MAX_HEADER_BYTES} are read."
+            )
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"{path} is damaged or cannot be read: {plain(error, 200)}. Download or export it "
+            "again."
+        ) from error
+
+
+def _compare_names(wanted: set[str], found: set[str], path: Path) -> None:
+    for kind, names in (("is missing", wanted - found), ("has unexpected", found - wanted)):
+        if names:
+            shown = ", ".join(plain(name) for name in sorted(names)[:5])
+            more = ", ..." if len(names) > 5 else ""
+            raise ModelError(f"{path} {kind} {len(names)} tensor(s): {shown}{more}.")

@@ -1,7 +1,7 @@
-"""The zoo's manifest: which models are published, and what each consists of, to the last byte.
+"""The catalog: which models are published, and the checksum of each of their files.
 
-`model_cards/models.json` is the zoo's own and is installed with the package; `georank release`
-adds to it, or to another file of the same form.
+`model_cards/models.json` is the zoo's own catalog and is installed with the package;
+`georank release` adds to it, or to another file of the same form.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,8 +22,8 @@ from georank_zoo.models.config import CONFIG, WEIGHTS
 from georank_zoo.utils.errors import GeorankError, UsageError, plain
 from georank_zoo.utils.files import write_text
 
-PACKAGE = "georank_model_cards"
-MANIFEST = "models.json"
+CARDS_PACKAGE = "georank_model_cards"
+CATALOG_FILE = "models.json"
 
 _SHA256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # One name in one folder: nothing hidden, and no path.
@@ -36,14 +37,14 @@ class _Part(BaseModel):
 
 
 class FileFacts(_Part):
-    """A published file: its SHA-256 and its size in bytes."""
+    """SHA-256 and size in bytes of a published file."""
 
     sha256: _SHA256
     size: int = Field(ge=0)
 
 
-class Score(_Part):
-    """A row of results.csv, as far as it tells scores of one model apart; see `results.Row`."""
+class CatalogScore(_Part):
+    """The columns of a row of results.csv that distinguish scores of one model."""
 
     task: str
     store_hash: str
@@ -63,37 +64,37 @@ class Score(_Part):
     ci_high: float
 
     @classmethod
-    def of(cls, row: Row) -> Score:
-        """What a row says."""
+    def of(cls, row: Row) -> CatalogScore:
+        """The score in a row."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
     @property
     def shown_protocol(self) -> str:
-        """The protocol with what was chosen for it."""
+        """Protocol with its settings."""
         parts = [] if self.k is None else [f"k={self.k}"]
         parts += [] if self.temperature is None else [f"temperature={self.temperature:g}"]
         parts += self.settings.split()
         return f"{self.protocol} ({', '.join(parts)})" if parts else self.protocol
 
 
-class Entry(_Part):
+class CatalogEntry(_Part):
     """A published model.
 
     Attributes:
-        recipe: Shipped recipe for models of its name; empty for one of somebody's own.
-        recipe_hash: What the run computed.
-        recipe_changes: Keys in which the run's recipe differed from the shipped one.
-        trained_on: The data, in words.
-        repo: `org/name` on the Hub.
-        revision: The commit, 40 digits, which cannot be moved.
-        tag: Its name, which can.
-        license: Of the weights.
+        recipe: Name of the shipped recipe for this model; empty for a model of another recipe.
+        recipe_hash: Hash of the run's recipe.
+        recipe_changes: Keys in which the run's recipe differs from the shipped one.
+        trained_on: Description of the pretraining data.
+        repo: Repository on the Hub, `org/name`.
+        revision: Commit, 40 hex digits.
+        tag: Tag of the commit.
+        license: License of the weights.
         architecture: Name in timm.
         num_features: Length of a feature vector.
-        bands: Of the input channels, in order.
-        image_size: Side in pixels of the training images.
-        files: All files of the model, by name.
-        scores: All rows of results.csv of these weights.
+        bands: Bands of the input channels, in order.
+        image_size: Side of the training images in pixels.
+        files: Checksums of all files, by name.
+        scores: Scores of these weights in results.csv.
     """
 
     recipe: str
@@ -109,16 +110,16 @@ class Entry(_Part):
     bands: tuple[str, ...]
     image_size: int
     files: dict[_FILE_NAME, FileFacts]
-    scores: tuple[Score, ...] = ()
+    scores: tuple[CatalogScore, ...] = ()
 
     @property
     def id(self) -> str:
-        """`org/name@tag`, or the commit where there is no tag: for people to read."""
+        """`org/name@tag`, or the commit where there is no tag."""
         return f"{self.repo}@{self.tag or self.revision}"
 
     @property
     def pinned_id(self) -> str:
-        """`org/name@commit`, for papers and tests."""
+        """`org/name@commit`, which cannot be moved."""
         return f"{self.repo}@{self.revision}"
 
     @property
@@ -127,109 +128,140 @@ class Entry(_Part):
         return self.files[WEIGHTS].sha256
 
 
-class Manifest(_Part):
+class Catalog(_Part):
     """Published models, by name."""
 
     version: Literal[1] = 1
-    models: dict[_MODEL_NAME, Entry] = {}
+    models: dict[_MODEL_NAME, CatalogEntry] = {}
 
-    def with_weights(self, sha256: str) -> tuple[str, Entry] | None:
+    def with_weights(self, sha256: str) -> tuple[str, CatalogEntry] | None:
         """The model that has these weights."""
         same = ((name, e) for name, e in self.models.items() if e.model_hash == sha256)
         return next(same, None)
 
-    def at(self, repo: str, revision: str) -> tuple[str, Entry] | None:
+    def at(self, repo: str, revision: str) -> tuple[str, CatalogEntry] | None:
         """The model that is published as this commit."""
         there = (repo, revision)
         same = ((name, e) for name, e in self.models.items() if (e.repo, e.revision) == there)
         return next(same, None)
 
+    def to_json(self) -> str:
+        """The text of a catalog file."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
 
-def read(path: str | Path | None = None) -> Manifest:
-    """Reads a manifest; the zoo's own by default.
+
+def list_models(pattern: str = "*", *, catalog: str | os.PathLike[str] | None = None) -> list[str]:
+    """Lists the published models, each pinned to a commit.
+
+    Args:
+        pattern: Shell pattern of the model's name or of `org/name`, such as `*georank*`.
+        catalog: Catalog file, as `georank release` writes one; the zoo's own by default.
+
+    Returns:
+        Ids `org/name@commit`, which `create_model` takes, by the model's name.
+
+    Raises:
+        UsageError: If there is no such file.
+        GeorankError: If it is damaged.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> gz.list_models("*georank*")  # nothing has been published yet
+        []
+    """
+    models = sorted(read_catalog(catalog).models.items())
+    return [
+        entry.pinned_id
+        for name, entry in models
+        if fnmatchcase(name, pattern) or fnmatchcase(entry.repo, pattern)
+    ]
+
+
+def read_catalog(path: str | os.PathLike[str] | None = None) -> Catalog:
+    """Reads a catalog file; the zoo's own by default.
 
     Raises:
         UsageError: If there is no such file.
         GeorankError: If it is damaged.
     """
     if path is None:
-        own = resources.files(PACKAGE) / MANIFEST
-        return parse(own.read_text(encoding="utf-8"), where=MANIFEST)
+        own = resources.files(CARDS_PACKAGE) / CATALOG_FILE
+        return parse_catalog(own.read_text(encoding="utf-8"), where=CATALOG_FILE)
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"No manifest {path}. `georank release` writes one.")
+        raise UsageError(f"No catalog at {path}. `georank release` writes one.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise GeorankError(f"{path} is no manifest: {error}.") from error
-    return parse(text, where=str(path))
+        raise GeorankError(f"{path} is not a catalog: {error}.") from error
+    return parse_catalog(text, where=str(path))
 
 
-def parse(text: str, *, where: str) -> Manifest:
-    """A manifest from its JSON text.
+def parse_catalog(text: str, *, where: str) -> Catalog:
+    """Reads a catalog from its JSON text.
+
+    Args:
+        text: The text.
+        where: Its file, for messages.
 
     Raises:
-        GeorankError: Says what is wrong, and where.
+        GeorankError: If it is damaged; names the key.
     """
     try:
-        manifest = Manifest.model_validate_json(text)
+        catalog = Catalog.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         place = plain(".".join(map(str, problem["loc"])) or "the file", 120)
-        raise GeorankError(f"{where} is no manifest: {place}: {plain(problem['msg'])}.") from error
-    for name, entry in manifest.models.items():
+        reason = plain(problem["msg"])
+        raise GeorankError(f"{where} is not a catalog: {place}: {reason}.") from error
+    for name, entry in catalog.models.items():
         for needed in (CONFIG, WEIGHTS):
             if needed not in entry.files:
-                raise GeorankError(f"{where} is no manifest: {name} lacks the hash of {needed}.")
-    return manifest
+                raise GeorankError(f"{where} is not a catalog: {name} has no hash of {needed}.")
+    return catalog
 
 
-def make(path: str | Path) -> Manifest:
-    """Makes an empty manifest if there is none, and makes sure that it can be added to.
+def open_catalog(path: str | os.PathLike[str]) -> Catalog:
+    """Reads a catalog file that is to be written to; an empty one is made if there is none.
 
     Raises:
-        GeorankError: If what is there is no manifest, or its folder takes no file.
+        GeorankError: If the file is damaged or its folder is not writable.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise GeorankError(f"{path} cannot be written. Choose another file with --manifest.")
+        raise GeorankError(f"{path} cannot be written. Choose another file with --catalog.")
     if not path.exists():
-        write_text(path, to_json(Manifest()))
-    return read(path)
+        write_text(path, Catalog().to_json())
+    return read_catalog(path)
 
 
-def record(path: str | Path, name: str, entry: Entry) -> bool:
-    """Writes a model into a manifest that is there.
+def record_model(path: str | os.PathLike[str], name: str, entry: CatalogEntry) -> bool:
+    """Writes a model into an existing catalog file.
 
     Returns:
         Whether anything changed.
 
     Raises:
-        GeorankError: If what is there is no manifest.
+        GeorankError: If the file is damaged.
     """
     path = Path(path).resolve()
     # The lock's file stays there: to delete it would let two processes in.
     with FileLock(path.with_name(f".{path.name}.lock")):
-        manifest = read(path)
-        if manifest.models.get(name) == entry:
+        catalog = read_catalog(path)
+        if catalog.models.get(name) == entry:
             return False
-        models = dict(sorted({**manifest.models, name: entry}.items()))
-        write_text(path, to_json(Manifest(models=models)))
+        models = dict(sorted({**catalog.models, name: entry}.items()))
+        write_text(path, Catalog(models=models).to_json())
     return True
 
 
-def to_json(manifest: Manifest) -> str:
-    """The text of a manifest."""
-    return json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
-
-
-def scores_of(rows: Sequence[Row], model_hash: str) -> tuple[Score, ...]:
-    """The scores of a model, of a repeated evaluation the newest."""
-    newest: dict[str, Score] = {}
+def scores_of(rows: Sequence[Row], model_hash: str) -> tuple[CatalogScore, ...]:
+    """The scores of a model in rows of results.csv, of a repeated evaluation the newest."""
+    newest: dict[str, CatalogScore] = {}
     for row in sorted(rows, key=lambda row: row.when):
         if row.model_hash == model_hash:
-            score = Score.of(row)
+            score = CatalogScore.of(row)
             settings = score.model_dump_json(exclude={"value", "ci_low", "ci_high"})
             newest[settings] = score
     return tuple(newest[key] for key in sorted(newest))

@@ -1,221 +1,139 @@
-"""Publish a model folder on the Hub: one commit, checked before and after, or nothing.
+"""Publishing a model folder on the Hub: one commit, verified, or nothing.
 
-What is wrong is found before anything is written. A new repository is private until its files
-have come back from the Hub unchanged. Whatever breaks, the same command again goes on from there.
+Everything that can be wrong is checked before anything is written. A new repository is private
+until its files have come back from the Hub unchanged. After an interruption, the same call goes on.
 """
 
 from __future__ import annotations
 
-import tempfile
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
-import torch
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    constants,
-    hf_hub_download,
-)
+from georank_zoo.models.config import CONFIG
+from georank_zoo.publish.checks import check_publishable
+from georank_zoo.publish.plan import PushPlan, check_names, file_table, plan_push
+from georank_zoo.publish.repo import MAIN
+from georank_zoo.publish.upload import OnMessage, PushedModel, execute_plan
+from georank_zoo.training.run import open_run
+from georank_zoo.utils.errors import HubError, UsageError
 
-from georank_zoo.publish.checks import TIMM_ERRORS, timm_features
-from georank_zoo.publish.plan import Plan, forget_unopened, remember_unopened
-from georank_zoo.publish.repo import MAIN, RemoteRepo, find_repo
-from georank_zoo.utils.errors import HubError, Interrupted
-from georank_zoo.utils.files import sha256_of
-from georank_zoo.utils.hub_errors import HUB_FAILURES, explain, reason, status
-
-AGAIN = "Run the same command again"
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Published:
-    """A verified model on the Hub.
+class PushReport:
+    """The outcome of a push.
 
     Attributes:
-        repo: `org/name`.
-        commit: Where the model is, for ever.
-        revision: Tag or branch, which may be moved; empty for `main`.
-        private: Only its owners see it.
+        plan: What the push did, or would do.
+        model: The model on the Hub; None after a dry run.
     """
 
-    repo: str
-    commit: str
-    revision: str
-    private: bool
+    plan: PushPlan
+    model: PushedModel | None
 
     @property
-    def url(self) -> str:
-        """The page of the commit."""
-        return f"{constants.ENDPOINT}/{self.repo}/tree/{self.commit}"
+    def lines(self) -> tuple[str, ...]:
+        """The outcome in sentences."""
+        if self.model is None:
+            return ("Dry run: nothing was sent.",)
+        done = "Published and verified" if self.plan.writes else "Verified, unchanged"
+        hidden = ("Only its owners see it; --public makes it public.",)
+        return (
+            f"{done}: {self.model.url}",
+            *(hidden if self.model.private else ()),
+            f"Load it:    timm.create_model('{self.model.timm_id}', pretrained=True)",
+            f"In a paper: timm.create_model('{self.model.pinned_id}', pretrained=True)",
+        )
 
-    @property
-    def timm_id(self) -> str:
-        """What timm.create_model takes."""
-        return f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
+    def __str__(self) -> str:
+        return "\n".join([self.plan.table.to_text(), self.plan.summary, *self.lines])
 
-    @property
-    def pinned_id(self) -> str:
-        """The same, of this very commit."""
-        return f"hf-hub:{self.repo}@{self.commit}"
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<br>{escape(line)}" for line in self.lines)
+        return f"{self.plan.table.to_html()}<p>{escape(self.plan.summary)}{lines}</p>"
 
 
-def publish(plan: Plan, say: Say = lambda _: None) -> Published:
-    """Carries a plan out.
+def push(
+    source: str | os.PathLike[str],
+    repo: str,
+    *,
+    dry_run: bool = False,
+    private: bool = False,
+    public: bool = False,
+    tag: str | None = None,
+    revision: str = MAIN,
+    prune: bool = False,
+    on_message: OnMessage = logger.info,
+    on_plan: Callable[[PushPlan], None] = lambda _: None,
+) -> PushReport:
+    """Publishes the model of a run, or of an export folder, on the Hugging Face Hub.
+
+    The folder is loaded with timm before it is sent, and again from the Hub after. A new
+    repository stays private until that has succeeded. Everything goes in one commit, or nothing
+    does; the same call again goes on after an interruption, and sends only what is missing.
 
     Args:
-        plan: From `plan_push`.
-        say: Called with a sentence at each step.
+        source: Run, run folder or export folder. A run is exported if it is not, and an export
+            without a model card gets one.
+        repo: Repository on the Hub, `org/name`.
+        dry_run: Whether to write and check the folder, but to send nothing.
+        private: Whether a new repository stays private.
+        public: Whether a private repository becomes public.
+        tag: Tag for the commit, such as `v1.0`.
+        revision: Branch of the commit; it is made from `main` if it does not exist.
+        prune: Whether pickles in the repository are deleted, in the same commit.
+        on_message: Called with a sentence at each step; logs it by default.
+        on_plan: Called with the plan before anything is sent.
 
     Raises:
-        HubError: If the Hub refuses, breaks off, or gives back something else than was sent. The
-            message says what has been published and what to do.
+        HubError: If the Hub refuses, breaks off, or returns something other than what was sent.
+            The message says what has been published and what to do.
+        ModelError: If the folder is damaged, unsafe, or timm computes other features from it.
+        UsageError: If there is no such folder or an argument is invalid.
         Interrupted: On Ctrl-C.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> report = gz.push("runs/moco-r18", "org/moco-r18", dry_run=True)  # doctest: +SKIP
+        >>> gz.push("runs/moco-r18", "moco-r18", dry_run=True)
+        Traceback (most recent call last):
+        georank_zoo...UsageError: 'moco-r18' is not the name of a repository: pass org/name.
+
+        The checks before anything is sent need no Hub:
+
+        >>> from georank_zoo.publish.checks import check_publishable
+        >>> checked = check_publishable("runs/moco-r18/export", repo="org/moco-r18")
+        >>> [file.name for file in checked.files][:4]
+        ['model.safetensors', 'config.json', 'README.md', 'recipe.yaml']
     """
-    api = HfApi()
+    folder = _find_export(Path(source), on_message)
+    check_names(repo, revision, tag)
+    model = check_publishable(folder, repo=repo)
+    on_message(f"{folder}: timm loads it, with the same features as georank-zoo.")
     try:
-        remote = plan.remote or _create(api, plan, say)
-        if plan.sends or remote.head is None:
-            commit = _commit(api, plan, remote, say)
-        else:
-            commit = remote.head
-        say(f"Downloading {commit[:12]} into an empty cache and loading it with timm.")
-        _verify(plan, commit, private=remote.private)
-        _finish(api, plan, commit, say)
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"Interrupted. {AGAIN}: it goes on from there.") from error
-    revision = plan.tag or (plan.branch if plan.branch != MAIN else "")
-    return Published(plan.repo, commit, revision, private=remote.private and not plan.opens)
-
-
-def _create(api: HfApi, plan: Plan, say: Say) -> RemoteRepo:
-    say(f"Creating {plan.repo}, private until it is verified.")
-    if plan.opens:
-        remember_unopened(plan.repo)
-    try:
-        api.create_repo(plan.repo, private=True)
-    except HUB_FAILURES as error:
-        if status(error) == 409:
-            forget_unopened(plan.repo)
-            raise HubError(
-                f"{plan.repo} exists already (409): somebody else created it while this push ran, "
-                "or your token does not cover it. Nothing of yours was published. Look at "
-                f"{constants.ENDPOINT}/{plan.repo}, then push again."
-            ) from error
-        raise HubError(f"{explain(error, plan.repo)} Nothing was published. {AGAIN}.") from error
-    remote = find_repo(api, plan.repo, plan.branch)
-    if remote is None:
-        raise HubError(f"{plan.repo} was created but is not there. {AGAIN}.")
-    return remote
-
-
-def _commit(api: HfApi, plan: Plan, remote: RemoteRepo, say: Say) -> str:
-    """Sends what differs, as one commit on top of the one that the plan was made for."""
-    changed = [file for file in plan.files if remote.state(file) != "same"]
-    operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        *(CommitOperationAdd(file.name, file.path) for file in changed),
-        *(CommitOperationDelete(path) for path in plan.stale),
-    ]
-    say(f"Sending {len(changed)} file(s) as one commit.")
-    try:
-        if plan.branch != MAIN and plan.branch not in remote.branches:
-            api.create_branch(plan.repo, branch=plan.branch, revision=remote.head)
-        info = api.create_commit(
-            plan.repo,
-            operations,
-            commit_message=_message(plan),
-            revision=plan.branch,
-            parent_commit=remote.head,
+        plan = plan_push(
+            model, repo, revision=revision, tag=tag, private=private, public=public, prune=prune
         )
-    except HUB_FAILURES as error:
-        return _look_after(api, plan, remote, error, say)
-    return str(info.oid)
-
-
-def _message(plan: Plan) -> str:
-    config = plan.model.config
-    return f"Publish {config.recipe or config.architecture} with georank-zoo"
-
-
-def _look_after(api: HfApi, plan: Plan, before: RemoteRepo, error: Exception, say: Say) -> str:
-    """After a failed commit: it may have been done all the same, and only the answer was lost."""
-    said = explain(error, plan.repo)
-    try:
-        now = find_repo(api, plan.repo, plan.branch)
-    except HubError as second:
-        raise HubError(f"{said} Whether the commit arrived is not known. {AGAIN}.") from second
-    if now and now.head and now.holds(plan.files) and not set(plan.stale) & set(now.files):
-        say("The commit had arrived although its answer was lost.")
-        return now.head
-    if now and now.branch_exists and now.head != before.head:
-        raise HubError(
-            f"{plan.repo} changed while this push ran (412): nothing of yours was published. Look "
-            f"at {constants.ENDPOINT}/{plan.repo}/commits/{plan.branch}, then push again."
-        ) from error
-    raise HubError(f"{said} Nothing was published. {AGAIN}.") from error
-
-
-def _verify(plan: Plan, commit: str, *, private: bool) -> None:
-    """Downloads the commit as a stranger would, compares every byte, and loads it with timm."""
-    stays = f"{plan.repo} stays private." if private else "It can be seen by all."
-    with tempfile.TemporaryDirectory(prefix="georank-push-") as cache:
-        try:
-            for file in plan.files:
-                path = hf_hub_download(plan.repo, file.name, revision=commit, cache_dir=cache)
-                if sha256_of(Path(path)) != file.sha256:
-                    raise HubError(
-                        f"{file.name} came back from {plan.repo} with another content than was "
-                        f"sent. Published as {commit[:12]}, but not finished. {stays} {AGAIN}; if "
-                        "it stays so, delete the file there first."
-                    )
-            found = timm_features(f"hf-hub:{plan.repo}@{commit}", plan.model.config, cache=cache)
-        except HUB_FAILURES + TIMM_ERRORS as error:
-            raise HubError(
-                f"Published as {commit[:12]}, but the check by download failed: "
-                f"{reason(error).rstrip('.')}. {stays} {AGAIN}: it checks and finishes."
-            ) from error
-    if not torch.equal(found, plan.model.features):
-        raise HubError(
-            f"Published as {commit[:12]}, but timm gives other features from there than from "
-            f"{plan.model.folder}. {stays}"
-        )
-
-
-def _finish(api: HfApi, plan: Plan, commit: str, say: Say) -> None:
-    """Tags, and opens last."""
-    if plan.tag and not (plan.remote and plan.tag in plan.remote.tags):
-        say(f"Tagging it {plan.tag}.")
-        try:
-            api.create_tag(plan.repo, tag=plan.tag, revision=commit)
-        except HUB_FAILURES as error:
-            now = _look(api, plan)
-            if now is None or now.tags.get(plan.tag) != commit:
-                taken = now is not None and plan.tag in now.tags
-                why = "was given to another commit meanwhile" if taken else "could not be set"
-                what = "Choose another one" if taken else f"{AGAIN}: it finishes"
-                raise HubError(
-                    f"Published as {commit[:12]}, but the tag {plan.tag!r} {why}: "
-                    f"{explain(error, plan.repo)} {what}."
-                ) from error
-    if plan.opens:
-        say(f"Making {plan.repo} public.")
-        try:
-            api.update_repo_settings(plan.repo, private=False)
-        except HUB_FAILURES as error:
-            now = _look(api, plan)
-            if now is None or now.private:
-                raise HubError(
-                    f"Published as {commit[:12]}, but {plan.repo} is still private: "
-                    f"{explain(error, plan.repo)} {AGAIN}: it finishes."
-                ) from error
-    forget_unopened(plan.repo)
-
-
-def _look(api: HfApi, plan: Plan) -> RemoteRepo | None:
-    try:
-        return find_repo(api, plan.repo, plan.branch)
     except HubError:
-        return None
+        if dry_run:
+            on_message(file_table(model.files).to_text())
+        raise
+    on_plan(plan)
+    return PushReport(plan, None if dry_run else execute_plan(plan, on_message))
+
+
+def _find_export(source: Path, on_message: OnMessage) -> Path:
+    """The export in a folder; that of a run is written if there is none."""
+    if not source.is_dir():
+        raise UsageError(f"No folder {source}. Give a run folder, or the folder of an export.")
+    if (source / CONFIG).is_file():
+        return source
+    run = open_run(source)
+    if run.facts.get("status") != "finished":
+        on_message("The training has not finished; this is its last checkpoint.")
+    return run.exported()

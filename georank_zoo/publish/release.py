@@ -1,59 +1,75 @@
-"""Publish several finished runs, and note each in a manifest.
+"""Publication of several finished runs, each recorded in a catalog.
 
-Every run is checked, and everything that may forbid its publication is looked for, before the first
-is sent. What has been done is on the Hub and in the manifest, so the same release again goes on
-where it stopped, and a release that is done writes nothing.
+Every run is checked, and so is everything that may forbid its publication, before the first is
+sent. What has been done is on the Hub and in the catalog, so the same release again goes on where
+it stopped, and a finished release writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rich.filesize import decimal
+
 from georank_zoo.eval.results import table as results_file
 from georank_zoo.eval.results.table import Row
-from georank_zoo.models import fingerprint
 from georank_zoo.models.encoder import create_model
-from georank_zoo.publish import card as cards
-from georank_zoo.publish import catalog as manifest
-from georank_zoo.publish.card.gather import folder_facts
+from georank_zoo.models.fingerprint import compare_fingerprint
+from georank_zoo.publish.card import folder_card
+from georank_zoo.publish.card.facts import Facts
 from georank_zoo.publish.card.metadata import DEFAULT_LICENSE, check_license
-from georank_zoo.publish.catalog import Entry, FileFacts, Score
-from georank_zoo.publish.checks import check_folder
-from georank_zoo.publish.plan import Plan, plan_push
-from georank_zoo.publish.push import Say, publish
+from georank_zoo.publish.catalog import (
+    CATALOG_FILE,
+    CatalogEntry,
+    CatalogScore,
+    FileFacts,
+    open_catalog,
+    read_catalog,
+    record_model,
+    scores_of,
+)
+from georank_zoo.publish.checks import check_publishable
+from georank_zoo.publish.plan import PushPlan, plan_push
+from georank_zoo.publish.upload import OnMessage, execute_plan
 from georank_zoo.training.run import Run, open_run
 from georank_zoo.utils.errors import GeorankError, HubError, ModelError, UsageError
 from georank_zoo.utils.hub_errors import is_unauthenticated
+from georank_zoo.utils.tables import Table
 
-# `noted`: it was on the Hub already, and only the manifest did not know.
-State = Literal["published", "noted", "unchanged", "failed", "not tried"]
+# `recorded`: it was on the Hub already, and only the catalog did not have it.
+ReleaseState = Literal["published", "recorded", "unchanged", "failed", "not tried"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A run that may be published.
+class PushCandidate:
+    """A checked run that can be published.
 
     Attributes:
-        name: Of the model.
-        plan: What its push will do.
-        license: Of the weights.
-        scores: Its rows of the results.
+        name: Model name.
+        plan: Plan of its push.
+        license: License of the weights.
+        facts: Facts of its card.
+        scores: Scores of its weights.
     """
 
     name: str
-    plan: Plan
+    plan: PushPlan
     license: str
-    scores: tuple[Score, ...]
+    facts: Facts
+    scores: tuple[CatalogScore, ...]
 
-    def entry(self, commit: str) -> Entry:
-        """What the manifest says of it, once it is this commit."""
-        facts = folder_facts(self.plan.model.folder)
-        data = facts.data
+    def entry(self, commit: str) -> CatalogEntry:
+        """The catalog entry of the model, published as a commit."""
+        facts, data = self.facts, self.facts.data
         trained_on = (data.source, f"{data.places_used:,} places") if data else ()
-        return Entry(
+        return CatalogEntry(
             recipe=facts.shipped or "",
             recipe_hash=facts.recipe_hash,
             recipe_changes=tuple(change.key for change in facts.changes),
@@ -74,104 +90,145 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a run: the commit where it is published, or what went wrong."""
+class ReleaseOutcome:
+    """The outcome for one run: the commit where it is published, or the error.
+
+    Attributes:
+        name: Model name.
+        repo: Repository, `org/name`.
+        state: What was done.
+        commit: Commit of the model; empty where it is not published.
+        message: The error; empty where there is none.
+    """
 
     name: str
     repo: str
-    state: State
+    state: ReleaseState
     commit: str = ""
     message: str = ""
 
 
-def open_runs(paths: Sequence[Path]) -> list[Run]:
-    """Opens the runs of a release.
+@dataclass(frozen=True)
+class ReleaseReport:
+    """The outcome of a release.
+
+    Attributes:
+        candidates: The checked runs.
+        outcomes: What became of each; empty after a dry run.
+    """
+
+    candidates: tuple[PushCandidate, ...]
+    outcomes: tuple[ReleaseOutcome, ...]
+
+    @property
+    def table(self) -> Table:
+        """What became of each run."""
+        rows = tuple((each.repo, each.state, each.commit[:12]) for each in self.outcomes)
+        return Table("", ("repository", "", "commit"), rows)
+
+    @property
+    def unpublished(self) -> tuple[ReleaseOutcome, ...]:
+        """The runs that are not published."""
+        return tuple(o for o in self.outcomes if o.state in ("failed", "not tried"))
+
+    def raise_for_failures(self) -> None:
+        """Raises an error if a run is not published.
+
+        Raises:
+            GeorankError: With the error of each.
+        """
+        if failed := self.unpublished:
+            lines = [f"{each.repo}: {each.message}" for each in failed if each.message]
+            again = f"{len(failed)} not published. The same command again goes on from there."
+            raise GeorankError("\n".join([*lines, again]))
+
+
+def release_runs(
+    paths: Sequence[str | os.PathLike[str]],
+    org: str,
+    *,
+    results: str | os.PathLike[str] | None = None,
+    tag: str | None = None,
+    private: bool = False,
+    license: str = DEFAULT_LICENSE,
+    catalog: str | os.PathLike[str] = CATALOG_FILE,
+    dry_run: bool = False,
+    on_message: OnMessage = logger.info,
+    on_plan: Callable[[Table], None] = lambda _: None,
+) -> ReleaseReport:
+    """Publishes finished runs as `org/<model name>`, and records each in a catalog file.
+
+    Each is exported if it is not, gets its card from the results, and is checked as by `push`;
+    only if all pass is the first one sent. One that fails then does not keep the others back,
+    unless the Hub no longer knows the token.
+
+    Args:
+        paths: Run folders.
+        org: Organization or user on the Hub.
+        results: CSV file with the scores of all runs. With it, a run without any is an error.
+        tag: Tag for each commit, such as `v1.0`.
+        private: Whether new repositories stay private.
+        license: License of the weights.
+        catalog: Catalog file, which is made if there is none.
+        dry_run: Whether to write the cards and check everything, but to send nothing.
+        on_message: Called with a sentence at each step; logs it by default.
+        on_plan: Called with a table of what goes where, before anything is sent.
 
     Raises:
-        UsageError: If one is no run, has not finished, or two train models of one name.
+        UsageError: If one is not a finished run, or two train models of one name.
+        GeorankError: If any cannot be published, with what is wrong with each, or the catalog
+            cannot be written.
+        Interrupted: On Ctrl-C.
     """
+    runs = _open_finished([Path(path) for path in paths])
+    scores = Path(results) if results is not None else None
+    license = check_license(license)
+    candidates: list[PushCandidate] = []
+    failed = []
+    for run in runs:
+        try:
+            candidates.append(_candidate(run, org, scores, tag, private=private, license=license))
+        except GeorankError as error:
+            if is_unauthenticated(error):
+                raise
+            failed.append(f"{run.path}: {error}")
+            on_message(f"{run.path}: not ready.")
+        else:
+            on_message(f"{run.path}: ready.")
+    if failed:
+        failed.append(f"{len(failed)} of {len(runs)} runs cannot be published: nothing was sent.")
+        raise GeorankError("\n".join(failed))
+    on_plan(_plan_table(candidates))
+    outcomes = [] if dry_run else _publish_all(candidates, Path(catalog), on_message)
+    return ReleaseReport(tuple(candidates), tuple(outcomes))
+
+
+def _open_finished(paths: Sequence[Path]) -> list[Run]:
     runs = [open_run(path) for path in paths]
     seen: dict[str, Path] = {}
     for run in runs:
         status = run.facts.get("status")
         if status != "finished":
             raise UsageError(
-                f"{run.path} has not finished (it is {status!r}). Go on with it: `georank train "
+                f"{run.path} has not finished (it is {status!r}). Resume it with `georank train "
                 f"{run.path / 'recipe.yaml'} --out {run.path} --resume`, or leave it out."
             )
         name = run.recipe.name
         if name in seen:
             raise UsageError(
-                f"{seen[name]} and {run.path} are both called {name}, and so is where they would "
-                "be published. Leave one out."
+                f"{seen[name]} and {run.path} are both called {name}, so they would be published "
+                "in one repository. Leave one out."
             )
         seen[name] = run.path
     return runs
 
 
-def prepare_all(
-    runs: Sequence[Run],
-    org: str,
-    *,
-    results: Path | None = None,
-    tag: str | None = None,
-    private: bool = False,
-    license: str = DEFAULT_LICENSE,
-    say: Say = lambda _: None,
-) -> list[Candidate]:
-    """Prepares all runs, and tells of every one that cannot be published.
-
-    Args:
-        runs: From `open_runs`.
-        org: As for all but the last, see `prepare`.
-        results: Where the scores are.
-        tag: Name of the commits to be.
-        private: Leave new repositories private.
-        license: Of the weights.
-        say: Called with a sentence for each run.
-
-    Raises:
-        GeorankError: If any cannot be published, with what is wrong with each.
-    """
-    candidates, failed = [], []
-    for run in runs:
-        try:
-            candidates.append(
-                prepare(run, org, results=results, tag=tag, private=private, license=license)
-            )
-        except GeorankError as error:
-            if is_unauthenticated(error):
-                raise
-            failed.append(f"{run.path}: {error}")
-            say(f"{run.path}: not ready.")
-        else:
-            say(f"{run.path}: ready.")
-    if failed:
-        failed.append(f"{len(failed)} of {len(runs)} runs cannot be published: nothing was sent.")
-        raise GeorankError("\n".join(failed))
-    return candidates
-
-
-def prepare(
-    run: Run,
-    org: str,
-    *,
-    results: Path | None = None,
-    tag: str | None = None,
-    private: bool = False,
-    license: str = DEFAULT_LICENSE,
-) -> Candidate:
+def _candidate(
+    run: Run, org: str, results: Path | None, tag: str | None, *, private: bool, license: str
+) -> PushCandidate:
     """Exports a run if it is not, writes its card, and checks all that may forbid its publication.
 
     Nothing is written to the Hub. The card in the export folder is replaced.
-
-    Args:
-        run: A finished one.
-        org: Organization or user on the Hub; the model's name follows.
-        results: Where the scores are. With it, a run without any is an error.
-        tag: Name of the commit to be.
-        private: Leave a new repository private.
-        license: Of the weights.
 
     Raises:
         GeorankError: If the export is damaged or does not give the features of its fingerprint,
@@ -180,69 +237,73 @@ def prepare(
     name, repo = run.recipe.name, f"{org}/{run.recipe.name}"
     folder = run.exported()
     encoder = create_model(folder)
-    compared = fingerprint.compare(encoder)
+    compared = compare_fingerprint(encoder)
     if not compared.equal:
         raise ModelError(
             f"{folder} gives other features than when it was exported (they differ by "
             f"{compared.difference:.1e}). Export it again: `georank export {run.path} --overwrite`."
         )
     rows: list[Row] = results_file.read(results) if results else []
-    scores = manifest.scores_of(rows, encoder.model_hash)
+    scores = scores_of(rows, encoder.model_hash)
     if results and not scores:
         raise ModelError(
             f"{results} has no row of the weights in {folder} ({encoder.model_hash[:12]}). "
             f"Evaluate them: `georank eval {run.path} --task TASK --results {results}`."
         )
-    cards.write_folder(folder, results=results, repo=repo, revision=tag, license=license)
-    plan = plan_push(check_folder(folder), repo, tag=tag, private=private)
-    return Candidate(name, plan, check_license(license), scores)
+    card = folder_card(folder, results=results, repo=repo, revision=tag, license=license)
+    card.write()
+    plan = plan_push(check_publishable(folder), repo, tag=tag, private=private)
+    return PushCandidate(name, plan, license, card.facts, scores)
 
 
-def release(
-    candidates: Sequence[Candidate], path: Path, say: Say = lambda _: None
-) -> list[Outcome]:
-    """Publishes candidates one after the other, and notes each in the manifest.
+def _plan_table(candidates: Sequence[PushCandidate]) -> Table:
+    rows = []
+    for candidate in candidates:
+        plan = candidate.plan
+        size = decimal(sum(file.size for file in plan.changed))
+        rows.append(
+            (
+                plan.repo + (f" (tag {plan.tag})" if plan.tag else ""),
+                ("private" if plan.remote.private else "public") if plan.remote else "new",
+                f"{len(plan.changed)} files, {size}" if plan.changed else "nothing",
+                str(len(candidate.scores) or "none"),
+            )
+        )
+    return Table("", ("repository", "now", "to send", "scores"), tuple(rows))
 
-    One that fails does not keep the others back, unless the Hub does not know the token any more.
 
-    Args:
-        candidates: From `prepare`.
-        path: The manifest.
-        say: Called with a sentence at each step.
-
-    Raises:
-        GeorankError: If the manifest cannot be written.
-        Interrupted: On Ctrl-C.
-    """
-    manifest.make(path)  # before anything is sent: it may turn out that it cannot be written
-    done: list[Outcome] = []
+def _publish_all(
+    candidates: Sequence[PushCandidate], catalog: Path, on_message: OnMessage
+) -> list[ReleaseOutcome]:
+    open_catalog(catalog)  # before anything is sent: it may turn out that it cannot be written
+    done: list[ReleaseOutcome] = []
     stopped = False
     for candidate in candidates:
         name, repo = candidate.name, candidate.plan.repo
         if stopped:
-            done.append(Outcome(name, repo, "not tried"))
+            done.append(ReleaseOutcome(name, repo, "not tried"))
             continue
         try:
-            done.append(_release(candidate, path, say))
+            done.append(_publish(candidate, catalog, on_message))
         except HubError as error:
-            done.append(Outcome(name, repo, "failed", message=str(error)))
+            done.append(ReleaseOutcome(name, repo, "failed", message=str(error)))
             stopped = is_unauthenticated(error)
     return done
 
 
-def _release(candidate: Candidate, path: Path, say: Say) -> Outcome:
+def _publish(candidate: PushCandidate, catalog: Path, on_message: OnMessage) -> ReleaseOutcome:
     name, plan = candidate.name, candidate.plan
 
-    def say_where(text: str) -> None:
-        say(f"{plan.repo}: {text}")
+    def with_repo(text: str) -> None:
+        on_message(f"{plan.repo}: {text}")
 
-    known = manifest.read(path).models.get(name)
+    known = read_catalog(catalog).models.get(name)
     head = plan.remote.head if plan.remote else None
-    # What the manifest holds was verified by download when it was written there.
+    # What the catalog holds was verified by download when it was written there.
     if not plan.writes and head and known == candidate.entry(head):
-        say_where("on the Hub and in the manifest already.")
-        return Outcome(name, plan.repo, "unchanged", head)
-    published = publish(plan, say_where)
-    manifest.record(path, name, candidate.entry(published.commit))
-    state: State = "published" if plan.writes else "noted"
-    return Outcome(name, plan.repo, state, published.commit)
+        with_repo("on the Hub and in the catalog already.")
+        return ReleaseOutcome(name, plan.repo, "unchanged", head)
+    pushed = execute_plan(plan, with_repo)
+    record_model(catalog, name, candidate.entry(pushed.commit))
+    state: ReleaseState = "published" if plan.writes else "recorded"
+    return ReleaseOutcome(name, plan.repo, state, pushed.commit)

@@ -19,7 +19,7 @@ MAIN = constants.DEFAULT_REVISION
 PATIENCE = 30.0  # seconds for the Hub's first answer
 _WRITERS = ("admin", "write", "contributor")
 
-State = Literal["new", "changed", "same", "delete"]
+FileState = Literal["new", "changed", "same", "delete"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class RemoteRepo:
     """What a branch of a repository holds.
 
     Attributes:
-        name: `org/name`.
-        private: Only its owners see it.
-        branch: The branch that was asked for; one that does not exist holds what `main` does.
-        branch_exists: Whether it exists.
+        name: Repository, `org/name`.
+        private: Whether only its owners see it.
+        branch: Branch asked for; one that does not exist holds what `main` does.
+        branch_exists: Whether the branch exists.
         head: Commit of the branch; None if it has none yet.
         files: SHA-256 of a large file, git's SHA-1 of a small one, by path.
-        branches: Commit by branch.
-        tags: Commit by tag.
+        branches: Commits by branch.
+        tags: Commits by tag.
     """
 
     name: str
@@ -51,7 +51,7 @@ class RemoteRepo:
         """Files that can run code when they are loaded."""
         return sorted(p for p in self.files if PurePosixPath(p).suffix.lower() in PICKLES)
 
-    def state(self, file: LocalFile) -> State:
+    def state(self, file: LocalFile) -> FileState:
         """What a push would do to a file."""
         there = self.files.get(file.name)
         if there is None:
@@ -64,10 +64,10 @@ class RemoteRepo:
 
 
 def find_repo(api: HfApi, name: str, branch: str = MAIN) -> RemoteRepo | None:
-    """Looks at a repository; nothing if there is none, or none that this token may see.
+    """Looks a repository up; None if there is none that this token may see.
 
     Raises:
-        HubError: If the Hub does not answer, or the repository has another name by now.
+        HubError: If the Hub does not answer, or the repository has been renamed.
         UsageError: If the branch's name is that of a tag or a commit.
     """
     try:
@@ -84,7 +84,7 @@ def find_repo(api: HfApi, name: str, branch: str = MAIN) -> RemoteRepo | None:
     except HUB_FAILURES as error:
         raise HubError(explain(error, name)) from error
     if info.id != name:
-        raise HubError(f"{name} is called {info.id} by now: push there.")
+        raise HubError(f"{name} has been renamed to {info.id}: push there.")
     if branch in tags or (branch not in branches and _is_commit(branch)):
         raise UsageError(
             f"{branch!r} is a {'tag' if branch in tags else 'commit'}, and commits go to branches: "
@@ -127,13 +127,13 @@ def check_account(api: HfApi, repo: str) -> HubError | None:
     own = str(account["name"])
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         return HubError(
-            f"The token of {own} may only read. Make one with write access at "
+            f"The token of {own} can only read. Make one with write access at "
             f"{constants.ENDPOINT}/settings/tokens, then `hf auth login`."
         )
     writable = [own, *(org for org, role in orgs.items() if role in (None, *_WRITERS))]
     if namespace in writable:
         return None
-    known = "You are only a reader of it" if namespace in orgs else f"You are {own}"
+    known = "You have only read access to it" if namespace in orgs else f"You are {own}"
     return HubError(
         f"You cannot create a model in {namespace!r}, or your token does not cover it. {known}; "
         f"you can publish to: {', '.join(writable)}."

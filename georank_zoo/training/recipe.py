@@ -1,4 +1,4 @@
-"""Recipes: YAML -> a typed, checked description of a training run."""
+"""Recipes: typed, checked descriptions of training runs, from YAML."""
 
 from __future__ import annotations
 
@@ -29,20 +29,36 @@ from georank_zoo.training.recipe_schema import (
     Section,
     TrainSection,
     choose,
+    flat,
     sections,
 )
 from georank_zoo.utils.errors import RecipeError, brief, plain, unknown_name
+from georank_zoo.utils.tables import Table
 
-_PACKAGE = "georank_recipes"
+RECIPES_PACKAGE = "georank_recipes"
 
 
 class Recipe(Section):
-    """A whole training run."""
+    """A typed, checked description of a training run.
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Of the model.")
+    Example:
+        >>> import georank_zoo as gz
+        >>> recipe = gz.load_recipe("moco_georank", data="stores/mine")
+        >>> recipe
+        Recipe('georank-moco-r18', moco + georank on resnet18, 12 bands of 120 px, 50 epochs of
+        'stores/mine')
+        >>> recipe.regularizer.alpha, recipe.optimizer.name
+        (0.5, 'lars')
+        >>> print(recipe)
+        name: georank-moco-r18
+        summary: MoCo v2 with GeoRank.
+        ...
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model name.")
     summary: str = ""
-    cost: str = Field("", description="What a run is expected to take.")
-    mirrors: str = Field("", description="The published result that this run stands beside.")
+    cost: str = Field("", description="Expected cost of a run.")
+    mirrors: str = Field("", description="Published result to compare with.")
     seed: int = Field(0, ge=0)
     data: DataSection
     backbone: BackboneSection = BackboneSection()
@@ -62,10 +78,31 @@ class Recipe(Section):
         if local and not ALGORITHMS[self.algorithm.name].takes_local_views:
             able = sorted(name for name, entry in ALGORITHMS.items() if entry.takes_local_views)
             raise ValueError(
-                f"views.local_views: {self.algorithm.name} does not take small crops; say 0 "
-                f"instead of {local}, or choose {' or '.join(able)}"
+                f"views.local_views: {self.algorithm.name} does not take small crops; set it "
+                f"to 0 instead of {local}, or choose {' or '.join(able)}"
             )
         return self
+
+    def __repr__(self) -> str:
+        regularizer = self.regularizer.name
+        method = self.algorithm.name + ("" if regularizer == "none" else f" + {regularizer}")
+        length = f"{self.train.steps} steps" if self.train.steps else f"{self.train.epochs} epochs"
+        return (
+            f"Recipe({self.name!r}, {method} on {self.backbone.name}, {len(self.bands)} bands of "
+            f"{self.image_size} px, {length} of {self.data.store!r})"
+        )
+
+    def __str__(self) -> str:
+        return self.to_yaml()
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+    def table(self) -> Table:
+        """Every key and its value."""
+        keys = flat(self.model_dump(mode="json", exclude={"name", "summary", "cost", "mirrors"}))
+        rows = tuple((key, "" if value is None else brief(value)) for key, value in keys.items())
+        return Table(f"{self.name}: {self.summary}", ("key", "value"), rows)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -116,7 +153,7 @@ def list_recipes(pattern: str = "*") -> list[str]:
         >>> gz.list_recipes("moco*")
         ['moco', 'moco_geoaware', 'moco_geobasic', 'moco_georank']
     """
-    files = (file.name for file in resources.files(_PACKAGE).iterdir())
+    files = (file.name for file in resources.files(RECIPES_PACKAGE).iterdir())
     found = (name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
     found = (name for name in found if fnmatchcase(name, pattern))
     return sorted(found, key=lambda name: re.sub(r"\d+", lambda n: n[0].zfill(9), name))
@@ -209,7 +246,7 @@ def _locate(source: str | os.PathLike[str]) -> tuple[Any, str]:
     if path.is_file():
         return path, str(path)
     name = path.name.removesuffix(".yaml")
-    shipped = resources.files(_PACKAGE) / f"{name}.yaml"
+    shipped = resources.files(RECIPES_PACKAGE) / f"{name}.yaml"
     # `recipes/moco.yaml` names the shipped recipe when no such file lies here.
     if name in list_recipes() and path.parent in (Path(), Path("recipes")):
         return shipped, str(shipped)

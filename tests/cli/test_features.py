@@ -50,7 +50,7 @@ def test_a_store(georank, tmp_path):
     assert load_file(out)["features"].shape == (8, 96)
     code, shown = georank("features", "model", "store", "--out", out)
     assert code == 2
-    assert "Say --overwrite" in shown
+    assert "Pass --overwrite" in shown
     assert georank("features", "model", "store", "--out", tmp_path / "e.parquet")[0] == 0
 
 
@@ -82,7 +82,7 @@ def test_a_scene(georank, tmp_path):
         (("model", "store", "--out", "out.parquet", "--max-nodata", "0"), "--max-nodata is for"),
         (("model", "nameless.tif", "--out", "out.tif"), "--bands must name them"),
         (("model", "scene.tif", "--out", "out.tif", "--unit", "DN"), "Unknown unit 'DN'"),
-        (("model", "scene.tif", "--out", "out.tif", "--tile", "999"), "Say a smaller --tile"),
+        (("model", "scene.tif", "--out", "out.tif", "--tile", "999"), "Pass a smaller --tile"),
         (("model", "scene.tif", "--out", "out.tif", "--device", "gpu"), "Unknown device"),
     ],
 )

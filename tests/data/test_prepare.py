@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from georank_zoo.data import prepare
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.store.header import HEADER_FILE
@@ -87,6 +88,58 @@ def test_nothing_usable(folder_tree: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "s.partial").exists()
 
 
+def test_a_folder_is_listed_and_prepared_by_the_reader_named(
+    folder_tree: Path, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int | None, str]] = []
+    report = prepare_store(
+        folder_tree, tmp_path / "s", labels="parent", bands=None,
+        on_progress=lambda *call: calls.append(call),
+    )  # fmt: skip
+    opened = open_reader("folder", folder_tree, labels="parent")
+    assert report.store.hash == prepare_store(opened, tmp_path / "t").store.hash
+    assert {note for _, _, note in calls[:-6]} == {"listed"}
+    assert calls[-6:] == [(n, 6, f"{2 * n} patches") for n in range(1, 7)]
+
+
+def test_what_cannot_end_well_does_not_begin(
+    folder_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_reader("folder", folder_tree)
+    store = prepare_store(opened, tmp_path / "s").store.path
+    monkeypatch.setattr(prepare, "open_reader", lambda *_, **__: pytest.fail("listed"))
+    with pytest.raises(UsageError, match="Reader 'folder' does not take"):
+        prepare_store(folder_tree, tmp_path / "t", seed=1)
+    with pytest.raises(UsageError, match="Unknown reader 'fodler'"):
+        prepare_store(folder_tree, tmp_path / "t", reader="fodler")
+    with pytest.raises(UsageError, match="Pass --overwrite"):
+        prepare_store(folder_tree, store)
+    with pytest.raises(UsageError, match="replace its own source"):
+        prepare_store(folder_tree, folder_tree)
+    with pytest.raises(UsageError, match=r"'folder' is open already .*: size"):
+        prepare_store(opened, tmp_path / "t", size=16)
+
+
+def test_a_report_says_what_was_taken_and_what_was_left_out(
+    eurosat_tree: Path, tmp_path: Path
+) -> None:
+    trees.truncate(eurosat_tree / "Forest" / "Forest_2.tif")
+    report = prepare_store(eurosat_tree, tmp_path / "s", reader="eurosat", max_bad=0.2)
+    lines = str(report).splitlines()
+    assert lines[0].startswith("8 patches of 64 px and 12 bands from 8 places, 1 MiB, in ")
+    assert lines[1:5] == [
+        "8 patches are labeled with 10 classes.",
+        "Left out: 1; 1 of 9 sources are bad.",
+        "       1  unreadable or truncated",
+        "They are:",
+    ]
+    assert lines[5].startswith("  Forest/Forest_2.tif: unreadable or truncated: ")
+    assert lines[6] == f"Store: {tmp_path / 's'}  (hash {report.store.hash[:12]})"
+    html = report._repr_html_()
+    for text in ("8 of 64 px", "Left out: 1; 1 of 9", "Forest/Forest_2.tif"):
+        assert text in html
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_max_bad_is_a_share(folder_tree: Path, tmp_path: Path, share: float) -> None:
     with pytest.raises(UsageError, match="max_bad"):
@@ -127,6 +180,7 @@ def test_a_store_in_place_of_its_source_is_refused(folder_tree: Path, at: str) -
 
 KILLED = """
 import os, signal, sys
+from georank_zoo.data import prepare
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 
@@ -215,7 +269,7 @@ def test_full_disk(folder_tree: Path, tiny_disk: Path) -> None:
         prepare_store(reader, tiny_disk / "s", shard_bytes=SMALL_SHARD)
     assert not (tiny_disk / "s").exists()
     for waste in (tiny_disk / "s.partial").glob("*.tmp"):
-        pytest.fail(f"{waste} is left and takes the space that is lacking")
+        pytest.fail(f"{waste} is left and takes the missing space")
 
 
 def test_full_disk_from_python(
@@ -255,7 +309,7 @@ def test_real_stores(real_data: Path, tmp_path: Path) -> None:
     )
     store = report.store
     assert (len(store), store.header.places, store.size) == (202, 202, 64)
-    # Vegetation is bright in the near infrared; water vapour makes B09 dark at L1C.
+    # Vegetation is bright in the near infrared; water vapor makes B09 dark at L1C.
     mean = {name: s.mean for name, s in store.header.statistics.items()}
     assert mean["B8A"] > mean["B08"] > mean["B04"] > mean["B09"]
     assert (store.path / HEADER_FILE).is_file()

@@ -10,7 +10,7 @@ from georank_zoo import bands as s2
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.store.patch import NO_TIME
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.data.synthetic.landscape import CLASSES
+from georank_zoo.data.synthetic.landscape import GROUND_CLASSES
 from georank_zoo.data.synthetic.world import generate_world, read_world
 from georank_zoo.utils.errors import UsageError
 
@@ -41,7 +41,7 @@ def test_same_seed_same_files(tmp_path: Path) -> None:
 
 def test_store(world_store: PatchStore) -> None:
     assert len(world_store) == 192
-    assert world_store.class_names == tuple(CLASSES)
+    assert world_store.class_names == tuple(GROUND_CLASSES)
     np.testing.assert_array_equal(np.bincount(world_store.place), [2] * 96)
     assert (world_store.time != NO_TIME).all()
     for place in range(96):

@@ -62,8 +62,8 @@ def test_each_pixel_is_the_embedding_of_its_tile(
 ):
     seen = []
     report = embed_scene(
-        tmp_path / "e.tif", model, scene, stride=stride, max_nodata=0, batch_size=batch_size,
-        on_progress=lambda *a: seen.append(a),
+        model, scene, tmp_path / "e.tif", stride=stride, max_nodata=0, batch_size=batch_size,
+        on_progress=lambda *a: seen.append(a[:2]),
     )  # fmt: skip
     found, profile = read(tmp_path / "e.tif")
     rows, cols = (90 - 32) // stride + 1, (117 - 32) // stride + 1
@@ -92,7 +92,7 @@ def test_each_pixel_lies_on_the_center_of_its_tile(tmp_path, model, stride, kind
     if kind == "rotated":
         with rasterio.open(scene, "r+") as dataset:
             dataset.transform = Affine(8, 6, 500_000, 6, -8, 5_000_000)
-    embed_scene(tmp_path / "e.tif", model, scene, stride=stride, max_nodata=0)
+    embed_scene(model, scene, tmp_path / "e.tif", stride=stride, max_nodata=0)
     with rasterio.open(scene) as source, rasterio.open(tmp_path / "e.tif") as output:
         assert output.crs == source.crs
         corners = [(r * stride, c * stride) for r in range(output.height)
@@ -107,7 +107,7 @@ def test_each_pixel_lies_on_the_center_of_its_tile(tmp_path, model, stride, kind
 
 
 def test_the_file_says_what_it_is(tmp_path, scene, model):
-    embed_scene(tmp_path / "new" / "e.tif", model, scene, stride=16)
+    embed_scene(model, scene, tmp_path / "new" / "e.tif", stride=16)
     _, profile = read(tmp_path / "new" / "e.tif")
     assert np.isnan(profile["nodata"])
     assert profile["compress"] == "deflate"
@@ -121,7 +121,7 @@ def test_the_file_says_what_it_is(tmp_path, scene, model):
 
 
 def test_tiles_equal_the_patches_of_a_store_of_the_same_file(tmp_path, scene, model):
-    embed_scene(tmp_path / "e.tif", model, scene, offset=1000)
+    embed_scene(model, scene, tmp_path / "e.tif", offset=1000)
     (tmp_path / "files").mkdir()
     scene.rename(tmp_path / "files" / "scene.tif")
     reader = open_reader("folder", tmp_path / "files", size=32, offset=1000)
@@ -133,7 +133,7 @@ def test_tiles_equal_the_patches_of_a_store_of_the_same_file(tmp_path, scene, mo
 
 
 def test_a_tile_of_another_size_is_resized(tmp_path, scene, model):
-    embed_scene(tmp_path / "e.tif", model, scene, tile=48, image_size=32)
+    embed_scene(model, scene, tmp_path / "e.tif", tile=48, image_size=32)
     found, _ = read(tmp_path / "e.tif")
     with rasterio.open(scene) as source, torch.inference_mode():
         pixels = torch.from_numpy(source.read(window=Window(48, 0, 48, 48)))[None]
@@ -146,18 +146,18 @@ def test_bands_are_found_by_name_and_others_ignored(tmp_path, model, model_folde
     pixels = noise((4, 32, 32))
     scene = write_tif(tmp_path / "s.tif", pixels, descriptions=("SCL", "B8A", "B2", "B12"))
     with caplog.at_level(logging.WARNING):
-        embed_scene(tmp_path / "e.tif", model, scene)
-    assert "lacks B01, B03" in caplog.text
+        embed_scene(model, scene, tmp_path / "e.tif")
+    assert "has no B01, B03" in caplog.text
     found, _ = read(tmp_path / "e.tif")
     expected = features_of(model_folder, pixels[1:], bands=["B8A", "B02", "B12"])
     np.testing.assert_allclose(found[:, 0, 0], expected, atol=1e-5)
 
     nameless = write_tif(tmp_path / "n.tif", pixels[1:])
     with pytest.raises(UsageError, match=r"3 bands without .* --bands must name them"):
-        embed_scene(tmp_path / "n_e.tif", model, nameless)
+        embed_scene(model, nameless, tmp_path / "n_e.tif")
     with pytest.raises(UsageError, match="--bands names 2"):
-        embed_scene(tmp_path / "n_e.tif", model, nameless, bands="B8A,B02")
-    embed_scene(tmp_path / "n_e.tif", model, nameless, bands="B8A,B02,B12")
+        embed_scene(model, nameless, tmp_path / "n_e.tif", bands="B8A,B02")
+    embed_scene(model, nameless, tmp_path / "n_e.tif", bands="B8A,B02,B12")
     np.testing.assert_array_equal(read(tmp_path / "n_e.tif")[0], found)
 
 
@@ -165,8 +165,8 @@ def test_reflectance_equals_dn(tmp_path, scene, model):
     with rasterio.open(scene) as source:
         pixels = (source.read() / 10_000).astype(np.float32)
     other = write_tif(tmp_path / "r.tif", pixels, descriptions=S2_12)
-    embed_scene(tmp_path / "a.tif", model, scene)
-    embed_scene(tmp_path / "b.tif", model, other, unit="reflectance")
+    embed_scene(model, scene, tmp_path / "a.tif")
+    embed_scene(model, other, tmp_path / "b.tif", unit="reflectance")
     np.testing.assert_array_equal(read(tmp_path / "a.tif")[0], read(tmp_path / "b.tif")[0])
 
 
@@ -176,7 +176,7 @@ def test_tiles_without_data_are_nan_and_holes_are_fed_at_the_mean(tmp_path, mode
     pixels[:, :32, 32:35] = 0  # tile (0, 1): 9.4 %
     pixels[:, 32:, 40:41] = 0  # tile (1, 1): 3.1 %
     scene = write_tif(tmp_path / "s.tif", pixels, descriptions=S2_12)
-    report = embed_scene(tmp_path / "e.tif", model, scene)
+    report = embed_scene(model, scene, tmp_path / "e.tif")
     found, _ = read(tmp_path / "e.tif")
     empty = np.array([[True, True, False], [False, False, False]])
     np.testing.assert_array_equal(np.isnan(found), np.broadcast_to(empty, found.shape))
@@ -185,7 +185,7 @@ def test_tiles_without_data_are_nan_and_holes_are_fed_at_the_mean(tmp_path, mode
     z[..., 8] = 0
     with torch.inference_mode():
         np.testing.assert_allclose(found[:, 1, 1], model.embed(z)[0].numpy(), atol=1e-5)
-    more = embed_scene(tmp_path / "m.tif", model, scene, max_nodata=0.1)
+    more = embed_scene(model, scene, tmp_path / "m.tif", max_nodata=0.1)
     assert more.empty == 1
     assert not np.isnan(read(tmp_path / "m.tif")[0][:, 0, 1]).any()
 
@@ -194,12 +194,12 @@ def test_declared_no_data_and_masks_count(tmp_path, model):
     pixels = noise((12, 32, 64))
     pixels[3, :, :32] = 7777
     scene = write_tif(tmp_path / "s.tif", pixels, descriptions=S2_12, nodata=7777)
-    assert embed_scene(tmp_path / "e.tif", model, scene).empty == 1
+    assert embed_scene(model, scene, tmp_path / "e.tif").empty == 1
     pixels = noise((12, 32, 64))
     masked = write_tif(tmp_path / "masked.tif", pixels, descriptions=S2_12)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(masked, "r+") as dataset:
         dataset.write_mask(np.arange(64)[None].repeat(32, 0) >= 32)
-    embed_scene(tmp_path / "f.tif", model, masked)
+    embed_scene(model, masked, tmp_path / "f.tif")
     found, _ = read(tmp_path / "f.tif")
     assert np.isnan(found[:, 0, 0]).all()
     assert not np.isnan(found[:, 0, 1]).any()
@@ -216,7 +216,7 @@ def test_tiles_hang_over_the_edge_as_far_as_no_data_is_accepted(side, max_nodata
 def test_what_lies_beyond_the_edge_is_fed_at_the_mean(tmp_path, model):
     pixels = noise((12, 32, 48))
     scene = write_tif(tmp_path / "s.tif", pixels, descriptions=S2_12)
-    embed_scene(tmp_path / "e.tif", model, scene, max_nodata=0.5)
+    embed_scene(model, scene, tmp_path / "e.tif", max_nodata=0.5)
     found, _ = read(tmp_path / "e.tif")
     assert found.shape == (96, 1, 2)
     z = torch.zeros(1, 12, 32, 32)
@@ -227,7 +227,7 @@ def test_what_lies_beyond_the_edge_is_fed_at_the_mean(tmp_path, model):
 
 def refuse(kind, match, path, model, scene, **settings):
     with pytest.raises(kind, match=match):
-        embed_scene(path, model, scene, **settings)
+        embed_scene(model, scene, path, **settings)
     assert not [p for p in path.parent.iterdir() if p.name.startswith(("e.tif", ".e.tif"))]
 
 
@@ -255,16 +255,16 @@ def test_an_existing_file_stays_until_the_new_one_is_whole(tmp_path, scene, mode
     out = tmp_path / "e.tif"
     out.write_text("old")
     with pytest.raises(UsageError, match="--overwrite"):
-        embed_scene(out, model, scene)
+        embed_scene(model, scene, out)
 
     def stop(*_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_scene(out, model, scene, overwrite=True, on_progress=stop)
+        embed_scene(model, scene, out, overwrite=True, on_progress=stop)
     assert out.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.tif", "scene.tif"]
-    embed_scene(out, model, scene, overwrite=True)
+    embed_scene(model, scene, out, overwrite=True)
     assert read(out)[0].shape == (96, 2, 3)
 
 
@@ -289,9 +289,9 @@ def test_memory_grows_neither_with_the_height_nor_with_the_width(tmp_path, model
     peaks = []
     for shape in ((64, 128), (64, 2048), (1024, 128)):
         scene = write_tif(tmp_path / "s.tif", noise((12, *shape)), descriptions=S2_12)
-        embed_scene(tmp_path / "warm.tif", model, scene, batch_size=4, overwrite=True)
+        embed_scene(model, scene, tmp_path / "warm.tif", batch_size=4, overwrite=True)
         tracemalloc.start()
-        embed_scene(tmp_path / "e.tif", model, scene, batch_size=4, overwrite=True)
+        embed_scene(model, scene, tmp_path / "e.tif", batch_size=4, overwrite=True)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # The larger ones have 3.1 MB of pixels, twice the peak of the smallest.
@@ -307,7 +307,7 @@ def test_a_folder_of_bands_lies_on_its_finest_grid(tmp_path, oscd_tree, model):
     # A ramp from west to east, sampled at 10, 20 and 60 m.
     ramp = 1000 + 1200 * (np.arange(120) + 0.5) / 120
     np.testing.assert_allclose(dn[:, :, 4:-4], np.broadcast_to(ramp, dn.shape)[:, :, 4:-4], atol=2)
-    report = embed_scene(tmp_path / "e.tif", model, oscd_tree / "pisa" / "imgs_1")
+    report = embed_scene(model, oscd_tree / "pisa" / "imgs_1", tmp_path / "e.tif")
     assert (report.grid.rows, report.grid.cols) == (2, 3)
     with pytest.raises(UsageError, match="B01 twice"), open_scene(oscd_tree / "pisa"):
         pass
@@ -336,7 +336,7 @@ def test_a_real_city_equals_what_the_store_holds(tmp_path, real_data, model):
     (cities / "paris").symlink_to(real_data / "oscd_s2_l1c" / "paris")
     store = prepare_store(open_reader("oscd", cities, size=64), tmp_path / "store").store
     city = real_data / "oscd_s2_l1c" / "paris" / "imgs_1"
-    embed_scene(tmp_path / "e.tif", model, city, tile=64, image_size=64, max_nodata=0)
+    embed_scene(model, city, tmp_path / "e.tif", tile=64, image_size=64, max_nodata=0)
     found, _ = read(tmp_path / "e.tif")
     first = [i for i, key in enumerate(store.keys) if "/imgs_1@" in key]
     expected = extract(model, store, samples=np.array(first), image_size=64)

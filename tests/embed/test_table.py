@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from georank_zoo.data.store.patch import NO_LABEL, NO_POSITION, NO_TIME, UNKNOWN, Patch
 from georank_zoo.data.store.writer import StoreWriter
 from georank_zoo.embed.extract import extract
-from georank_zoo.embed.table import extract_to
+from georank_zoo.embed.table import embed_store
 from georank_zoo.models.encoder import create_model
 from georank_zoo.utils.errors import GeorankError, Interrupted, ModelError, UsageError
 from tests.support.models import make_export, make_network, make_store
@@ -41,10 +41,10 @@ def model(tmp_path_factory):
 
 def test_a_file_holds_what_extract_gives_and_where_it_comes_from(tmp_path, store, model):
     seen = []
-    path = extract_to(
-        tmp_path / "new" / "f.safetensors", model, store, batch_size=4, chunk_size=8,
-        on_progress=lambda *a: seen.append(a),
-    )  # fmt: skip
+    path = embed_store(
+        model, store, tmp_path / "new" / "f.safetensors", batch_size=4, chunk_size=8,
+        on_progress=lambda *a: seen.append(a[:2]),
+    ).path  # fmt: skip
     assert seen == [(4, 21), (8, 21), (12, 21), (16, 21), (20, 21), (21, 21)]
     assert [p.name for p in path.parent.iterdir()] == ["f.safetensors"]
     columns = load_file(path)
@@ -68,18 +68,18 @@ def test_a_file_holds_what_extract_gives_and_where_it_comes_from(tmp_path, store
 
 def test_without_labels_there_is_no_label(tmp_path, model):
     store = make_store(tmp_path / "store", [NO_LABEL] * 3, bands=("B02", "B8A"))
-    path = extract_to(tmp_path / "f.safetensors", model, store, image_size=16)
+    path = embed_store(model, store, tmp_path / "f.safetensors", image_size=16).path
     assert "label" not in load_file(path)
     with safe_open(path, "np") as file:
         facts = json.loads(file.metadata()["georank"])
     assert facts["image_size"] == 16
     assert len(facts["bands_at_their_mean"]) == 10
-    assert "label" not in pq.read_schema(extract_to(tmp_path / "f.parquet", model, store)).names
+    assert "label" not in pq.read_schema(embed_store(model, store, tmp_path / "f.parquet")).names
 
 
 def test_parquet_has_the_same_and_opens_as_places(tmp_path, store, model, monkeypatch):
     monkeypatch.setattr("georank_zoo.embed.parquet._GROUP", 5)
-    path = extract_to(tmp_path / "f.parquet", model, store, batch_size=4)
+    path = embed_store(model, store, tmp_path / "f.parquet", batch_size=4).path
     assert pq.ParquetFile(path).num_row_groups == 5
     frame = geopandas.read_parquet(path)
     np.testing.assert_array_equal(
@@ -110,12 +110,12 @@ def test_several_labels_and_unknown_positions(tmp_path, model):
         pixels = np.full((1, 8, 8), 1000 + i, np.uint16)
         writer.add([Patch(pixels, lat, lon, key=str(i), place="", labels=labels)])
     store = writer.finish(reader="test")
-    columns = load_file(extract_to(tmp_path / "f.safetensors", model, store))
+    columns = load_file(embed_store(model, store, tmp_path / "f.safetensors"))
     assert "label" not in columns
     np.testing.assert_array_equal(columns["labels"], [[1, 0, 1], [UNKNOWN] * 3, [0, 0, 0]])
     np.testing.assert_array_equal(columns["lat"], [1, 2, np.nan])
     np.testing.assert_array_equal(columns["features"], extract(model, store))
-    frame = geopandas.read_parquet(extract_to(tmp_path / "f.parquet", model, store))
+    frame = geopandas.read_parquet(embed_store(model, store, tmp_path / "f.parquet"))
     table = pq.read_table(tmp_path / "f.parquet")
     assert table["labels"].to_pylist() == [[0, 2], None, []]
     assert table["lat"].to_pylist() == [1, 2, None]
@@ -124,7 +124,7 @@ def test_several_labels_and_unknown_positions(tmp_path, model):
 
 
 def test_parquet_times_are_those_of_the_store(tmp_path, model, world_store):
-    path = extract_to(tmp_path / "f.parquet", model, world_store)
+    path = embed_store(model, world_store, tmp_path / "f.parquet").path
     times = [int(time.timestamp()) for time in pq.read_table(path)["time"].to_pylist()]
     np.testing.assert_array_equal(times, world_store.time)
 
@@ -133,20 +133,20 @@ def test_parquet_times_are_those_of_the_store(tmp_path, model, world_store):
 def test_killed_and_resumed_the_file_is_the_same_to_the_byte(tmp_path, store, model, suffix):
     folder = make_export(tmp_path / "m")
     model = create_model(folder)
-    whole = extract_to(tmp_path / f"whole{suffix}", model, store, batch_size=2, chunk_size=4)
+    whole = embed_store(model, store, tmp_path / f"whole{suffix}", batch_size=2, chunk_size=4).path
     path = tmp_path / f"f{suffix}"
     code = f"""
         import os, signal
         from georank_zoo.data.store.patch_store import PatchStore
-        from georank_zoo.embed.table import extract_to
+        from georank_zoo.embed.table import embed_store
         from georank_zoo.models.encoder import create_model
 
-        def kill(done, total):
+        def kill(done, *_):
             if done == 14:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        extract_to({str(path)!r}, create_model({str(folder)!r}), PatchStore({str(store.path)!r}),
-                   batch_size=2, chunk_size=4, on_progress=kill)
+        embed_store(create_model({str(folder)!r}), PatchStore({str(store.path)!r}), {str(path)!r},
+                    batch_size=2, chunk_size=4, on_progress=kill)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -157,8 +157,8 @@ def test_killed_and_resumed_the_file_is_the_same_to_the_byte(tmp_path, store, mo
     assert not rows[14:].any()
 
     seen = []
-    extract_to(
-        path, model, store, batch_size=2, chunk_size=4, on_progress=lambda *a: seen.append(a)
+    embed_store(
+        model, store, path, batch_size=2, chunk_size=4, on_progress=lambda *a: seen.append(a[:2])
     )
     assert seen[0] == (14, 21), "it began before or after the last finished chunk"
     assert path.read_bytes() == whole.read_bytes()
@@ -166,12 +166,12 @@ def test_killed_and_resumed_the_file_is_the_same_to_the_byte(tmp_path, store, mo
 
 
 def interrupt(path, model, store, at=8, **settings):
-    def stop(done, _):
+    def stop(done, *_):
         if done == at:
             raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted, match="goes on after the last"):
-        extract_to(path, model, store, batch_size=4, chunk_size=4, on_progress=stop, **settings)
+    with pytest.raises(Interrupted, match="resumes after the last"):
+        embed_store(model, store, path, batch_size=4, chunk_size=4, on_progress=stop, **settings)
 
 
 def test_a_partial_file_of_other_settings_is_refused(tmp_path, store, model):
@@ -180,12 +180,12 @@ def test_a_partial_file_of_other_settings_is_refused(tmp_path, store, model):
     other_weights = create_model(make_export(tmp_path / "m2", make_network(seed=1)))
     other_store = make_store(tmp_path / "store2", LABELS, seed=1)
     with pytest.raises(UsageError, match=r"other settings \(model_hash\)"):
-        extract_to(path, other_weights, store)
+        embed_store(other_weights, store, path)
     with pytest.raises(UsageError, match=r"other settings \(store_hash\)"):
-        extract_to(path, model, other_store)
+        embed_store(model, other_store, path)
     with pytest.raises(UsageError, match=r"other settings \(image_size\)"):
-        extract_to(path, model, store, image_size=16)
-    extract_to(path, other_weights, store, overwrite=True)
+        embed_store(model, store, path, image_size=16)
+    embed_store(other_weights, store, path, overwrite=True)
     np.testing.assert_array_equal(load_file(path)["features"], extract(other_weights, store))
 
 
@@ -195,8 +195,8 @@ def test_random_models_are_told_apart_by_their_weights(tmp_path, store):
     path = tmp_path / "f.safetensors"
     interrupt(path, one, store)
     with pytest.raises(UsageError, match=r"other settings \(weights\)"):
-        extract_to(path, two, store)
-    extract_to(path, one, store, batch_size=4)
+        embed_store(two, store, path)
+    embed_store(one, store, path, batch_size=4)
     np.testing.assert_array_equal(load_file(path)["features"], extract(one, store, batch_size=4))
 
 
@@ -205,7 +205,7 @@ def test_a_cut_partial_file_is_begun_again(tmp_path, store, model):
     interrupt(path, model, store)
     half = tmp_path / "f.safetensors.partial" / "features.safetensors"
     half.write_bytes(half.read_bytes()[:2000])  # the rows that are said to be done are gone
-    extract_to(path, model, store, batch_size=4)
+    embed_store(model, store, path, batch_size=4)
     np.testing.assert_array_equal(load_file(path)["features"], extract(model, store, batch_size=4))
 
 
@@ -214,8 +214,8 @@ def test_what_a_kill_leaves_after_the_rename_is_no_obstacle(tmp_path, store, mod
     interrupt(path, model, store)
     (tmp_path / "f.safetensors.partial" / "features.safetensors").rename(path)
     with pytest.raises(UsageError, match="exists"):
-        extract_to(path, model, store)
-    extract_to(path, model, store, batch_size=4, overwrite=True)
+        embed_store(model, store, path)
+    embed_store(model, store, path, batch_size=4, overwrite=True)
     np.testing.assert_array_equal(load_file(path)["features"], extract(model, store, batch_size=4))
     assert not path.with_name("f.safetensors.partial").exists()
 
@@ -224,23 +224,23 @@ def test_foreign_things_are_left_alone(tmp_path, store, model):
     (tmp_path / "f.parquet.partial").mkdir()
     (tmp_path / "f.parquet.partial" / "thesis.tex").touch()
     with pytest.raises(UsageError, match="in the way"):
-        extract_to(tmp_path / "f.parquet", model, store, overwrite=True)
+        embed_store(model, store, tmp_path / "f.parquet", overwrite=True)
     assert (tmp_path / "f.parquet.partial" / "thesis.tex").exists()
     with pytest.raises(UsageError, match=r"must end in \.safetensors or \.parquet"):
-        extract_to(tmp_path / "f.csv", model, store)
+        embed_store(model, store, tmp_path / "f.csv")
     (tmp_path / "d.parquet").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
-        extract_to(tmp_path / "d.parquet", model, store, overwrite=True)
+        embed_store(model, store, tmp_path / "d.parquet", overwrite=True)
 
 
 def test_overwrite_keeps_the_old_file_until_the_new_one_is_whole(tmp_path, store, model):
     path = tmp_path / "f.safetensors"
     path.write_text("old")
     with pytest.raises(UsageError, match="--overwrite"):
-        extract_to(path, model, store)
+        embed_store(model, store, path)
     interrupt(path, model, store, overwrite=True)
     assert path.read_text() == "old"
-    extract_to(path, model, store, overwrite=True)
+    embed_store(model, store, path, overwrite=True)
     assert len(load_file(path)["features"]) == 21
 
 
@@ -254,7 +254,7 @@ def test_broken_features_give_no_file(tmp_path, store, model):
     broken = create_model(make_export(tmp_path / "m"))
     broken.backbone, broken.num_features = Broken(), 4
     with pytest.raises(ModelError, match="NaN"):
-        extract_to(tmp_path / "f.safetensors", broken, store)
+        embed_store(broken, store, tmp_path / "f.safetensors")
     assert not (tmp_path / "f.safetensors").exists()
 
 
@@ -264,7 +264,7 @@ def test_a_full_disk_is_told_with_its_place(tmp_path, store, model, monkeypatch)
 
     monkeypatch.setattr("georank_zoo.embed.resume.bytes", full, raising=False)
     with pytest.raises(GeorankError, match=r"disk is full at .*f\.safetensors\.partial"):
-        extract_to(tmp_path / "f.safetensors", model, store)
+        embed_store(model, store, tmp_path / "f.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["store"]
 
 
@@ -279,7 +279,7 @@ def test_memory_does_not_grow_with_the_number_of_patches(tmp_path, model):
     wide = create_model(make_export(tmp_path / "m"))
     wide.backbone, wide.num_features = Wide(), 20_000
     tracemalloc.start()
-    path = extract_to(tmp_path / "f.safetensors", wide, store, batch_size=4, chunk_size=8)
+    path = embed_store(wide, store, tmp_path / "f.safetensors", batch_size=4, chunk_size=8).path
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert path.stat().st_size > 64 * 20_000 * 4

@@ -139,7 +139,7 @@ def test_launchers(launcher: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     run = open_run(tmp_path / "run")
     assert run.facts["status"] == "finished" and run.facts["processes"] == processes
-    assert run.log_rows()[-1]["step"] == 8
+    assert run.log.rows()[-1]["step"] == 8
     assert (run.path / "export" / "model.safetensors").is_file()
     assert len(checkpoints.list_checkpoints(run.checkpoints)) == 2
     assert done.stdout.count("Finished georank-moco-r18") == 1

@@ -131,7 +131,7 @@ def test_values_of_another_unit_are_refused(folder, images):
         (-9999, 5000, "dn", "a no-data value, -9999"),
         (-1001, 5000, "dn", "a no-data value"),
         (-3.4e38, 0.8, "reflectance", "a no-data value"),
-        (-500, 5000, "reflectance", "say unit 'dn'"),
+        (-500, 5000, "reflectance", "pass unit 'dn'"),
     ],
 )
 def test_low_ends_that_cannot_be(folder, images, low, high, unit, reason):
@@ -155,7 +155,7 @@ def test_a_local_model_has_the_name_in_its_config(folder, copy, monkeypatch):
     for name in ("[red]x", "a\x1b[31m", "", 7, None, "a" * 200):
         edit_config(copy, georank__name=name)
         assert create_model(copy).name == str(copy)
-    monkeypatch.setattr("georank_zoo.models.encoder.download", lambda *_, **__: folder)
+    monkeypatch.setattr("georank_zoo.models.find.download_model", lambda *_, **__: folder)
     assert create_model("org/model").name == "org/model"
 
 
@@ -179,7 +179,7 @@ def test_hub_ids():
     for text in ("name", "/org/name", "org/name/more", "../name", "org/..", "./name", "hf-hub:x"):
         assert parse_id(text) is None, text
     for text in ("org/name@../../x", "org/name@a b", "org/name@/x"):
-        with pytest.raises(UsageError, match="no revision"):
+        with pytest.raises(UsageError, match="not a revision"):
             parse_id(text)
     with pytest.raises(UsageError, match="Two revisions"):
         parse_id("org/name@v1", "v2")

@@ -17,7 +17,7 @@ from georank_cli import main
 from georank_zoo.eval.tasks import TASKS
 from georank_zoo.models.config import load_config
 from georank_zoo.models.encoder import create_model
-from georank_zoo.models.folder import check_folder, disallowed_files, skeleton
+from georank_zoo.models.folder import check_model_folder, disallowed_files, skeleton
 from georank_zoo.utils.errors import ModelError
 from tests.support.hostile_models import HOSTILE, HOSTILE_FOLDERS, HOSTILE_ON_THE_HUB, MARK, Bomb
 from tests.support.hub import Hub
@@ -56,7 +56,7 @@ def test_folders_are_refused(copy, name):
     assert len(message) < 800
     # Before it is published, a folder is checked without its network.
     with pytest.raises(ModelError) as unpublished:
-        check_folder(copy)
+        check_model_folder(copy)
     assert str(unpublished.value).isprintable()
     assert not (copy.parent / MARK).exists()
 
@@ -83,7 +83,7 @@ def test_the_command_refuses_them_in_a_sentence(copy, store, capsys, name):
 
 def test_the_good_folder_is_loaded_and_checked(good, copy, store, capsys):
     assert create_model(copy).model_hash == create_model(good).model_hash
-    assert check_folder(copy).bands == load_config(good).bands
+    assert check_model_folder(copy).bands == load_config(good).bands
     assert disallowed_files(copy) == {}
     with pytest.raises(SystemExit) as ended:
         main(["eval", str(copy), "--task", "eurosat", "--data", str(store), "--no-floors",
@@ -112,8 +112,8 @@ def test_disallowed_files_name_each_with_its_reason(copy):
         "secret": "a link that leads out of the folder",
     }
     with pytest.raises(ModelError, match=r"must not: .*model\.py: no part of a model"):
-        check_folder(copy)
-    with pytest.raises(ModelError, match="is no folder"):
+        check_model_folder(copy)
+    with pytest.raises(ModelError, match="is not a folder"):
         disallowed_files(copy / "nothing")
 
 

@@ -9,12 +9,20 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from georank_cli.main import main
-from georank_zoo.publish import catalog as manifests
-from georank_zoo.publish import verify as verification
-from georank_zoo.publish.catalog import Manifest, scores_of
-from georank_zoo.publish.checks import Publishable
+from georank_zoo.models.encoder import create_model
+from georank_zoo.publish.catalog import (
+    Catalog,
+    list_models,
+    open_catalog,
+    read_catalog,
+    record_model,
+    scores_of,
+)
+from georank_zoo.publish.checks import CheckedFolder
+from georank_zoo.publish.verify import pull_model, verify_model
 from georank_zoo.training.recipe import list_recipes, load_recipe
 from georank_zoo.utils.errors import GeorankError, ModelError, UsageError
+from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import row
 from tests.support.hub import Hub
 from tests.support.models import edit_config, make_network
@@ -25,23 +33,23 @@ NAME = "georank-moco-r18"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Publishable:
+def model(tmp_path_factory: pytest.TempPathFactory) -> CheckedFolder:
     return make_model(tmp_path_factory.mktemp("models") / "export")
 
 
 @pytest.fixture
-def published(hub: Hub, model: Publishable) -> Manifest:
+def published(hub: Hub, model: CheckedFolder) -> Catalog:
     done, _ = push(model, tag="v1.0")
     hub.writes.clear()
     hub.requests.clear()
     hub.downloads.clear()
-    return Manifest(models={NAME: entry_of(model, done.commit, tag="v1.0")})
+    return Catalog(models={NAME: entry_of(model, done.commit, tag="v1.0")})
 
 
 @pytest.fixture
-def file(published: Manifest, tmp_path: Path) -> Path:
+def file(published: Catalog, tmp_path: Path) -> Path:
     path = tmp_path / "models.json"
-    path.write_text(manifests.to_json(published))
+    path.write_text(published.to_json())
     return path
 
 
@@ -65,8 +73,8 @@ def cached(tmp_path: Path, name: str) -> Path:
     return path
 
 
-def test_the_zoo_s_own_manifest_names_no_model_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert manifests.read().models == {}
+def test_the_zoo_s_own_catalog_names_no_model_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert read_catalog().models == {}
     code, out, _ = georank(capsys, "list")
     assert code == 0
     for name in list_recipes():
@@ -82,14 +90,36 @@ def test_the_zoo_s_own_manifest_names_no_model_yet(capsys: pytest.CaptureFixture
     assert code == 2 and f"Did you mean '{NAME}'?" in err
 
 
+def test_list_models_gives_ids_of_commits(tmp_path: Path) -> None:
+    assert list_models() == list_models("*georank*") == []
+    path = tmp_path / "models.json"
+    entries = {
+        NAME: make_entry(tag="v1.0"),
+        "byol-r18": make_entry(repo="else/byol-r18", revision="d" * 40),
+    }
+    path.write_text(Catalog(models=entries).to_json())
+    georank_id, byol_id = f"{REPO}@{'c' * 40}", f"else/byol-r18@{'d' * 40}"
+    assert list_models(catalog=path) == [byol_id, georank_id]
+    assert list_models("*georank*", catalog=path) == [georank_id]
+    assert list_models("else/*", catalog=path) == [byol_id]
+    assert list_models("vit*", catalog=path) == []
+    with pytest.raises(UsageError, match="No catalog at"):
+        list_models(catalog=tmp_path / "other.json")
+
+
+def test_list_models_gives_what_create_model_takes(file: Path) -> None:
+    (model_id,) = list_models(catalog=file)
+    assert create_model(model_id).name == model_id
+
+
 def test_list_and_show_a_published_model(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    entry = manifests.read(file).models[NAME]
+    entry = read_catalog(file).models[NAME]
     scored = entry.model_copy(update={"scores": scores_of([row(NAME, "a" * 64)], "a" * 64)})
-    manifests.record(file, NAME, scored)
-    code, out, _ = georank(capsys, "list", "--manifest", file)
+    record_model(file, NAME, scored)
+    code, out, _ = georank(capsys, "list", "--catalog", file)
     assert code == 0 and f"{REPO}@v1.0" in out and "1 published" in out
     assert out.count("not published") == len(list_recipes()) - 1
-    code, out, _ = georank(capsys, "show", NAME, "--manifest", file)
+    code, out, _ = georank(capsys, "show", NAME, "--catalog", file)
     assert code == 0
     facts = " ".join(out.split())
     assert f"timm.create_model('hf-hub:{REPO}@v1.0', pretrained=True)" in out
@@ -101,16 +131,16 @@ def test_list_and_show_a_published_model(file: Path, capsys: pytest.CaptureFixtu
 
 
 def test_pull_and_verify(
-    hub: Hub, model: Publishable, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    hub: Hub, model: CheckedFolder, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    # The branch has moved on since; the manifest's commit is what is wanted.
+    # The branch has moved on since; the catalog's commit is what is wanted.
     other = make_model(tmp_path / "other", seed=1)
     push(other)
     hub.writes.clear()
     monkeypatch.delenv("HF_TOKEN")
     out = tmp_path / "models" / NAME
-    code, shown, err = georank(capsys, "pull", NAME, "--out", out, "--manifest", file)
+    code, shown, err = georank(capsys, "pull", NAME, "--out", out, "--catalog", file)
     assert code == 0, err
     assert {p.name: p.read_bytes() for p in out.iterdir()} == {
         f.name: f.path.read_bytes() for f in model.files
@@ -119,54 +149,54 @@ def test_pull_and_verify(
     assert f"Verified: {NAME}." in shown and f"local-dir:{out}" in shown
     assert [path.name for path in out.parent.iterdir()] == [NAME]
     sent = list(hub.requests)
-    code, shown, _ = georank(capsys, "pull", NAME, "--out", out, "--manifest", file)
+    code, shown, _ = georank(capsys, "pull", NAME, "--out", out, "--catalog", file)
     assert code == 0 and hub.requests == sent, "asked for what is there"
 
-    code, shown, _ = georank(capsys, "verify", NAME, "--manifest", file)
+    code, shown, _ = georank(capsys, "verify", NAME, "--catalog", file)
     assert code == 0 and "as published" in shown and f"Verified: {NAME}." in shown
-    code, shown, _ = georank(capsys, "verify", f"{REPO}@v1.0", "--manifest", file)
+    code, shown, _ = georank(capsys, "verify", f"{REPO}@v1.0", "--catalog", file)
     assert code == 0 and f"Verified: {NAME}." in shown
-    # `main` is another model, which knows itself, but is none of the manifest's.
-    code, shown, _ = georank(capsys, "verify", REPO, "--manifest", file)
+    # `main` is another model, which knows itself, but is none of the catalog's.
+    code, shown, _ = georank(capsys, "verify", REPO, "--catalog", file)
     assert code == 0 and "no published model has" in shown and "its own export" in shown
-    code, _, err = georank(capsys, "verify", REPO, "--name", NAME, "--manifest", file)
+    code, _, err = georank(capsys, "verify", REPO, "--name", NAME, "--catalog", file)
     assert code == 1 and f"is not the config.json of {NAME}" in err
     assert hub.writes == [] and not hub.leaks
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md", "recipe.yaml"])
-def test_a_bit_flipped_in_a_pulled_folder(published: Manifest, tmp_path: Path, name: str) -> None:
-    out = verification.pull(NAME, tmp_path / "out", manifest=published).folder
+def test_a_bit_flipped_in_a_pulled_folder(published: Catalog, tmp_path: Path, name: str) -> None:
+    out = pull_model(NAME, tmp_path / "out", catalog=published).folder
     flip_bit(out / name, at=-2)
     with pytest.raises(ModelError):
-        verification.verify(out, manifest=published, name=NAME)
+        verify_model(out, catalog=published, name=NAME)
     with pytest.raises(ModelError):
-        verification.pull(NAME, out, manifest=published)
+        pull_model(NAME, out, catalog=published)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
 def test_a_bit_flipped_in_the_cache(
-    hub: Hub, published: Manifest, tmp_path: Path, name: str
+    hub: Hub, published: Catalog, tmp_path: Path, name: str
 ) -> None:
-    verification.verify(NAME, manifest=published)
+    verify_model(NAME, catalog=published)
     blob = cached(tmp_path, name).resolve()
     flip_bit(blob, at=-2)
     for source in (NAME,) if name == "README.md" else (NAME, f"{REPO}@v1.0"):
         with pytest.raises(ModelError, match=f"{name} was damaged on the way.*Delete .*blobs"):
-            verification.verify(source, manifest=published)
+            verify_model(source, catalog=published)
     with pytest.raises(ModelError, match="damaged"):
-        verification.pull(NAME, tmp_path / "out", manifest=published)
+        pull_model(NAME, tmp_path / "out", catalog=published)
     assert not (tmp_path / "out").exists()
     blob.unlink()  # as the message says
-    assert verification.verify(NAME, manifest=published).name == NAME
+    assert verify_model(NAME, catalog=published).name == NAME
     assert hub.writes == []
 
 
 def test_weights_changed_and_named_anew_in_the_cache(
-    hub: Hub, published: Manifest, tmp_path: Path
+    hub: Hub, published: Catalog, tmp_path: Path
 ) -> None:
     """Whoever changes a blob can rename it too, and the Hub cannot tell where it is not asked."""
-    verification.verify(NAME, manifest=published)
+    verify_model(NAME, catalog=published)
     link = cached(tmp_path, "model.safetensors")
     weights = load_file(link)
     next(tensor for tensor in weights.values() if tensor.ndim == 4).view(-1)[0] += 1e-7
@@ -176,26 +206,26 @@ def test_weights_changed_and_named_anew_in_the_cache(
     link.symlink_to(Path("../../blobs/plain"))
     hub.fail("HEAD", "", "cut", times=None)
     with pytest.raises(ModelError, match=r"is not the model.safetensors of"):
-        verification.verify(NAME, manifest=published)
+        verify_model(NAME, catalog=published)
 
 
-def test_a_wrong_fingerprint(model: Publishable, tmp_path: Path) -> None:
+def test_a_wrong_fingerprint(model: CheckedFolder, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(model.folder, tmp_path / "copy"))
-    empty = Manifest()
-    done = verification.verify(copy, manifest=empty)
+    empty = Catalog()
+    done = verify_model(copy, catalog=empty)
     assert done.name is None and done.files == () and done.difference < 1e-6
     noted = json.loads((copy / "config.json").read_text())["georank"]["fingerprint"]
     noted["projections"][0][5] *= 1.01
     edit_config(copy, georank__fingerprint=noted)
     with pytest.raises(ModelError, match="other features than when it was exported"):
-        verification.verify(copy, manifest=empty)
+        verify_model(copy, catalog=empty)
     edit_config(copy, georank__fingerprint=None)
     with pytest.raises(ModelError, match="has no fingerprint"):
-        verification.verify(copy, manifest=empty)
+        verify_model(copy, catalog=empty)
 
 
-def test_a_manifest_that_vouches_for_a_wrong_fingerprint(
-    hub: Hub, model: Publishable, tmp_path: Path
+def test_a_catalog_that_vouches_for_a_wrong_fingerprint(
+    hub: Hub, model: CheckedFolder, tmp_path: Path
 ) -> None:
     """The bytes are right, and still it is not what was exported: that is what it is for."""
     copy = Path(shutil.copytree(model.folder, tmp_path / "copy"))
@@ -205,78 +235,78 @@ def test_a_manifest_that_vouches_for_a_wrong_fingerprint(
     config = model.config
     entry = make_entry(
         revision=hub.repos[REPO].head.oid, image_size=config.image_size,
-        files={p.name: {"sha256": verification.sha256_of(p), "size": p.stat().st_size}
+        files={p.name: {"sha256": sha256_of(p), "size": p.stat().st_size}
                for p in copy.iterdir()},
     )  # fmt: skip
     with pytest.raises(ModelError, match="other features"):
-        verification.pull(NAME, tmp_path / "out", manifest=Manifest(models={NAME: entry}))
+        pull_model(NAME, tmp_path / "out", catalog=Catalog(models={NAME: entry}))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_revision_that_is_not_there(published: Manifest, tmp_path: Path) -> None:
+def test_a_revision_that_is_not_there(published: Catalog, tmp_path: Path) -> None:
     entry = published.models[NAME].model_copy(update={"revision": "d" * 40})
     with pytest.raises(ModelError, match=f"has no revision '{'d' * 40}'"):
-        verification.pull(NAME, tmp_path / "out", manifest=Manifest(models={NAME: entry}))
+        pull_model(NAME, tmp_path / "out", catalog=Catalog(models={NAME: entry}))
 
 
 def test_a_revision_of_another_model(
-    hub: Hub, model: Publishable, published: Manifest, tmp_path: Path
+    hub: Hub, model: CheckedFolder, published: Catalog, tmp_path: Path
 ) -> None:
     other, _ = push(make_model(tmp_path / "other", seed=1))
     entry = published.models[NAME].model_copy(update={"revision": other.commit})
-    wrong = Manifest(models={NAME: entry})
+    wrong = Catalog(models={NAME: entry})
     hub.downloads.clear()
     for source in (NAME, f"{REPO}@{other.commit}"):
         with pytest.raises(ModelError, match=r"is not the config.json of"):
-            verification.verify(source, manifest=wrong)
+            verify_model(source, catalog=wrong)
     assert len(hub.downloads) == 1, "the weights were asked for although the config is wrong"
 
 
-def test_a_cut_connection(hub: Hub, published: Manifest, tmp_path: Path) -> None:
+def test_a_cut_connection(hub: Hub, published: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "out"
     hub.fail("GET", "objects", "halve")
     hub.fail("GET", "objects", "cut", times=None)
     with pytest.raises(ModelError, match=r"broke|did not answer"):
-        verification.pull(NAME, out, manifest=published)
+        pull_model(NAME, out, catalog=published)
     assert not out.exists() and not list(tmp_path.glob(".out*"))
     hub.heal()
-    assert verification.pull(NAME, out, manifest=published).name == NAME
+    assert pull_model(NAME, out, catalog=published).name == NAME
     assert hub.writes == []
 
 
 def test_without_a_network_the_cache_is_enough(
-    hub: Hub, published: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, published: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verification.verify(NAME, manifest=published)
+    verify_model(NAME, catalog=published)
     hub.fail("HEAD", "", "cut", times=None)
     hub.fail("GET", "", "cut", times=None)
-    assert verification.pull(NAME, tmp_path / "out", manifest=published).name == NAME
+    assert pull_model(NAME, tmp_path / "out", catalog=published).name == NAME
 
 
-def test_folders_that_are_something_else(published: Manifest, tmp_path: Path) -> None:
+def test_folders_that_are_something_else(published: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds something else"):
-        verification.pull(NAME, out, manifest=published)
+        pull_model(NAME, out, catalog=published)
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
     (out / "notes.txt").unlink()
-    verification.pull(NAME, out, manifest=published)
+    pull_model(NAME, out, catalog=published)
     for name in ("evil.bin", "modeling.py"):
         (out / name).write_bytes(b"code")
         with pytest.raises(ModelError, match=name):
-            verification.verify(out, manifest=published)
+            verify_model(out, catalog=published)
         (out / name).unlink()
 
 
-def test_more_than_the_manifest_says_is_not_asked_for(
-    hub: Hub, published: Manifest, tmp_path: Path
+def test_more_than_the_catalog_says_is_not_asked_for(
+    hub: Hub, published: Catalog, tmp_path: Path
 ) -> None:
     entry = published.models[NAME]
     small = {name: facts.model_copy(update={"size": 10}) for name, facts in entry.files.items()}
-    liar = Manifest(models={NAME: entry.model_copy(update={"files": small})})
+    liar = Catalog(models={NAME: entry.model_copy(update={"files": small})})
     with pytest.raises(ModelError, match="at most 10 can be part of this model"):
-        verification.pull(NAME, tmp_path / "out", manifest=liar)
+        pull_model(NAME, tmp_path / "out", catalog=liar)
     assert not hub.downloads
 
 
@@ -289,28 +319,28 @@ def test_more_than_the_manifest_says_is_not_asked_for(
         (lambda m: m["models"][NAME].update(repo="org/../x/y"), "repo"),
         (lambda m: m["models"][NAME]["files"].update({"../../x": {"sha256": "a" * 64,
                                                                   "size": 1}}), "pattern"),
-        (lambda m: m["models"][NAME]["files"].pop("model.safetensors"), "lacks the hash"),
+        (lambda m: m["models"][NAME]["files"].pop("model.safetensors"), "has no hash"),
         (lambda m: m["models"][NAME].update(extra=1), "extra"),
     ],
 )  # fmt: skip
-def test_a_manifest_from_a_stranger(tmp_path: Path, change: object, said: str) -> None:
+def test_a_catalog_from_a_stranger(tmp_path: Path, change: object, said: str) -> None:
     path = tmp_path / "models.json"
-    raw = json.loads(manifests.to_json(Manifest(models={NAME: make_entry()})))
+    raw = json.loads(Catalog(models={NAME: make_entry()}).to_json())
     assert callable(change)
     change(raw)
     path.write_text(json.dumps(raw))
     with pytest.raises(GeorankError, match=said):
-        manifests.read(path)
+        read_catalog(path)
 
 
-def test_a_manifest_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_catalog_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "models.json"
-    code, _, err = georank(capsys, "list", "--manifest", path)
-    assert code == 2 and "No manifest" in err
+    code, _, err = georank(capsys, "list", "--catalog", path)
+    assert code == 2 and "No catalog at" in err
     for content in (b"", b"\xff\xfe", b"[]", b'{"models": {"a'):
         path.write_bytes(content)
-        code, _, err = georank(capsys, "list", "--manifest", path)
-        assert code == 1 and re.search(r"models\.json is no manifest", err), content
+        code, _, err = georank(capsys, "list", "--catalog", path)
+        assert code == 1 and re.search(r"models\.json is not a catalog", err), content
 
 
 def test_scores_are_the_newest_rows_of_these_weights() -> None:
@@ -328,11 +358,11 @@ def test_scores_are_the_newest_rows_of_these_weights() -> None:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "models.json"
-    assert manifests.make(path) == Manifest()
+    assert open_catalog(path) == Catalog()
     entry = make_entry(tag="v1.0", scores=scores_of([row(NAME, "a" * 64)], "a" * 64))
-    assert manifests.record(path, NAME, entry)
+    assert record_model(path, NAME, entry)
     before = path.stat().st_mtime_ns
-    assert not manifests.record(path, NAME, entry) and path.stat().st_mtime_ns == before
-    assert manifests.record(path, "a-model", make_entry())
-    assert list(manifests.read(path).models) == ["a-model", NAME]
-    assert manifests.make(path).models[NAME] == entry
+    assert not record_model(path, NAME, entry) and path.stat().st_mtime_ns == before
+    assert record_model(path, "a-model", make_entry())
+    assert list(read_catalog(path).models) == ["a-model", NAME]
+    assert open_catalog(path).models[NAME] == entry

@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 from torch import nn
 
 from georank_cli.main import main
-from georank_zoo.publish.checks import Publishable, check_folder
+from georank_zoo.publish.checks import CheckedFolder, check_publishable
 from georank_zoo.publish.plan import plan_push
 from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.trainer import train
@@ -30,12 +30,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> Publishable:
-    return check_folder(folder)
+def model(folder: Path) -> CheckedFolder:
+    return check_publishable(folder)
 
 
 def test_a_new_repository_and_the_same_again(
-    any_hub: Hub, model: Publishable, monkeypatch: pytest.MonkeyPatch
+    any_hub: Hub, model: CheckedFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = any_hub
     done, said = push(model, tag="v1")
@@ -66,12 +66,12 @@ def test_a_new_repository_and_the_same_again(
     assert hub.writes == []
 
 
-def test_the_recipe_names_no_path_of_this_machine(model: Publishable) -> None:
+def test_the_recipe_names_no_path_of_this_machine(model: CheckedFolder) -> None:
     text = shown(model)["recipe.yaml"].decode()
     assert "store: mine" in text and "somebody" not in text
 
 
-def test_xet_was_used_and_lfs_was(any_hub: Hub, model: Publishable) -> None:
+def test_xet_was_used_and_lfs_was(any_hub: Hub, model: CheckedFolder) -> None:
     push(model)
     by_xet = any(path.endswith("xet-write-token/main") for _, path in any_hub.requests)
     by_lfs = any(path.endswith("info/lfs/objects/batch") for _, path in any_hub.requests)
@@ -79,7 +79,7 @@ def test_xet_was_used_and_lfs_was(any_hub: Hub, model: Publishable) -> None:
     assert by_xet == ("xorb" in kinds(any_hub))
 
 
-def test_private_stays_private_until_public_is_said(hub: Hub, model: Publishable) -> None:
+def test_private_stays_private_until_public_is_said(hub: Hub, model: CheckedFolder) -> None:
     done, _ = push(model, private=True)
     assert done.private and hub.repos[REPO].private
     hub.writes.clear()
@@ -87,20 +87,20 @@ def test_private_stays_private_until_public_is_said(hub: Hub, model: Publishable
     assert done.private and hub.writes == [], "opened unasked"
     done, _ = push(model, public=True)
     assert not done.private and hub.writes == [f"settings {REPO} public"]
-    with pytest.raises(UsageError, match="does not hide it"):
+    with pytest.raises(UsageError, match="does not make it private"):
         push(model, private=True)
-    with pytest.raises(UsageError, match="cannot both be"):
+    with pytest.raises(UsageError, match="exclude each other"):
         push(model, private=True, public=True)
     assert hub.writes == [f"settings {REPO} public"]
 
 
-def test_a_private_repository_made_by_hand_is_not_opened(hub: Hub, model: Publishable) -> None:
+def test_a_private_repository_made_by_hand_is_not_opened(hub: Hub, model: CheckedFolder) -> None:
     hub.add(REPO, private=True)
     done, _ = push(model)
     assert done.private and kinds(hub) == ["object", "commit"]
 
 
-def test_only_what_changed_is_sent(hub: Hub, model: Publishable, tmp_path: Path) -> None:
+def test_only_what_changed_is_sent(hub: Hub, model: CheckedFolder, tmp_path: Path) -> None:
     hub.add(REPO)
     hub.commit(REPO, {"notes.txt": b"kept", "README.md": b"an older card"})
     hub.commit(REPO, {name: data for name, data in shown(model).items() if name != "README.md"})
@@ -124,10 +124,10 @@ def test_a_damaged_map_of_places_is_not_published(tmp_path: Path) -> None:
     assert (model.folder / "README.md").is_file()
     (model.folder / "footprint.json").write_text("my places: ...")
     with pytest.raises(ModelError, match=r"footprint\.json is damaged"):
-        check_folder(model.folder)
+        check_publishable(model.folder)
 
 
-def test_pickles_are_refused_or_pruned_in_the_same_commit(hub: Hub, model: Publishable) -> None:
+def test_pickles_are_refused_or_pruned_in_the_same_commit(hub: Hub, model: CheckedFolder) -> None:
     hub.add(REPO)
     hub.commit(REPO, {"pytorch_model.bin": b"evil", "logs/run.PKL": b"evil"})
     with pytest.raises(HubError, match=r"logs/run.PKL, pytorch_model.bin, .*--prune"):
@@ -143,7 +143,7 @@ def test_pickles_are_refused_or_pruned_in_the_same_commit(hub: Hub, model: Publi
     assert on_hub(hub) == shown(model)
 
 
-def test_a_tag_is_never_moved(hub: Hub, model: Publishable, tmp_path: Path) -> None:
+def test_a_tag_is_never_moved(hub: Hub, model: CheckedFolder, tmp_path: Path) -> None:
     first, _ = push(model, tag="v1")
     other = make_model(tmp_path / "other", seed=1)
     hub.writes.clear()
@@ -158,7 +158,7 @@ def test_a_tag_is_never_moved(hub: Hub, model: Publishable, tmp_path: Path) -> N
     assert hub.repos[REPO].tags == {"v1": first.commit, "v2": second.commit}
 
 
-def test_a_branch_is_made_from_main(hub: Hub, model: Publishable, tmp_path: Path) -> None:
+def test_a_branch_is_made_from_main(hub: Hub, model: CheckedFolder, tmp_path: Path) -> None:
     first, _ = push(model)
     other = make_model(tmp_path / "other", seed=1)
     hub.writes.clear()
@@ -177,7 +177,7 @@ def test_a_branch_is_made_from_main(hub: Hub, model: Publishable, tmp_path: Path
     assert kinds(hub) == ["tag"]
 
 
-def test_a_new_repository_with_a_branch(hub: Hub, model: Publishable) -> None:
+def test_a_new_repository_with_a_branch(hub: Hub, model: CheckedFolder) -> None:
     push(model, revision="next")
     assert kinds(hub) == ["create", "branch", "object", "commit", "settings"]
     assert on_hub(hub, revision="next") == shown(model) and on_hub(hub) == {}
@@ -188,17 +188,17 @@ def test_a_new_repository_with_a_branch(hub: Hub, model: Publishable) -> None:
     [
         (None, REPO, "no token of the Hub.*hf auth login"),
         ("hf_wrong", REPO, "does not know your token .401."),
-        ("hf_alice_reads", REPO, "token of alice may only read"),
+        ("hf_alice_reads", REPO, "token of alice can only read"),
         ("hf_alice_reads", "org/there", "may not write to org/there .403."),
         ("hf_bob_writes", REPO, "You are bob; you can publish to: bob"),
         ("hf_bob_writes", "org/there", "may not write to org/there .403."),
         ("hf_bob_writes", "org/hidden", "You are bob; you can publish to: bob"),
-        ("hf_alice_writes", "readers/model", "only a reader.*publish to: alice, org"),
+        ("hf_alice_writes", "readers/model", "only read access.*publish to: alice, org"),
     ],
 )
 def test_who_may_not_write(
     hub: Hub,
-    model: Publishable,
+    model: CheckedFolder,
     monkeypatch: pytest.MonkeyPatch,
     token: str | None,
     repo: str,
@@ -216,24 +216,24 @@ def test_who_may_not_write(
 
 
 @pytest.mark.parametrize("name", ["model", "org/name@v1", "hf-hub:org/name", "../x", "org/a/b"])
-def test_names_that_cannot_be(hub: Hub, model: Publishable, name: str) -> None:
-    with pytest.raises(UsageError, match=r"say org/name|Say org/name"):
+def test_names_that_cannot_be(hub: Hub, model: CheckedFolder, name: str) -> None:
+    with pytest.raises(UsageError, match=r"pass org/name|Pass org/name"):
         push(model, name)
     with pytest.raises(UsageError, match="no revision"):
         push(model, tag="a b")
     assert hub.requests == []
 
 
-def test_a_renamed_repository(hub: Hub, model: Publishable) -> None:
+def test_a_renamed_repository(hub: Hub, model: CheckedFolder) -> None:
     hub.repos[REPO] = hub.add("org/new-name")
-    with pytest.raises(HubError, match="is called org/new-name by now"):
+    with pytest.raises(HubError, match="renamed to org/new-name"):
         push(model)
     assert hub.writes == []
 
 
-def test_a_card_that_only_the_hub_refuses(hub: Hub, model: Publishable) -> None:
+def test_a_card_that_only_the_hub_refuses(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("POST", "validate-yaml", "status", status=400)
-    with pytest.raises(ModelError, match=r"does not take .*README.md"):
+    with pytest.raises(ModelError, match=r"does not accept .*README.md"):
         push(model)
     assert hub.writes == []
 
@@ -269,12 +269,12 @@ def _spoil(folder: Path, kind: str) -> None:
     [
         ("pickle", "pytorch_model.bin: a pickle"),
         ("other file", "secrets.env: no part of a model"),
-        ("no recipe", "lacks recipe.yaml. Export the run again"),
-        ("no weights", "lacks model.safetensors"),
+        ("no recipe", "has no recipe.yaml. Export the run again"),
+        ("no weights", "has no model.safetensors"),
         ("other recipe", "is the recipe of dino-r18, but config.json says georank-moco-r18"),
-        ("broken recipe", "recipe.yaml is no recipe"),
-        ("card", "metadata at the top of .*README.md are damaged"),
-        ("card list", "metadata at the top of .*README.md are damaged"),
+        ("broken recipe", "recipe.yaml is not a recipe"),
+        ("card", "front matter of .*README.md is damaged"),
+        ("card list", "front matter of .*README.md is damaged"),
         ("redirect", "hf_hub_filename"),
         ("half a file", "is damaged"),
     ],
@@ -283,10 +283,10 @@ def test_folders_that_are_not_published(tmp_path: Path, kind: str, message: str)
     folder = tmp_path / "export"
     make_model(folder)
     (folder / ".DS_Store").touch()
-    check_folder(folder)
+    check_publishable(folder)
     _spoil(folder, kind)
     with pytest.raises(ModelError, match=message):
-        check_folder(folder)
+        check_publishable(folder)
 
 
 def test_timm_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ def test_timm_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(timm, "create_model", earlier_timm)
     with pytest.raises(ModelError, match="other features"):
-        check_folder(model.folder)
+        check_publishable(model.folder)
 
 
 def test_a_run_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,13 +321,13 @@ def test_a_run_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as stopped:
         main(["push", str(run.path), REPO])
     assert stopped.value.code == 0, capsys.readouterr().err
-    assert on_hub(hub) == shown(check_folder(exported))
-    assert loads_as(f"hf-hub:{REPO}", check_folder(exported))
+    assert on_hub(hub) == shown(check_publishable(exported))
+    assert loads_as(f"hf-hub:{REPO}", check_publishable(exported))
 
     run.update(status="started")
     with pytest.raises(SystemExit):
         main(["push", str(run.path), REPO, "--dry-run"])
-    assert "The training has not finished" in capsys.readouterr().err
+    assert "The training has not finished" in capsys.readouterr().out
 
     run.export(checkpoint=min(path.name for path in run.checkpoints.iterdir()), overwrite=True)
     with pytest.raises(UsageError, match=r"is of step 4, but the last checkpoint is step-0+8"):

@@ -13,8 +13,8 @@ import pytest
 from huggingface_hub import constants
 
 from georank_zoo.publish import repo as hub_repo
-from georank_zoo.publish.checks import Publishable
-from georank_zoo.publish.plan import is_unopened, plan_push
+from georank_zoo.publish.checks import CheckedFolder
+from georank_zoo.publish.plan import is_public_pending, plan_push
 from georank_zoo.utils.errors import HubError, Interrupted
 from tests.support.hub import Hub
 from tests.support.hub.client import environment
@@ -22,11 +22,11 @@ from tests.support.pushing import REPO, kinds, loads_as, make_model, on_hub, pus
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Publishable:
+def model(tmp_path_factory: pytest.TempPathFactory) -> CheckedFolder:
     return make_model(tmp_path_factory.mktemp("push") / "export")
 
 
-def again(hub: Hub, model: Publishable, **options: object) -> None:
+def again(hub: Hub, model: CheckedFolder, **options: object) -> None:
     """What each message promises: the same command, and all is well."""
     hub.heal()
     done, _ = push(model, **options)
@@ -34,20 +34,20 @@ def again(hub: Hub, model: Publishable, **options: object) -> None:
     assert on_hub(hub) == shown(model) and not repo.private
     assert repo.head.oid == done.commit and len(repo.history("main")) == 2
     assert loads_as(f"hf-hub:{REPO}@{done.commit}", model)
-    assert not is_unopened(REPO)
+    assert not is_public_pending(REPO)
     hub.writes.clear()
     push(model, **options)
     assert hub.writes == [] and not hub.leaks
 
 
-def test_nothing_listens(hub: Hub, model: Publishable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_listens(hub: Hub, model: CheckedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match=r"connection to http://127.0.0.1:9 broke"):
         push(model)
 
 
 def test_the_hub_does_not_answer(
-    hub: Hub, model: Publishable, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, model: CheckedFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_repo, "PATIENCE", 0.1)
     held = threading.Event()
@@ -58,7 +58,7 @@ def test_the_hub_does_not_answer(
     assert hub.writes == []
 
 
-def test_offline_mode(hub: Hub, model: Publishable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode(hub: Hub, model: CheckedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set: unset it"):
         push(model)
@@ -71,7 +71,7 @@ def test_offline_mode(hub: Hub, model: Publishable, monkeypatch: pytest.MonkeyPa
     [("GET", "whoami"), ("GET", REPO + "$"), ("GET", "refs"), ("GET", "auth-check")],
 )
 def test_the_hub_fails_before_anything_is_written(
-    hub: Hub, model: Publishable, method: str, path: str, kind: str
+    hub: Hub, model: CheckedFolder, method: str, path: str, kind: str
 ) -> None:
     hub.add(REPO)
     hub.fail(method, path, kind)
@@ -83,14 +83,14 @@ def test_the_hub_fails_before_anything_is_written(
     again(hub, model)
 
 
-def test_the_card_is_checked_again_with_the_commit(hub: Hub, model: Publishable) -> None:
+def test_the_card_is_checked_again_with_the_commit(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("POST", "validate-yaml", "status")
     push(model)
     assert kinds(hub)[-1] == "settings"
 
 
 @pytest.mark.parametrize("kind", ["status", "cut", "lose"])
-def test_creating_fails(hub: Hub, model: Publishable, kind: str) -> None:
+def test_creating_fails(hub: Hub, model: CheckedFolder, kind: str) -> None:
     hub.fail("POST", "repos/create", kind)
     with pytest.raises(HubError, match=r"Nothing was published. Run the same command again"):
         push(model)
@@ -99,7 +99,7 @@ def test_creating_fails(hub: Hub, model: Publishable, kind: str) -> None:
     again(hub, model)
 
 
-def test_somebody_else_creates_it_first(hub: Hub, model: Publishable) -> None:
+def test_somebody_else_creates_it_first(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("POST", "repos/create", None, meanwhile=lambda: hub.add(REPO, private=True))
     with pytest.raises(HubError, match="somebody else created it while this push ran"):
         push(model)
@@ -108,13 +108,13 @@ def test_somebody_else_creates_it_first(hub: Hub, model: Publishable) -> None:
     assert done.private, "somebody else's private repository was opened"
 
 
-def test_an_upload_that_is_cut_once(hub: Hub, model: Publishable) -> None:
+def test_an_upload_that_is_cut_once(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("PUT", "/objects/", "cut")
     push(model)
     assert kinds(hub) == ["create", "object", "commit", "settings"]
 
 
-def test_an_upload_that_is_always_cut(any_hub: Hub, model: Publishable) -> None:
+def test_an_upload_that_is_always_cut(any_hub: Hub, model: CheckedFolder) -> None:
     hub = any_hub
     hub.fail("PUT", "/objects/", "cut", times=None)
     hub.fail("POST", "/v1/xorbs", "cut", times=None)
@@ -125,7 +125,7 @@ def test_an_upload_that_is_always_cut(any_hub: Hub, model: Publishable) -> None:
     again(hub, model)
 
 
-def test_a_refused_xet_token(any_hub: Hub, model: Publishable) -> None:
+def test_a_refused_xet_token(any_hub: Hub, model: CheckedFolder) -> None:
     any_hub.fail("GET", "xet-write-token", "status", status=403, times=None)
     any_hub.fail("POST", "lfs/objects/batch", "status", status=403, times=None)
     with pytest.raises(HubError, match=r"403.*Nothing was published"):
@@ -134,7 +134,7 @@ def test_a_refused_xet_token(any_hub: Hub, model: Publishable) -> None:
     again(any_hub, model)
 
 
-def test_a_busy_hub_is_asked_again(hub: Hub, model: Publishable) -> None:
+def test_a_busy_hub_is_asked_again(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("POST", "preupload", "status", times=2)
     hub.fail("POST", "lfs/objects/batch", "status", status=429, headers={"Retry-After": "1"})
     push(model)
@@ -142,7 +142,7 @@ def test_a_busy_hub_is_asked_again(hub: Hub, model: Publishable) -> None:
 
 
 @pytest.mark.parametrize("kind", ["status", "cut"])
-def test_the_commit_fails(any_hub: Hub, model: Publishable, kind: str) -> None:
+def test_the_commit_fails(any_hub: Hub, model: CheckedFolder, kind: str) -> None:
     hub = any_hub
     hub.fail("POST", "/commit/", kind)
     with pytest.raises(HubError, match=r"Nothing was published. Run the same command again"):
@@ -152,7 +152,7 @@ def test_the_commit_fails(any_hub: Hub, model: Publishable, kind: str) -> None:
     again(hub, model, tag="v1")
 
 
-def test_what_arrived_is_not_sent_twice(hub: Hub, model: Publishable) -> None:
+def test_what_arrived_is_not_sent_twice(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("POST", "/commit/", "status")
     with pytest.raises(HubError):
         push(model)
@@ -161,7 +161,9 @@ def test_what_arrived_is_not_sent_twice(hub: Hub, model: Publishable) -> None:
 
 
 @pytest.mark.parametrize("private", [False, True])
-def test_the_answer_to_the_commit_is_lost(any_hub: Hub, model: Publishable, private: bool) -> None:
+def test_the_answer_to_the_commit_is_lost(
+    any_hub: Hub, model: CheckedFolder, private: bool
+) -> None:
     hub = any_hub
     hub.fail("POST", "/commit/", "lose")
     done, said = push(model, tag="v1", private=private)
@@ -170,7 +172,7 @@ def test_the_answer_to_the_commit_is_lost(any_hub: Hub, model: Publishable, priv
     assert done.private == private == hub.repos[REPO].private
 
 
-def test_the_answer_is_lost_and_then_the_hub(hub: Hub, model: Publishable) -> None:
+def test_the_answer_is_lost_and_then_the_hub(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("POST", "/commit/", "lose", meanwhile=lambda: hub.fail("GET", REPO, "cut", times=None))
     with pytest.raises(HubError, match=r"Whether the commit arrived is not known. Run the same"):
         push(model, tag="v1")
@@ -178,7 +180,7 @@ def test_the_answer_is_lost_and_then_the_hub(hub: Hub, model: Publishable) -> No
     again(hub, model, tag="v1")
 
 
-def test_somebody_else_commits_meanwhile(any_hub: Hub, model: Publishable) -> None:
+def test_somebody_else_commits_meanwhile(any_hub: Hub, model: CheckedFolder) -> None:
     hub = any_hub
     hub.add(REPO)
     theirs = {"config.json": b"{}"}
@@ -190,7 +192,7 @@ def test_somebody_else_commits_meanwhile(any_hub: Hub, model: Publishable) -> No
     assert on_hub(hub) == shown(model)
 
 
-def test_the_download_is_damaged(any_hub: Hub, model: Publishable) -> None:
+def test_the_download_is_damaged(any_hub: Hub, model: CheckedFolder) -> None:
     hub = any_hub
     hub.fail("GET", "/objects/", "damage", times=None)
     hub.fail("GET", "^/xorbs/", "damage", times=None)
@@ -204,7 +206,7 @@ def test_a_file_is_changed_during_the_push(hub: Hub, tmp_path: Path) -> None:
     model = make_model(tmp_path / "export")
     checked = shown(model)
     (model.folder / "README.md").write_text("what nobody has checked")
-    with pytest.raises(HubError, match=r"README.md came back .* with another content"):
+    with pytest.raises(HubError, match=r"README.md came back .* with other content"):
         push(model)
     assert hub.repos[REPO].private
     (model.folder / "README.md").write_bytes(checked["README.md"])
@@ -213,7 +215,7 @@ def test_a_file_is_changed_during_the_push(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_what_the_hub_says_does_not_reach_the_terminal_as_it_is(
-    hub: Hub, model: Publishable
+    hub: Hub, model: CheckedFolder
 ) -> None:
     said = {"X-Error-Message": "\x1b[2J\x1b]0;owned\x07"}
     hub.fail("POST", "repos/create", "status", status=400, headers=said)
@@ -227,21 +229,21 @@ def test_what_the_hub_says_does_not_reach_the_terminal_as_it_is(
     assert str(refused.value).isprintable()
 
 
-def test_a_small_file_is_damaged(hub: Hub, model: Publishable) -> None:
+def test_a_small_file_is_damaged(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("GET", "resolve/.*/recipe.yaml", "damage")
-    with pytest.raises(HubError, match=r"recipe.yaml came back .* with another content"):
+    with pytest.raises(HubError, match=r"recipe.yaml came back .* with other content"):
         push(model)
     assert hub.repos[REPO].private
     again(hub, model)
 
 
-def test_a_download_that_is_cut_is_resumed(hub: Hub, model: Publishable) -> None:
+def test_a_download_that_is_cut_is_resumed(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("GET", "/objects/", "halve")
     push(model)
     assert len(hub.downloads) == 2 and kinds(hub)[-1] == "settings"
 
 
-def test_the_download_fails(hub: Hub, model: Publishable) -> None:
+def test_the_download_fails(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("HEAD", "resolve/", "status", times=None)
     with pytest.raises(HubError, match=r"check by download failed.*it checks and finishes"):
         push(model)
@@ -249,8 +251,8 @@ def test_the_download_fails(hub: Hub, model: Publishable) -> None:
     again(hub, model)
 
 
-def test_timm_gives_other_features_from_the_hub(hub: Hub, model: Publishable) -> None:
-    with pytest.raises(HubError, match="timm gives other features from there"):
+def test_timm_gives_other_features_from_the_hub(hub: Hub, model: CheckedFolder) -> None:
+    with pytest.raises(HubError, match="timm computes other features from there"):
         push(replace(model, features=model.features + 1e-6))
     assert hub.repos[REPO].private
     again(hub, model)
@@ -258,7 +260,7 @@ def test_timm_gives_other_features_from_the_hub(hub: Hub, model: Publishable) ->
 
 @pytest.mark.parametrize("step", ["/tag/", "/settings"])
 @pytest.mark.parametrize("kind", ["status", "cut"])
-def test_the_last_steps_fail(hub: Hub, model: Publishable, step: str, kind: str) -> None:
+def test_the_last_steps_fail(hub: Hub, model: CheckedFolder, step: str, kind: str) -> None:
     hub.fail("POST" if step == "/tag/" else "PUT", step, kind)
     with pytest.raises(HubError, match=r"Published as .* but .*Run the same command again"):
         push(model, tag="v1")
@@ -267,14 +269,14 @@ def test_the_last_steps_fail(hub: Hub, model: Publishable, step: str, kind: str)
 
 
 @pytest.mark.parametrize("step", ["/tag/", "/settings"])
-def test_the_answers_to_the_last_steps_are_lost(hub: Hub, model: Publishable, step: str) -> None:
+def test_the_answers_to_the_last_steps_are_lost(hub: Hub, model: CheckedFolder, step: str) -> None:
     hub.fail("POST" if step == "/tag/" else "PUT", step, "lose")
     push(model, tag="v1")
     assert kinds(hub) == ["create", "object", "commit", "tag", "settings"]
     again(hub, model, tag="v1")
 
 
-def test_the_tag_is_taken_meanwhile(hub: Hub, model: Publishable) -> None:
+def test_the_tag_is_taken_meanwhile(hub: Hub, model: CheckedFolder) -> None:
     def take() -> None:
         hub.repos[REPO].tags["v1"] = hub.repos[REPO].history("main")[-1].oid
 
@@ -284,18 +286,18 @@ def test_the_tag_is_taken_meanwhile(hub: Hub, model: Publishable) -> None:
     again(hub, model, tag="v2")
 
 
-def test_private_is_kept_after_an_interruption(hub: Hub, model: Publishable) -> None:
+def test_private_is_kept_after_an_interruption(hub: Hub, model: CheckedFolder) -> None:
     hub.fail("POST", "/commit/", "status")
     with pytest.raises(HubError):
         push(model)
-    assert is_unopened(REPO)
+    assert is_public_pending(REPO)
     done, _ = push(model, private=True)  # thought better of it
     assert done.private
     done, _ = push(model)
     assert done.private, "opened by an older push's wish"
 
 
-def test_ctrl_c(hub: Hub, model: Publishable) -> None:
+def test_ctrl_c(hub: Hub, model: CheckedFolder) -> None:
     def press() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.2)
@@ -307,7 +309,7 @@ def test_ctrl_c(hub: Hub, model: Publishable) -> None:
     again(hub, model)
 
 
-def _start(hub: Hub, model: Publishable, home: Path) -> subprocess.Popen[str]:
+def _start(hub: Hub, model: CheckedFolder, home: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "georank_cli", "push", str(model.folder), REPO]
     where = {**os.environ, **environment(hub, home), "XDG_CACHE_HOME": str(home)}
     return subprocess.Popen(
@@ -316,7 +318,7 @@ def _start(hub: Hub, model: Publishable, home: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_the_upload(hub: Hub, model: Publishable, tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_the_upload(hub: Hub, model: CheckedFolder, tmp_path: Path) -> None:
     held = threading.Event()
     hub.fail("POST", "/v1/xorbs", None, meanwhile=lambda: held.wait(60))
     first = _start(hub, model, tmp_path / "home")
@@ -337,7 +339,7 @@ def test_killed_in_the_middle_of_the_upload(hub: Hub, model: Publishable, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_processes_push_at_once(hub: Hub, model: Publishable, tmp_path: Path) -> None:
+def test_two_processes_push_at_once(hub: Hub, model: CheckedFolder, tmp_path: Path) -> None:
     hub.add(REPO)
     other = make_model(tmp_path / "other", seed=1)
     pushes = [_start(hub, each, tmp_path / str(i)) for i, each in enumerate((model, other))]
@@ -351,6 +353,6 @@ def test_two_processes_push_at_once(hub: Hub, model: Publishable, tmp_path: Path
         assert "nothing of yours was published" in ends[codes.index(1)][1]
 
 
-def test_the_plan_alone_writes_nothing(hub: Hub, model: Publishable) -> None:
+def test_the_plan_alone_writes_nothing(hub: Hub, model: CheckedFolder) -> None:
     plan = plan_push(model, REPO, tag="v1")
     assert plan.sends and plan.writes and hub.writes == []

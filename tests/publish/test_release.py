@@ -15,8 +15,8 @@ import pytest
 from georank_cli.main import main
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.eval.results import table as results
-from georank_zoo.publish import catalog as manifest
-from georank_zoo.publish import verify as verification
+from georank_zoo.publish.catalog import read_catalog
+from georank_zoo.publish.verify import verify_model
 from georank_zoo.training.run import open_run
 from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import row
@@ -69,8 +69,8 @@ def release(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> Release:
 
 
 def is_released(hub: Hub, runs: list[Path], path: Path = Path("models.json")) -> None:
-    """Both are on the Hub, public and whole, and the manifest says so."""
-    models = manifest.read(path).models
+    """Both are on the Hub, public and whole, and the catalog says so."""
+    models = read_catalog(path).models
     assert sorted(models) == sorted(NAMES)
     for name, run in zip(NAMES, runs, strict=True):
         repo = hub.repos[f"org/{name}"]
@@ -79,7 +79,7 @@ def is_released(hub: Hub, runs: list[Path], path: Path = Path("models.json")) ->
         files = {p.name: p.read_bytes() for p in (run / "export").iterdir()}
         assert on_hub(hub, repo.name) == files
         assert set(models[name].files) == set(files)
-        done = verification.verify(name, manifest=manifest.read(path))
+        done = verify_model(name, catalog=read_catalog(path))
         assert done.name == name and set(done.files) == set(files)
 
 
@@ -92,7 +92,7 @@ def test_a_release_and_the_same_again(
     is_released(hub, runs)
     assert kinds(hub) == ["create", "object", "commit", "tag", "settings"] * 2
     for name, recipe in zip(NAMES, ("moco_georank", "moco"), strict=True):
-        entry = manifest.read("models.json").models[name]
+        entry = read_catalog("models.json").models[name]
         run = open_run(Path("runs") / name)
         assert entry.recipe == recipe and entry.recipe_hash == run.recipe.hash
         assert {"backbone.name", "train.steps"} <= set(entry.recipe_changes)
@@ -113,10 +113,10 @@ def test_a_release_and_the_same_again(
     assert hub.writes == [] and hub.downloads == [] and out.count("unchanged") == 2
     assert (Path("models.json").read_bytes(), Path("models.json").stat().st_mtime_ns) == before
 
-    # Without the manifest, the Hub is asked, verified anew, and noted.
+    # Without the catalog, the Hub is asked, verified anew, and recorded.
     Path("models.json").unlink()
     code, out, _ = release("--results", scores, "--tag", "v1.0", "--license", "cc-by-4.0")
-    assert code == 0 and hub.writes == [] and out.count("noted") == 2
+    assert code == 0 and hub.writes == [] and out.count("recorded") == 2
     assert Path("models.json").read_bytes() == before[0]
 
 
@@ -131,7 +131,7 @@ def test_a_dry_run_writes_nothing(hub: Hub, runs: list[Path], release: Release) 
 def test_private(hub: Hub, runs: list[Path], release: Release) -> None:
     assert release("--private", paths=runs[:1])[0] == 0
     assert hub.repos[REPOS[0]].private
-    assert list(manifest.read("models.json").models) == [NAMES[0]]
+    assert list(read_catalog("models.json").models) == [NAMES[0]]
 
 
 def _unfinish(run: Path) -> None:
@@ -198,10 +198,10 @@ def test_the_same_model_twice(hub: Hub, runs: list[Path], release: Release) -> N
     assert hub.requests == []
 
 
-def test_a_manifest_that_cannot_be_written(hub: Hub, release: Release, tmp_path: Path) -> None:
+def test_a_catalog_that_cannot_be_written(hub: Hub, release: Release, tmp_path: Path) -> None:
     (tmp_path / "models.json").write_text("[]")
     code, _, err = release()
-    assert code == 1 and "models.json is no manifest" in err
+    assert code == 1 and "models.json is not a catalog" in err
     assert hub.writes == []
 
 
@@ -211,7 +211,7 @@ def test_one_failure_does_not_keep_the_other_back(
     hub.fail("POST", f"{REPOS[0]}/commit", "status", status=500)
     code, out, err = release()
     assert code == 1 and "The Hub failed (500)" in err and "1 not published" in err
-    assert "failed" in out and list(manifest.read("models.json").models) == [NAMES[1]]
+    assert "failed" in out and list(read_catalog("models.json").models) == [NAMES[1]]
     assert hub.repos[REPOS[0]].private and on_hub(hub, REPOS[0]) == {}
     hub.writes.clear()
     code, out, err = release()
@@ -251,7 +251,7 @@ def test_a_tag_is_not_moved(hub: Hub, runs: list[Path], scores: Path, release: R
     assert Path("models.json").read_bytes() == before
     assert release("--tag", "v1.1", "--results", scores, paths=one)[0] == 0
     assert kinds(hub) == ["commit", "tag"]
-    models = manifest.read("models.json").models
+    models = read_catalog("models.json").models
     assert all(entry.tag == "v1.1" and entry.scores for entry in models.values())
 
 
@@ -270,7 +270,7 @@ def test_killed_after_the_first_of_two(
         time.sleep(0.02)
     process.kill()
     process.communicate()
-    assert list(manifest.read("models.json").models) == [NAMES[0]]
+    assert list(read_catalog("models.json").models) == [NAMES[0]]
     assert not hub.repos[REPOS[0]].private
     assert hub.repos[REPOS[1]].private and on_hub(hub, REPOS[1]) == {}
     held.set()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from georank_zoo.bands import S2_12
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.results.table import Row
+from georank_zoo.publish.card import folder_card, recipe_card
 from georank_zoo.utils.files import sha256_of
 
 TINY = [
@@ -18,6 +20,8 @@ TINY = [
 ]  # fmt: skip
 
 TWIN_HASH = "b" * 64
+
+NOT_EVALUATED = "No score of this model is in results.csv."  # as cards say it
 
 # Each score is a number that stands nowhere else in a card.
 _SCORES = {
@@ -59,6 +63,14 @@ def write_rows(path: Path, rows: list[Row]) -> Path:
 
 def sha256(folder: Path) -> str:
     return sha256_of(folder / "model.safetensors")
+
+
+def render_folder(folder: str | Path, **options: Any) -> str:
+    return folder_card(folder, **options).text
+
+
+def render_recipe(name: str, **options: Any) -> str:
+    return recipe_card(name, **options).text
 
 
 def python_blocks(text: str) -> list[str]:

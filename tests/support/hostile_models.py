@@ -173,7 +173,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "architecture-number": (_config(architecture=7), "Unknown timm architecture"),
     "architecture-long": (_config(architecture="r" * 500_000), "Unknown timm architecture"),
     "architecture-escape": (_config(architecture=_ESCAPE), r"Unknown timm architecture '\x1b"),
-    "architecture-other": (_config(architecture="test_convnext"), "lacks"),
+    "architecture-other": (_config(architecture="test_convnext"), "is missing"),
     # What would take all memory, or all time.
     "in-chans-absurd": (_config(model_args__in_chans=10**9), "1000000000 input channels"),
     "classes-absurd": (_config(model_args__num_classes=10**9), "num_classes is 1000000000"),
@@ -241,7 +241,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "weights-cut": (_weights(lambda folder: (folder / "model.safetensors").read_bytes()[:-1]), "is damaged"),
     "weights-longer": (_weights(lambda folder: (folder / "model.safetensors").read_bytes() + b"\0"), "is damaged"),
     "header-list": (_weights(lambda _: struct.pack("<Q", 2) + b"[]"), "is damaged"),
-    "header-none": (_weights(lambda _: struct.pack("<Q", 2) + b"{}"), "lacks"),
+    "header-none": (_weights(lambda _: struct.pack("<Q", 2) + b"{}"), "is missing"),
     "header-dtype-escape": (_header(lambda header: header["conv1.1.bias"].update(dtype=_ESCAPE)), r"is damaged"),
     "offsets-beyond": (_header(lambda header: header["conv1.0.weight"].update(data_offsets=[0, 2**60])), "is damaged"),
     "offsets-reversed": (_header(lambda header: header["conv1.0.weight"]["data_offsets"].reverse()), "is damaged"),
@@ -249,7 +249,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "shape-overflow": (_header(lambda header: header["conv1.0.weight"].update(shape=[2**62, 2**62])), "is damaged"),
     "shape-lie": (_header(lambda header: header["conv1.1.bias"].update(shape=[1])), "is damaged"),
     # The tensors.
-    "tensor-missing": (_tensors(lambda tensors: tensors.pop("conv1.0.weight")), "lacks 1 tensor(s): conv1.0.weight"),
+    "tensor-missing": (_tensors(lambda tensors: tensors.pop("conv1.0.weight")), "is missing 1 tensor(s): conv1.0.weight"),
     "tensor-additional": (_add("fc.weight", torch.zeros(1)), "unexpected 1 tensor(s): fc.weight"),
     "tensor-traversal": (_add("../../evil", torch.zeros(1)), "unexpected 1 tensor(s): ../../evil"),
     "tensor-escape": (_add(_ESCAPE, torch.zeros(1)), r"unexpected 1 tensor(s): \x1b]0;owned"),

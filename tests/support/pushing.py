@@ -9,9 +9,9 @@ import timm
 import torch
 
 from georank_zoo.bands import S2_12
-from georank_zoo.publish.checks import Publishable, check_folder
+from georank_zoo.publish.checks import CheckedFolder, check_publishable
 from georank_zoo.publish.plan import plan_push
-from georank_zoo.publish.push import Published, publish
+from georank_zoo.publish.upload import PushedModel, execute_plan
 from georank_zoo.training.recipe import load
 from tests.support.hub import Hub
 from tests.support.models import make_export, make_network
@@ -19,20 +19,20 @@ from tests.support.models import make_export, make_network
 REPO = "org/georank-moco-r18"
 
 
-def make_model(folder: Path, seed: int = 0) -> Publishable:
+def make_model(folder: Path, seed: int = 0) -> CheckedFolder:
     """An export as a training run writes it, checked."""
     recipe = load("moco_georank", ["data.store=/home/somebody/stores/mine"])
     georank = {"name": recipe.name, "recipe_hash": recipe.hash, "step": 2, "versions": {}}
     make_export(
         folder, make_network(seed=seed), georank=georank, recipe=recipe.for_others().to_yaml()
     )
-    return check_folder(folder)
+    return check_publishable(folder)
 
 
-def push(model: Publishable, repo: str = REPO, **options: Any) -> tuple[Published, list[str]]:
+def push(model: CheckedFolder, repo: str = REPO, **options: Any) -> tuple[PushedModel, list[str]]:
     """Plans and publishes; what was published, and what was said meanwhile."""
     said: list[str] = []
-    return publish(plan_push(model, repo, **options), said.append), said
+    return execute_plan(plan_push(model, repo, **options), said.append), said
 
 
 def kinds(hub: Hub) -> list[str]:
@@ -40,7 +40,7 @@ def kinds(hub: Hub) -> list[str]:
     return [write.split()[0] for write in hub.writes]
 
 
-def shown(model: Publishable) -> dict[str, bytes]:
+def shown(model: CheckedFolder) -> dict[str, bytes]:
     """Content by name, as it is to be found on the Hub."""
     return {file.name: file.path.read_bytes() for file in model.files}
 
@@ -54,7 +54,7 @@ def on_hub(hub: Hub, repo: str = REPO, revision: str = "main") -> dict[str, byte
     return files
 
 
-def loads_as(source: str, model: Publishable) -> bool:
+def loads_as(source: str, model: CheckedFolder) -> bool:
     """Whether timm gets the model's features from the Hub."""
     network = timm.create_model(source, pretrained=True).eval()
     side = model.config.image_size

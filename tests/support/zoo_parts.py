@@ -1,4 +1,4 @@
-"""Finished runs, and entries of a manifest, for tests."""
+"""Finished runs, and entries of a catalog, for tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.publish.catalog import Entry, FileFacts
-from georank_zoo.publish.checks import Publishable
+from georank_zoo.publish.catalog import CatalogEntry, FileFacts
+from georank_zoo.publish.checks import CheckedFolder
 from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.run import Run
 from georank_zoo.training.trainer import train
@@ -20,8 +20,8 @@ def finished_run(store: PatchStore, folder: Path, name: str = "moco_georank") ->
     return train(load_recipe(name, settings), folder)
 
 
-def make_entry(weights: str = "a" * 64, **changes: object) -> Entry:
-    """An entry of a manifest that no Hub knows."""
+def make_entry(weights: str = "a" * 64, **changes: object) -> CatalogEntry:
+    """An entry of a catalog that no Hub knows."""
     sha256 = {"config.json": "b" * 64, "model.safetensors": weights}
     facts = {
         "recipe": "moco_georank", "recipe_hash": "0123456789abcdef", "trained_on": "somewhere",
@@ -29,10 +29,10 @@ def make_entry(weights: str = "a" * 64, **changes: object) -> Entry:
         "architecture": "resnet18", "num_features": 512, "bands": S2_12, "image_size": 120,
         "files": {name: FileFacts(sha256=sha, size=1) for name, sha in sha256.items()},
     }  # fmt: skip
-    return Entry.model_validate({**facts, **changes})
+    return CatalogEntry.model_validate({**facts, **changes})
 
 
-def entry_of(model: Publishable, commit: str, **changes: object) -> Entry:
+def entry_of(model: CheckedFolder, commit: str, **changes: object) -> CatalogEntry:
     """The entry of a model that was pushed as a commit."""
     files = {file.name: FileFacts(sha256=file.sha256, size=file.size) for file in model.files}
     config = model.config

@@ -70,7 +70,7 @@ def test_trained_and_loaded_back_at_its_size(
     features = extract(encoder, store)
     assert encoder.image_size == 32 and features.shape == (16, network.num_features)
     assert np.ptp(features, axis=0).max() > 0
-    assert "probe_accuracy_macro" in run.log_rows()[-1]
+    assert "probe_accuracy_macro" in run.log.rows()[-1]
 
 
 def load(*overrides: str) -> Recipe:
@@ -80,17 +80,18 @@ def load(*overrides: str) -> Recipe:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["views.size=120"], r"views\.size: .* last 8 px of 120\. Say 112 or 128"),
-        (["views.size=12"], r"views\.size: .* Say 16"),
+        (["views.size=120"], r"views\.size: .* last 8 px of 120\. Choose 112 or 128"),
+        (["views.size=12"], r"views\.size: .* Choose 16"),
         (
             ["algorithm.name=dino", "views.size=64", "views.local_views=2", "views.local_size=60"],
-            r"views\.local_size: .* last 12 px of 60\. Say 48 or 64",
+            r"views\.local_size: .* last 12 px of 60\. Choose 48 or 64",
         ),
     ],
 )
 def test_pixels_that_a_transformer_would_not_see(overrides: list[str], message: str) -> None:
+    plan = load("backbone.name=vit_tiny_patch16_224", *overrides)
     with pytest.raises(RecipeError, match=message):
-        build.build_objective(load("backbone.name=vit_tiny_patch16_224", *overrides))
+        build.build_objective(plan, build.build_views(plan))
 
 
 def test_a_transformer_of_one_size_refuses_small_crops() -> None:
@@ -99,7 +100,7 @@ def test_a_transformer_of_one_size_refuses_small_crops() -> None:
         "views.local_views=1", "views.local_size=16",
     )  # fmt: skip
     with pytest.raises(RecipeError, match="does not build mixer_s16_224 for images of 32 and 16"):
-        build.build_objective(plan)
+        build.build_objective(plan, build.build_views(plan))
 
 
 def test_sizes_do_not_change_a_backbone_that_takes_any() -> None:

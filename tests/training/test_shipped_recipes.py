@@ -70,7 +70,7 @@ class Listening(Silent):
 def test_trains(name: str, store: PatchStore, tmp_path: Path) -> None:
     plan = load(name, store)
     run = trainer.train(plan, tmp_path / "run")
-    row = run.log_rows()[-1]
+    row = run.log.rows()[-1]
     assert row["step"] == 3 and np.isfinite(list(row.values())).all()
     assert (run.path / "export" / "model.safetensors").is_file()
     assert run.facts["store"]["places_used"] == (12 if plan.data.places else 24)
@@ -85,7 +85,7 @@ def test_tile2vec_hears_of_places_that_lie_too_far_apart(store: PatchStore, tmp_
     listening = Listening()
     run = trainer.train(plan, tmp_path / "run", reporter=listening)
     assert any("Only 0% of the places" in text for text in listening.texts)
-    assert run.log_rows()[-1]["loss"] >= 0
+    assert run.log.rows()[-1]["loss"] >= 0
 
 
 def test_dino_sees_all_its_crops_of_a_store_of_two_dates(

@@ -58,7 +58,7 @@ def test_a_run_folder_is_complete(finished: Run, store: PatchStore) -> None:
 
 
 def test_metrics(finished: Run) -> None:
-    rows = [row for row in finished.log_rows() if "loss" in row]
+    rows = [row for row in finished.log.rows() if "loss" in row]
     assert [row["step"] for row in rows] == [4, 8, 10, 12]  # each tenth, and before a save
     for row in rows:
         expected = 0.5 * row["loss_ssl"] + 0.5 * row["loss_georank"]
@@ -66,7 +66,7 @@ def test_metrics(finished: Run) -> None:
         assert row["images_per_s"] > 0 and -1 <= row["geo_spearman"] <= 1
         assert 0 < row["embedding_std"] < 1.5
     assert 0 < rows[3]["lr"] < rows[2]["lr"] < 0.05  # the cosine falls
-    probes = [row for row in finished.log_rows() if "probe_accuracy_macro" in row]
+    probes = [row for row in finished.log.rows() if "probe_accuracy_macro" in row]
     assert [row["step"] for row in probes] == [4, 8, 12]
     # The two classes differ in brightness: any network tells them apart.
     assert probes[-1]["probe_accuracy_macro"] > 0.8
@@ -94,8 +94,8 @@ def test_resume_is_the_same_run(optimizer: str, store: PatchStore, tmp_path: Pat
     resumed = trainer.train(plan, tmp_path / "parts", resume=True)
     assert_equal_runs(whole, resumed)
     # The stop adds a row at step 9; from the next common row on the logs are equal again.
-    assert [row["step"] for row in resumed.log_rows()] == [4, 8, 9, 10, 12]
-    last, other = (run.log_rows()[-1] for run in (whole, resumed))
+    assert [row["step"] for row in resumed.log.rows()] == [4, 8, 9, 10, 12]
+    last, other = (run.log.rows()[-1] for run in (whole, resumed))
     assert {**last, "images_per_s": 0} == {**other, "images_per_s": 0}
 
 
@@ -231,12 +231,12 @@ def test_sigterm_with_workers_saves_the_state(store: PatchStore, tmp_path: Path)
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Go on with --resume" in error
+    assert process.returncode == 130 and "Continue with --resume" in error
 
 
 def test_baseline_logs_no_rank_term(store: PatchStore, tmp_path: Path) -> None:
     run = trainer.train(load(store, "train.steps=2", name="moco"), tmp_path / "run")
-    row = run.log_rows()[-1]
+    row = run.log.rows()[-1]
     assert "loss_georank" not in row and row["loss"] == row["loss_ssl"]
 
 
@@ -312,8 +312,8 @@ def test_half_a_line_of_metrics_is_left_out(finished: Run, tmp_path: Path) -> No
     copy = Run(tmp_path, finished.recipe)
     text = (finished.path / "metrics.jsonl").read_text()
     (tmp_path / "metrics.jsonl").write_text(text + '{"step": 13, "lo')
-    assert copy.log_rows() == finished.log_rows()
-    copy.rewind_metrics(10)
-    assert max(row["step"] for row in copy.log_rows()) == 10
+    assert copy.log.rows() == finished.log.rows()
+    copy.log.rewind(10)
+    assert max(row["step"] for row in copy.log.rows()) == 10
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line)

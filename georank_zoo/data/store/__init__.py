@@ -1,1 +1,1 @@
-"""The patch store: written once, read by memory map."""
+"""The patch store: written once, then read by memory map."""

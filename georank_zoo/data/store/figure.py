@@ -27,7 +27,7 @@ _LEAST_RANGE = 0.04  # reflectance; a calm lake stays dark and does not become n
 _COLORS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000",
 )  # fmt: skip
-_OTHER, _UNLABELED, _UNKNOWN = "#999999", "#D0D0D0", "#FFFFFF"
+_OTHER, _UNLABELED, _UNKNOWN = "#999999", "#D0D0D0", "#E6E6E6"
 _MARGIN_DEGREES = 0.01
 _LONGEST_NAME = 28  # characters of a class in a title or a legend
 
@@ -41,7 +41,7 @@ def draw_patch(store: MappedStore, index: int) -> NotebookFigure:
     """
     masked = store.target == "mask"
     with style():
-        figure = NotebookFigure(figsize=(7.0 if masked else 3.6, 3.9), layout="constrained")
+        figure = NotebookFigure(figsize=(8.4, 3.7) if masked else (3.6, 3.9), layout="constrained")
         axes = figure.subplots(1, 2 if masked else 1, squeeze=False)[0]
         in_color = not s2.missing(store.bands, _RGB)
         bands = _RGB if in_color else store.bands[:1]
@@ -110,7 +110,7 @@ def _draw_mask(axis: Axes, store: MappedStore, index: int) -> None:
     if len(classes) > len(colors):
         swatches.append(Swatch(facecolor=_OTHER, label=f"{len(classes) - len(colors)} more"))
     if (mask == UNKNOWN).any():
-        swatches.append(Swatch(facecolor=_UNKNOWN, edgecolor="0.6", label="unknown"))
+        swatches.append(Swatch(facecolor=_UNKNOWN, label="unknown"))
     axis.legend(handles=swatches, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
 
 
@@ -171,7 +171,13 @@ def _colored(
     groups = [(store.class_names[k], color, labels == k) for k, color in named.items()]
     rare = [label for label in known.tolist() if label not in named]
     if rare:
-        groups.append((f"{len(rare)} more classes", _OTHER, np.isin(labels, rare)))
+        groups.append(
+            (
+                f"{len(rare)} more class{'es' if len(rare) > 1 else ''}",
+                _OTHER,
+                np.isin(labels, rare),
+            )
+        )
     if (labels == NO_LABEL).any():
         groups.append(("unlabeled", _UNLABELED, labels == NO_LABEL))
     for _, color, chosen in groups:

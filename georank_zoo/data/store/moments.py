@@ -1,4 +1,4 @@
-"""Exact statistics of the bands of a store, added up shard by shard."""
+"""Statistics of the bands of a store, exact and summed shard by shard."""
 
 from __future__ import annotations
 

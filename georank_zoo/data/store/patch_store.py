@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from georank_zoo import bands as s2
+from georank_zoo.bands import DN_PER_REFLECTANCE
 from georank_zoo.data.store.describe import describe, facts_table
 from georank_zoo.data.store.mapped_store import MappedStore
 
@@ -69,8 +69,10 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
         """One patch as a dictionary; negative positions count from the end."""
         i = self._position(index)
         one = np.array([i])
+        # Divided by numpy: torch's threads cost more than so few pixels.
+        image = self.read(one)[0].astype(np.float32) / np.float32(DN_PER_REFLECTANCE)
         item: dict[str, Any] = {
-            "image": s2.to_reflectance(torch.from_numpy(self.read(one)[0]), "dn"),
+            "image": torch.from_numpy(image),
             "latlon": torch.from_numpy(self.latlon[i].copy()),
             "place": int(self.place[i]),
             "time": int(self.time[i]),
@@ -114,8 +116,7 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
         Example:
             >>> import georank_zoo as gz
             >>> store = gz.open_store("stores/eurosat")
-            >>> figure = store.plot(7)  # a notebook shows it
-            >>> figure.savefig("patch.png")
+            >>> figure = store.plot(7)  # a notebook shows what a cell ends with
         """
         from georank_zoo.data.store.figure import draw_patch
 
@@ -130,7 +131,6 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
         Example:
             >>> import georank_zoo as gz
             >>> figure = gz.open_store("stores/eurosat").plot_map()
-            >>> figure.savefig("map.png")
         """
         from georank_zoo.data.store.figure import draw_map
 

@@ -26,12 +26,12 @@ from georank_zoo.data.store.header import (
 from georank_zoo.data.store.mapped_store import SHARD_BYTES, map_safetensors
 from georank_zoo.data.store.moments import moments, statistics_of
 from georank_zoo.data.store.patch import (
-    NO_LABEL,
     NO_ROLE,
     ROLES,
     UNKNOWN,
     Patch,
     Target,
+    check_patch,
     most_frequent,
 )
 from georank_zoo.data.store.patch_store import PatchStore
@@ -175,42 +175,16 @@ class StoreWriter:
         """Takes all the patches of the next item, and what of it was left out."""
         places: dict[str, int] = {}
         for patch in patches:
-            self._check(patch)
+            check_patch(
+                patch, bands=len(self.bands), size=self.size, target=self.target,
+                classes=len(self.class_names), splits=self.splits,
+            )  # fmt: skip
             places.setdefault(patch.place, self._next_place + len(places))
             self._patches.append(patch)
             self._places.append(places[patch.place])
         self._next_place += len(places)
         self._skipped += left_out
         self._advance()
-
-    def _check(self, patch: Patch) -> None:
-        """What a reader promises of its patches; a mistake of its author, not of the data."""
-        expected = (len(self.bands), self.size, self.size)
-        if patch.pixels.shape != expected or patch.pixels.dtype != np.uint16:
-            raise ValueError(
-                f"{patch.key}: {patch.pixels.shape} {patch.pixels.dtype}, not {expected} uint16"
-            )
-        if np.isnan(patch.lat) != np.isnan(patch.lon):
-            raise ValueError(f"{patch.key}: one coordinate without the other")
-        foreign = {
-            "labels": patch.labels is not None and self.target != "labels",
-            "mask": (patch.mask is not None) != (self.target == "mask"),
-            "label": patch.label != NO_LABEL and self.target != "class",
-            "roles": not set(patch.roles) <= set(self.splits),
-        }
-        if any(foreign.values()):
-            name = next(name for name, wrong in foreign.items() if wrong)
-            raise ValueError(f"{patch.key}: {name} does not suit a store of target {self.target!r}")
-        highest = len(self.class_names)
-        if patch.labels is not None and (
-            patch.labels.shape != (highest,) or patch.labels.max() > 1
-        ):
-            raise ValueError(f"{patch.key}: labels must be {highest} zeros and ones")
-        if patch.mask is not None and (
-            patch.mask.shape != (self.size, self.size)
-            or (patch.mask[patch.mask != UNKNOWN] >= highest).any()
-        ):
-            raise ValueError(f"{patch.key}: the mask must be {self.size} px of {highest} classes")
 
     def skip(self, left_out: Sequence[Skipped]) -> None:
         """Leaves out the next item, all of whose parts are named."""

@@ -1,1 +1,1 @@
-"""A generated world, for the demo and for tests."""
+"""The synthetic world of the demo and the tests."""

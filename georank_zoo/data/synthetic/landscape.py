@@ -1,4 +1,4 @@
-"""Draws synthetic Sentinel-2 patches: what covers the ground, and how it looks on a date.
+"""Synthetic Sentinel-2 patches: what covers the ground, and how it looks on a date.
 
 A patch is a linear mixture: maps of what covers the ground, drawn once per place, times the
 spectra of the covers, which follow climate and season. The spectra are rounded typical surface
@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 
-Array = npt.NDArray[np.floating[Any]]
-Map = Array  # (H, W)
+_Array = npt.NDArray[np.floating[Any]]
+_Map = _Array  # (H, W)
 
-# Reflectance in the bands of s2.S2_12, in per cent.
+# Reflectance in the bands of s2.S2_12, in percent.
 _SPECTRA: dict[str, tuple[float, ...]] = {
     "broadleaf": (2.5, 3, 6, 3.5, 10, 27, 35, 39, 41, 41, 20, 10),
     "conifer": (2, 2, 3.5, 2.5, 6, 16, 20, 22, 23, 23, 10, 5),
@@ -34,10 +34,10 @@ _SPECTRA: dict[str, tuple[float, ...]] = {
     "clear water": (5, 5, 4.5, 2.5, 2, 1.5, 1.2, 1, 1, 1, 0.5, 0.3),
     "turbid water": (7, 9, 12, 11, 9, 5, 4.5, 3.5, 3, 3, 1, 0.7),
 }
-_SPECTRUM: dict[str, Array] = {name: np.array(v) / 100 for name, v in _SPECTRA.items()}
+_SPECTRUM: dict[str, _Array] = {name: np.array(v) / 100 for name, v in _SPECTRA.items()}
 
 # Rayleigh-like: what haze adds falls with the wavelength.
-_HAZE: Array = np.array([(s2.BY_NAME[b].wavelength_nm / 490.0) ** -2.5 for b in s2.S2_12])
+_HAZE: _Array = np.array([(s2.BY_NAME[b].wavelength_nm / 490.0) ** -2.5 for b in s2.S2_12])
 
 COVERS = ("tree", "grass", "soil", "roof", "road", "water")
 
@@ -47,8 +47,8 @@ class Climate:
     """Climate of a place.
 
     Attributes:
-        warmth: 0 at the poles to 1 at the equator, roughly.
-        humidity: 0 dry to 1 wet.
+        warmth: Warmth, from about 0 at the poles to 1 at the equator.
+        humidity: Humidity, 0 dry to 1 wet.
         iron: Redness of the soil, 0 to 1.
         tint: Factor per band (12,), smooth over the globe.
     """
@@ -56,7 +56,7 @@ class Climate:
     warmth: float
     humidity: float
     iron: float
-    tint: Array
+    tint: _Array
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class Ground:
 
     Attributes:
         cover: Shares (len(COVERS), H, W) that add up to 1.
-        vigour: Relative greenness of the plants (H, W), 0 to 1.
-        turbidity: Of the water, 0 to 1.
+        vigor: Relative greenness of the plants (H, W), 0 to 1.
+        turbidity: Turbidity of the water, 0 to 1.
     """
 
-    cover: Array
-    vigour: Map
+    cover: _Array
+    vigor: _Map
     turbidity: float
 
 
@@ -78,20 +78,20 @@ def draw_ground(label: str, climate: Climate, size: int, rng: np.random.Generato
     """Draws a patch of a class, a part of which may belong to another class.
 
     Args:
-        label: Name in `CLASSES`.
-        climate: Decides how much grows.
+        label: Name in `GROUND_CLASSES`.
+        climate: Climate of the place, which decides how much grows.
         size: Patch side in pixels of 10 m.
         rng: Source of randomness.
     """
-    cover, vigour = CLASSES[label](climate, size, rng)
-    others = [name for name in CLASSES if name != label]
+    cover, vigor = GROUND_CLASSES[label](climate, size, rng)
+    others = [name for name in GROUND_CLASSES if name != label]
     share = rng.uniform(-0.4, 0.3)
     if share > 0:
-        second, second_vigour = CLASSES[others[rng.integers(len(others))]](climate, size, rng)
+        second, second_vigor = GROUND_CLASSES[others[rng.integers(len(others))]](climate, size, rng)
         inside = _region(share, size, rng)
         cover = np.where(inside, second, cover)
-        vigour = np.where(inside, second_vigour, vigour)
-    return Ground(cover / cover.sum(axis=0), np.clip(vigour, 0, 1), rng.uniform())
+        vigor = np.where(inside, second_vigor, vigor)
+    return Ground(cover / cover.sum(axis=0), np.clip(vigor, 0, 1), rng.uniform())
 
 
 def render(
@@ -100,8 +100,8 @@ def render(
     """Draws the image of a date.
 
     Args:
-        ground: What covers the patch.
-        climate: Of the place.
+        ground: Cover of the patch.
+        climate: Climate of the place.
         greenness: Phenology of place and date, 0 dormant to 1 peak.
         rng: Source of the date's randomness: light, haze, sensor noise.
 
@@ -123,13 +123,13 @@ def render(
         ]
     )
     image = np.einsum("kb,khw->bhw", spectra, ground.cover)
-    green = ground.cover[1] * np.clip(greenness * (0.3 + 1.1 * ground.vigour), 0, 1)
+    green = ground.cover[1] * np.clip(greenness * (0.3 + 1.1 * ground.vigor), 0, 1)
     change = _SPECTRUM["green grass"] - _SPECTRUM["dry grass"]
     image += change[:, None, None] * green
     return _observe(image * climate.tint[:, None, None], rng)
 
 
-def _observe(image: Array, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
+def _observe(image: _Array, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
     """Light, haze, the bands' native resolution and noise."""
     size = image.shape[-1]
     light = np.exp(rng.normal(0, 0.1)) * (1 + 0.08 * smooth_noise(size, size / 3, rng))
@@ -143,21 +143,21 @@ def _observe(image: Array, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
     return np.clip(np.rint(image * s2.DN_PER_REFLECTANCE), 1, 65535).astype(np.uint16)
 
 
-def smooth_noise(size: int, scale: float, rng: np.random.Generator) -> Map:
+def smooth_noise(size: int, scale: float, rng: np.random.Generator) -> _Map:
     """A random field (size, size) of mean 0 and deviation 1, smooth over `scale` pixels."""
     frequency = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.rfftfreq(size)[None] ** 2
     white = np.fft.rfft2(rng.normal(size=(size, size)))
-    field: Map = np.fft.irfft2(white * np.exp(-2 * (scale**2) * frequency), s=(size, size))
+    field: _Map = np.fft.irfft2(white * np.exp(-2 * (scale**2) * frequency), s=(size, size))
     field -= field.mean()
     field /= field.std() + 1e-9
     return field
 
 
-def _mix(one: str, other: str, share: float) -> Array:
+def _mix(one: str, other: str, share: float) -> _Array:
     return (1 - share) * _SPECTRUM[one] + share * _SPECTRUM[other]
 
 
-def _axes(size: int, rng: np.random.Generator) -> tuple[Map, Map]:
+def _axes(size: int, rng: np.random.Generator) -> tuple[_Map, _Map]:
     """Coordinates in pixels along two random perpendicular directions."""
     angle, (row, col) = rng.uniform(0, np.pi), np.mgrid[:size, :size].astype(np.float64)
     shift = rng.uniform(0, 50, 2)
@@ -174,7 +174,7 @@ def _region(share: float, size: int, rng: np.random.Generator) -> npt.NDArray[np
     return inside
 
 
-def _cells(size: int, low: float, high: float, rng: np.random.Generator) -> tuple[Map, Map]:
+def _cells(size: int, low: float, high: float, rng: np.random.Generator) -> tuple[_Map, _Map]:
     """A random value per rectangular cell, and the distance to the cell's border in pixels."""
     ids, border = np.zeros((size, size)), np.full((size, size), np.inf)
     for axis in _axes(size, rng):
@@ -186,11 +186,11 @@ def _cells(size: int, low: float, high: float, rng: np.random.Generator) -> tupl
     return values[index].reshape(size, size), border
 
 
-def _stack(size: int, **covers: Map | float) -> Array:
+def _stack(size: int, **covers: _Map | float) -> _Array:
     return np.stack([np.broadcast_to(covers.get(n, 0.0), (size, size)) for n in COVERS]) + 1e-6
 
 
-def _annual_crop(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
+def _annual_crop(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
     value, border = _cells(size, 6, 18, rng)
     grown = np.where(value > rng.uniform(0.2, 0.5), rng.uniform(0.75, 1.0), 0.1)
     hedge = (border < 0.8) * rng.uniform(0, 0.6)
@@ -198,39 +198,33 @@ def _annual_crop(climate: Climate, size: int, rng: np.random.Generator) -> tuple
     return _stack(size, tree=hedge, grass=rest * grown, soil=rest * (1 - grown)), value
 
 
-def _orchard(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
+def _orchard(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
     along, across = _axes(size, rng)
     rows = 0.5 + 0.5 * np.cos(2 * np.pi * along / rng.uniform(2.6, 4.5))
     gaps = 0.7 + 0.3 * np.cos(2 * np.pi * across / rng.uniform(2.6, 4.5))
     tree = rng.uniform(0.6, 0.95) * rows * gaps
     grassy = np.clip(0.5 * climate.humidity + rng.normal(0, 0.1), 0.05, 0.95)
-    vigour = 0.5 + 0.15 * smooth_noise(size, 4, rng)
-    return _stack(
-        size, tree=tree, grass=(1 - tree) * grassy, soil=(1 - tree) * (1 - grassy)
-    ), vigour
+    vigor = 0.5 + 0.15 * smooth_noise(size, 4, rng)
+    return _stack(size, tree=tree, grass=(1 - tree) * grassy, soil=(1 - tree) * (1 - grassy)), vigor
 
 
-def _shrubland(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
+def _shrubland(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
     dots = smooth_noise(size, 1.0, rng) + 0.5 * smooth_noise(size, 5, rng)
     density = np.clip(0.15 + 0.4 * climate.humidity + rng.normal(0, 0.08), 0.08, 0.7)
     tree = np.where(dots > np.quantile(dots, 1 - density), 0.7, 0.04)
     grassy = np.clip(climate.humidity + rng.normal(0, 0.2), 0.05, 0.95)
-    vigour = 0.35 + 0.15 * smooth_noise(size, 4, rng)
-    return _stack(
-        size, tree=tree, grass=(1 - tree) * grassy, soil=(1 - tree) * (1 - grassy)
-    ), vigour
+    vigor = 0.35 + 0.15 * smooth_noise(size, 4, rng)
+    return _stack(size, tree=tree, grass=(1 - tree) * grassy, soil=(1 - tree) * (1 - grassy)), vigor
 
 
-def _grassland(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
+def _grassland(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
     grassy = np.clip(0.5 + 0.5 * climate.humidity + 0.1 * smooth_noise(size, 5, rng), 0.2, 1)
     tree = rng.uniform(0, 0.2) * (smooth_noise(size, 1.2, rng) > 1.4)
-    vigour = rng.uniform(0.25, 0.8) + 0.12 * smooth_noise(size, 6, rng)
-    return _stack(
-        size, tree=tree, grass=(1 - tree) * grassy, soil=(1 - tree) * (1 - grassy)
-    ), vigour
+    vigor = rng.uniform(0.25, 0.8) + 0.12 * smooth_noise(size, 6, rng)
+    return _stack(size, tree=tree, grass=(1 - tree) * grassy, soil=(1 - tree) * (1 - grassy)), vigor
 
 
-def _forest(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
+def _forest(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
     closed = 0.55 + 0.35 * climate.humidity + rng.normal(0, 0.05)
     tree = np.clip(closed + 0.12 * smooth_noise(size, 0.9, rng), 0.1, 1)
     clearing = smooth_noise(size, 4, rng) > rng.uniform(1.0, 2.5)
@@ -240,7 +234,7 @@ def _forest(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Arra
     )
 
 
-def _built_up(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
+def _built_up(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
     value, border = _cells(size, 4, 10, rng)
     road = (border < 0.7) * 0.85
     built = np.where(value > rng.uniform(0.1, 0.6), rng.uniform(0.4, 0.9), 0.1)
@@ -254,25 +248,25 @@ def _built_up(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Ar
     return cover, value
 
 
-def _water(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
-    bank, vigour = _grassland(climate, size, rng)
+def _water(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
+    bank, vigor = _grassland(climate, size, rng)
     if rng.uniform() < 0.5:  # a river
         along = _axes(size, rng)[0] + 2 * smooth_noise(size, size / 5, rng)
         inside = np.abs(along - np.median(along)) < rng.uniform(1.5, size / 6)
     else:  # a shore
         inside = _region(rng.uniform(0.35, 0.95), size, rng)
-    return np.where(inside, _stack(size, water=1.0), bank), vigour
+    return np.where(inside, _stack(size, water=1.0), bank), vigor
 
 
-def _bare_land(climate: Climate, size: int, rng: np.random.Generator) -> tuple[Array, Map]:
+def _bare_land(climate: Climate, size: int, rng: np.random.Generator) -> tuple[_Array, _Map]:
     ridges = np.abs(smooth_noise(size, 3, rng))
     grass = np.clip(0.05 + 0.35 * climate.humidity * ridges + rng.normal(0, 0.04), 0, 0.6)
     stone = np.clip(0.25 * smooth_noise(size, 1.5, rng), 0, 0.5) * (1 - grass)
-    vigour = np.full((size, size), rng.uniform(0, 0.4))
-    return _stack(size, grass=grass, road=stone, soil=1 - grass - stone), vigour
+    vigor = np.full((size, size), rng.uniform(0, 0.4))
+    return _stack(size, grass=grass, road=stone, soil=1 - grass - stone), vigor
 
 
-CLASSES: dict[str, Callable[[Climate, int, np.random.Generator], tuple[Array, Map]]] = {
+GROUND_CLASSES: dict[str, Callable[[Climate, int, np.random.Generator], tuple[_Array, _Map]]] = {
     "AnnualCrop": _annual_crop,
     "BareLand": _bare_land,
     "BuiltUp": _built_up,

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
-from georank_zoo.data.synthetic.landscape import CLASSES, Array, Climate, draw_ground, render
+from georank_zoo.data.synthetic.landscape import GROUND_CLASSES, Climate, draw_ground, render
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import new_folder, write_text
 
@@ -51,14 +52,15 @@ _CLUSTER_DEGREES = 0.7
 
 @dataclass(frozen=True)
 class World:
-    """What decides a world.
+    """Parameters of a world.
 
     Attributes:
         places: Number of places.
         seasons: Dates per place, spread over the year.
         size: Patch side in pixels of 10 m.
-        seed: Decides where the places lie and what stands there; climate and soil are the
-            same for all seeds.
+        seed: Seed of where the places lie and what covers them; climate and soil are the same
+            for all seeds.
+        version: Version of the generator.
     """
 
     places: int = 1000
@@ -80,11 +82,11 @@ def generate_world(
     """Writes a world as GeoTIFFs `<Class>/<place>_<YYYYMMDD>.tif` in their UTM zones.
 
     Args:
-        folder: Where to; `<folder>.partial` until it is complete. It may exist if empty.
+        folder: Folder to write; `<folder>.partial` until it is complete. It may exist if empty.
         places: Number of places.
         seasons: Dates per place.
         size: Patch side in pixels of 10 m, 16 or more.
-        seed: The same seed gives the same files.
+        seed: Source of randomness; the same seed gives the same files.
         on_progress: Called with (places done, places in all).
 
     Raises:
@@ -99,10 +101,10 @@ def generate_world(
     if partial.exists() and not (partial / WORLD).is_file():
         raise UsageError(f"{partial} is in the way. Remove it or choose another folder.")
     world = World(places, seasons, size, seed)
-    with new_folder(partial) as beside:
-        write_text(beside / WORLD, json.dumps(asdict(world), indent=2) + "\n")
-        for name in CLASSES:
-            (beside / name).mkdir()
+    with new_folder(partial) as temporary:
+        write_text(temporary / WORLD, json.dumps(asdict(world), indent=2) + "\n")
+        for name in GROUND_CLASSES:
+            (temporary / name).mkdir()
     positions = _positions(world)
     fields = _Fields()
     for index, (lat, lon) in enumerate(positions):
@@ -115,7 +117,7 @@ def generate_world(
 
 
 def read_world(folder: str | Path) -> World | None:
-    """The parameters of the world in a folder; None if it holds none."""
+    """Parameters of the world in a folder; None if it holds none."""
     path = Path(folder) / WORLD
     try:
         return World(**json.loads(path.read_text()))
@@ -123,7 +125,7 @@ def read_world(folder: str | Path) -> World | None:
         return None
 
 
-def _positions(world: World) -> Array:
+def _positions(world: World) -> npt.NDArray[np.float64]:
     """Latitude and longitude (places, 2), in clusters within the regions."""
     rng = np.random.default_rng([world.seed, 1])
     regions = np.array(_REGIONS)
@@ -181,9 +183,9 @@ def _class_of(climate: Climate, rng: np.random.Generator) -> str:
         "Shrubland": 2 * warm - 3 * wet + 0.5,
         "Water": 0.0,
     }
-    weight = np.exp(np.array([affinity[name] for name in CLASSES]))
-    chance = 0.5 / len(CLASSES) + 0.5 * weight / weight.sum()
-    return str(rng.choice(list(CLASSES), p=chance / chance.sum()))
+    weight = np.exp(np.array([affinity[name] for name in GROUND_CLASSES]))
+    chance = 0.5 / len(GROUND_CLASSES) + 0.5 * weight / weight.sum()
+    return str(rng.choice(list(GROUND_CLASSES), p=chance / chance.sum()))
 
 
 def _greenness(lat: float, climate: Climate, day: int) -> float:

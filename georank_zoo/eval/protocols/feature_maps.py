@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.embed.extract import read_images, warn_of_lacking_bands
+from georank_zoo.embed.extract import read_images, warn_of_missing_bands
 from georank_zoo.eval.floors import ImageStatistics
 from georank_zoo.models.encoder import Encoder
 from georank_zoo.utils.errors import ModelError
@@ -84,7 +84,7 @@ def extract_maps(
     Raises:
         ModelError: If the network has no maps, or gives NaN or infinity.
     """
-    warn_of_lacking_bands(encoder, store)
+    warn_of_missing_bands(encoder, store.bands, store.path)
     encoder.to(device).eval()
     maps: npt.NDArray[np.float32] | None = None
     with torch.inference_mode():

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from georank_zoo.embed.extract import read_images, warn_of_lacking_bands
+from georank_zoo.embed.extract import read_images, warn_of_missing_bands
 from georank_zoo.eval.protocols.adamw import Supervised, require_batch, seeded_head
 from georank_zoo.eval.protocols.base import Prediction, Subject
 from georank_zoo.eval.protocols.logits import cross_entropy, predict, validation_score
@@ -159,7 +159,7 @@ class _Training:
             size=subject.image_size, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.5, rotate=0.75
         )
         self._epoch = self._step = 0
-        warn_of_lacking_bands(subject.encoder, subject.store)
+        warn_of_missing_bands(subject.encoder, subject.store.bands, subject.store.path)
 
     def epoch(self) -> None:
         """Trains on every sample once.

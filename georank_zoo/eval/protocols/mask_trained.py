@@ -21,7 +21,7 @@ from torch import nn
 
 from georank_zoo.data.datasets.base import Target
 from georank_zoo.data.store.patch import UNKNOWN
-from georank_zoo.embed.extract import read_images, warn_of_lacking_bands
+from georank_zoo.embed.extract import read_images, warn_of_missing_bands
 from georank_zoo.eval.metrics.counts import MIOU, PIXEL_ACCURACY, confusion
 from georank_zoo.eval.protocols.adamw import Supervised, require_batch
 from georank_zoo.eval.protocols.base import Prediction, Subject
@@ -191,7 +191,7 @@ def _train(
 ) -> list[Prediction]:
     """Trains a decoder, and the backbone where it has a rate."""
     fitted, held = hold_out_validation(subject.split, seed=subject.seed)
-    warn_of_lacking_bands(subject.encoder, subject.store)
+    warn_of_missing_bands(subject.encoder, subject.store.bands, subject.store.path)
     best, number, weights = (-1.0, -1.0), 0, {}
     with _seeded(subject):
         network = MaskNetwork(subject, frozen=backbone_lr is None)

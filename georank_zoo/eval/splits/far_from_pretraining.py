@@ -13,8 +13,7 @@ import numpy as np
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.eval.splits.make import Split
 from georank_zoo.eval.splits.overlap import check_radii, nearest_km
-from georank_zoo.models.encoder import EXPORT_FOLDER
-from georank_zoo.models.folder import FACTS
+from georank_zoo.models.folder import EXPORT, FACTS
 from georank_zoo.utils.errors import UsageError
 
 
@@ -36,7 +35,7 @@ def pretraining_stores(models: Sequence[str], given: Sequence[Path] = ()) -> lis
 def _store_of(model: str) -> Path:
     folder = Path(model)
     candidates = [folder / FACTS]
-    if folder.absolute().name == EXPORT_FOLDER:
+    if folder.absolute().name == EXPORT:
         candidates.append(folder.absolute().parent / FACTS)
     facts_path = next((path for path in candidates if path.is_file()), None)
     advice = "Give the store that it was pretrained on with --pretrain-store."

@@ -5,11 +5,6 @@ config.json, footprint.json, model.safetensors, results.csv -> Facts, Evaluation
 
 from __future__ import annotations
 
-from georank_zoo.publish.card.render import (
-    NOT_EVALUATED,
-    render_folder,
-    render_recipe,
-    write_folder,
-)
+from georank_zoo.publish.card.render import Card, folder_card, recipe_card, recipe_cards
 
-__all__ = ["NOT_EVALUATED", "render_folder", "render_recipe", "write_folder"]
+__all__ = ["Card", "folder_card", "recipe_card", "recipe_cards"]

@@ -6,8 +6,6 @@ baseline twin and of the floors that were evaluated in the same way.
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +14,11 @@ from georank_zoo.eval.results.compare import SETTING, baseline_name
 from georank_zoo.eval.results.table import Row
 from georank_zoo.eval.tasks import TASKS
 from georank_zoo.models.encoder import NO_HASH
-from georank_zoo.utils.errors import GeorankError, UsageError
+from georank_zoo.utils.errors import UsageError
 
-SECTION = "## Evaluation"
-_CONFIDENCE = "95"  # of the intervals, in percent
 _SHORT = 12  # digits of a hash that a card shows
 # The learning rate of pretrained weights: another one for the floor `from scratch`.
 _OF_PRETRAINED = "backbone_lr="
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ class Evaluation:
         return tuple(
             line.row
             for line in self.lines
-            if not line.is_check and line.row.task in TASKS and TASKS[line.row.task].hub_dataset
+            if not line.is_check and line.row.task in TASKS and TASKS[line.row.task].dataset.hub_id
         )
 
 
@@ -150,37 +145,6 @@ def score(row: Row) -> str:
     """A score with its interval, in percent."""
     value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.ci_low, row.ci_high))
     return f"{value} [{low}, {high}]"
-
-
-def check_scores(text: str, evaluation: Evaluation | None, *, name: str) -> None:
-    """Checks that each number of a card's evaluation section stands in the rows.
-
-    Args:
-        text: The card.
-        evaluation: The rows that it may show.
-        name: Of the model.
-
-    Raises:
-        GeorankError: Names a number that no row holds.
-    """
-    # Texts of others hold characters by their numbers, which are no scores.
-    section = html.unescape(text.partition(f"\n{SECTION}\n")[2].partition("\n## ")[0])
-    rows = evaluation.rows if evaluation else ()
-    known = {_CONFIDENCE, str(SMALL_TEST_SET), *_NUMBER.findall(name)}
-    for row in rows:
-        texts = (
-            row.model, row.recipe, row.task, row.protocol, row.given_settings, row.split,
-            f"{row.temperature:g}" if row.temperature is not None else "", row.versions, row.bands,
-            f"{row.k} {row.image_size} {row.n_train} {row.n_test} {row.seed} {score(row)}",
-            row.when, row.store_hash[:_SHORT], row.model_hash[:_SHORT],
-        )  # fmt: skip
-        known.update(number for part in texts for number in _NUMBER.findall(part))
-    unknown = [number for number in _NUMBER.findall(section) if number not in known]
-    if unknown:
-        raise GeorankError(
-            f"The card's evaluation states {unknown[0]}, which no row of results.csv holds. "
-            "Scores are written by `georank card` from results.csv alone."
-        )
 
 
 def _key(row: Row) -> tuple[object, ...]:

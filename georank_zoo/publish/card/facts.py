@@ -12,10 +12,8 @@ from pydantic import Field, TypeAdapter
 
 from georank_zoo.bands import Band
 from georank_zoo.models.footprint import Footprint
-from georank_zoo.publish import catalog as manifest
+from georank_zoo.publish.catalog import CARDS_PACKAGE, CATALOG_FILE, CatalogEntry, parse_catalog
 from georank_zoo.training.recipe import Recipe
-
-PACKAGE = manifest.PACKAGE
 
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
@@ -27,10 +25,10 @@ class Network:
 
     Attributes:
         architecture: Name in timm.
-        parameters: Number of trainable numbers.
+        parameters: Number of trainable parameters.
         num_features: Length of a feature vector.
-        channels: Of its feature maps, finest first; empty if timm gives none.
-        strides: Of the feature maps, in pixels.
+        channels: Channels of the feature maps, finest first; empty if timm gives none.
+        strides: Strides of the feature maps in pixels.
     """
 
     architecture: str
@@ -42,7 +40,7 @@ class Network:
 
 @dataclass(frozen=True)
 class InputBand:
-    """A channel of the input; mean and standard deviation in reflectance, None before training."""
+    """An input channel; mean and standard deviation in reflectance, None before training."""
 
     band: Band
     mean: float | None
@@ -51,17 +49,17 @@ class InputBand:
 
 @dataclass(frozen=True)
 class Data:
-    """What a model was pretrained on, as the run noted it from the store's manifest.
+    """Pretraining data, as the run recorded it from the store's header.
 
     Attributes:
-        source: Where the data comes from.
-        license: Of the data.
-        level: `L1C`, `L2A` or `unknown`.
-        patches: Patches in the store.
-        places: Distinct places in the store.
-        places_used: Places that were trained on.
-        hash: Content of the store.
-        reader: What prepared it; empty where an earlier version did not note it.
+        source: Origin of the data.
+        license: License of the data.
+        level: Product level, `L1C`, `L2A` or `unknown`.
+        patches: Number of patches in the store.
+        places: Number of distinct places in the store.
+        places_used: Number of places that were trained on.
+        hash: Hash of the store's content.
+        reader: Reader that prepared the store; empty where an earlier version did not record it.
         period: First and last day of the acquisitions, where the store knows them.
     """
 
@@ -83,14 +81,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Compute:
-    """What training took, as the run noted it.
+    """Compute of the training, as the run recorded it.
 
     Attributes:
         step: Optimizer steps taken.
         seconds: Wall time of the steps, without evaluation and checkpoints.
-        device: Its name.
+        device: Name of the device.
         processes: Number of processes.
-        versions: Of the packages.
+        versions: Versions of the packages.
     """
 
     step: int
@@ -110,23 +108,8 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Published:
-    """Weights on the Hub, from the manifest; `revision` is the tag, or the commit without one."""
-
-    repo: str
-    revision: str
-    sha256: str
-    trained_on: str
-
-    @property
-    def id(self) -> str:
-        """Repository and revision, as `georank_zoo.create_model` takes them."""
-        return f"{self.repo}@{self.revision}"
-
-
-@dataclass(frozen=True)
 class Method:
-    """What a card says of an algorithm or a regularizer; `geographic` ones learn positions."""
+    """Description of an algorithm or a regularizer; `geographic` ones learn from positions."""
 
     title: str
     idea: str
@@ -148,19 +131,19 @@ class Facts:
     """All facts of a card but the scores.
 
     Attributes:
-        name: Of the model.
-        network: The network.
+        name: Model name.
+        network: Network.
         bands: Input channels in order.
-        image_size: Side in pixels of the training images.
-        recipe: What trained it, or would; None where the folder does not tell.
-        recipe_hash: Of that recipe; empty where the folder does not tell.
+        image_size: Side of the training images in pixels.
+        recipe: Recipe of the model; None where the folder does not record it.
+        recipe_hash: Hash of the recipe; empty where the folder does not record it.
         shipped: Name of the shipped recipe that trains a model of this name, if there is one.
-        changes: How `recipe` differs from it.
-        data: What it was trained on; None where nothing was trained or the folder does not tell.
-        compute: What training took; None likewise.
-        weights: The files; None for a recipe without weights.
-        footprint: Where its places lie.
-        published: Where on the Hub the weights of a recipe are.
+        changes: Keys in which `recipe` differs from the shipped one.
+        data: Pretraining data; None where nothing was trained or the folder does not record it.
+        compute: Compute of the training; None likewise.
+        weights: Weights; None for a recipe without weights.
+        footprint: Cells of the pretraining places.
+        published: Published weights of a recipe.
     """
 
     name: str
@@ -175,42 +158,38 @@ class Facts:
     compute: Compute | None = None
     weights: Weights | None = None
     footprint: Footprint | None = None
-    published: Published | None = None
+    published: CatalogEntry | None = None
 
     @property
     def algorithm(self) -> Method | None:
-        """What is said of the algorithm."""
+        """Description of the algorithm."""
         return methods()["algorithms"].get(self.recipe.algorithm.name) if self.recipe else None
 
     @property
     def regularizer(self) -> Method | None:
-        """What is said of the regularizer; None for a baseline."""
+        """Description of the regularizer; None for a baseline."""
         return methods()["regularizers"].get(self.recipe.regularizer.name) if self.recipe else None
 
     @property
     def geographic(self) -> bool:
-        """Whether training took the positions of places."""
+        """Whether training used the positions of places."""
         return any(method and method.geographic for method in (self.algorithm, self.regularizer))
 
 
 def text_of(name: str) -> str:
     """A text file of the card package."""
-    return (resources.files(PACKAGE) / name).read_text(encoding="utf-8")
+    return (resources.files(CARDS_PACKAGE) / name).read_text(encoding="utf-8")
 
 
 @cache
 def methods() -> dict[str, dict[str, Method]]:
-    """What is said of `algorithms` and `regularizers`, by their names in a recipe."""
+    """Descriptions of `algorithms` and `regularizers`, by their names in a recipe."""
     found: dict[str, dict[str, Method]] = TypeAdapter(dict[str, dict[str, Method]]).validate_python(
         yaml.safe_load(text_of("methods.yaml"))
     )
     return found
 
 
-def published() -> dict[str, Published]:
-    """The weights on the Hub, by model name."""
-    known = manifest.parse(text_of(manifest.MANIFEST), where=manifest.MANIFEST)
-    return {
-        name: Published(entry.repo, entry.tag or entry.revision, entry.model_hash, entry.trained_on)
-        for name, entry in known.models.items()
-    }
+def published_models() -> dict[str, CatalogEntry]:
+    """The models of the zoo's own catalog, by name."""
+    return parse_catalog(text_of(CATALOG_FILE), where=CATALOG_FILE).models

@@ -1,14 +1,17 @@
-"""Gathers the facts of a model card.
+"""Facts of a model card, gathered from a model folder or a shipped recipe.
 
-From a model folder: `config.json` (input contract, recipe, data and compute, as training noted
-them), `model.safetensors` (its hash), `footprint.json`. From the package: band names, and what
-methods.yaml says of algorithm and regularizer. Scores come from results.csv alone; see
+From a model folder: `config.json` (input contract, recipe, data and compute, as training recorded
+them), `model.safetensors` (its hash), `footprint.json`. From the package: band names, and the
+descriptions of algorithm and regularizer in methods.yaml. Scores come from results.csv alone; see
 `evaluation.py`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ from georank_zoo.publish.card.facts import (
     InputBand,
     Network,
     Weights,
-    published,
+    published_models,
 )
 from georank_zoo.training import recipe as recipes
 from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
@@ -43,12 +46,12 @@ def folder_facts(folder: Path) -> Facts:
     """The facts of a model folder.
 
     Raises:
-        ModelError: If it is damaged, or notes something of another type than this version does.
+        ModelError: If it is damaged, or a fact in its config has the wrong type.
     """
     config = load_config(folder)
     weights = own_file(folder, WEIGHTS)
     recipe = _recipe(config, folder)
-    shipped, changes = _shipped(config.name, recipe)
+    shipped = shipped_recipes().get(config.name)
     store = config.georank.get("store")
     with torch.random.fork_rng(devices=[]):
         network = skeleton(config)
@@ -63,7 +66,7 @@ def folder_facts(folder: Path) -> Facts:
         recipe=recipe,
         recipe_hash=config.recipe_hash,
         shipped=shipped,
-        changes=changes,
+        changes=_changes(recipe, shipped),
         data=None if store is None else _typed(Data, store, "georank.store", folder),
         compute=(
             _typed(Compute, config.georank, "georank", folder) if "step" in config.georank else None
@@ -76,7 +79,7 @@ def folder_facts(folder: Path) -> Facts:
 
 
 def recipe_facts(name: str) -> Facts:
-    """The facts of a shipped recipe, of which no weights are at hand.
+    """The facts of a shipped recipe, whose weights are not at hand.
 
     Raises:
         RecipeError: If there is no such recipe.
@@ -87,26 +90,30 @@ def recipe_facts(name: str) -> Facts:
             "your own has a card when it is trained: georank card <run folder>."
         )
     recipe = load_recipe(name)
-    architecture = recipe.backbone.name
-    model_args: dict[str, Any] = {"in_chans": len(recipe.bands)}
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        network = timm.create_model(architecture, num_classes=0, **model_args)
     return Facts(
         name=recipe.name,
-        network=_describe(network, architecture, model_args),
+        network=_recipe_network(recipe.backbone.name, len(recipe.bands)),
         bands=tuple(InputBand(s2.BY_NAME[band], None, None) for band in recipe.bands),
         image_size=recipe.image_size,
         recipe=recipe,
         recipe_hash=recipe.hash,
         shipped=name,
-        published=published().get(recipe.name),
+        published=published_models().get(recipe.name),
     )
 
 
+@cache  # the recipes share a few architectures
+def _recipe_network(architecture: str, channels: int) -> Network:
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        network = timm.create_model(architecture, num_classes=0, in_chans=channels)
+    return _describe(network, architecture, {"in_chans": channels})
+
+
 def _describe(network: nn.Module, architecture: str, model_args: Mapping[str, Any]) -> Network:
-    """What timm says of a network, and of its feature maps, where it gives any."""
+    """The facts of a network, and of its feature maps, where timm gives any."""
     arguments = {k: v for k, v in model_args.items() if k not in ("num_classes", "global_pool")}
     try:
+        # Which layers these are, only timm's own feature extractor of the architecture knows.
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             maps: Any = timm.create_model(architecture, features_only=True, **arguments)
         info = maps.feature_info
@@ -130,21 +137,37 @@ def _recipe(config: ModelConfig, folder: Path) -> Recipe | None:
     return recipes.parse_recipe(yaml.safe_dump(raw), where=where)
 
 
-def _shipped(name: str, recipe: Recipe | None) -> tuple[str | None, tuple[Change, ...]]:
-    """The shipped recipe for models of this name, and how the given one differs from it."""
-    plans = {known: load_recipe(known) for known in list_recipes()}
-    shipped = next((known for known, plan in plans.items() if plan.name == name), None)
-    if shipped is None or recipe is None or recipe.hash == plans[shipped].hash:
-        return shipped, ()
-    here, there = (flat(plan.model_dump(mode="json")) for plan in (recipe, plans[shipped]))
-    no_matter = {
+@cache
+def shipped_recipes() -> dict[str, str]:
+    """Names of the shipped recipes by the name of the model that they train.
+
+    Only the line of the name is read: to build 23 recipes for it takes a second.
+    """
+    names = {}
+    for recipe in list_recipes():
+        text = (resources.files(recipes.RECIPES_PACKAGE) / f"{recipe}.yaml").read_text(encoding="utf-8")
+        names.update(dict.fromkeys(re.findall(r"^name: *(\S+)", text, re.M), recipe))
+    return names
+
+
+def _changes(recipe: Recipe | None, shipped: str | None) -> tuple[Change, ...]:
+    """How a recipe differs from the shipped one."""
+    if recipe is None or shipped is None:
+        return ()
+    original = load_recipe(shipped)
+    if recipe.hash == original.hash:
+        return ()
+    here, there = (flat(each.model_dump(mode="json")) for each in (recipe, original))
+    irrelevant = {
         "name", "summary", "cost", "mirrors", "data.store",
         "train.workers", "train.checkpoint_epochs", "train.keep_checkpoints",
     }  # fmt: skip
-    return shipped, tuple(
+    return tuple(
         Change(key, here.get(key), there.get(key))
         for key in {**here, **there}
-        if here.get(key) != there.get(key) and key not in no_matter and not key.startswith("probe.")
+        if here.get(key) != there.get(key)
+        and key not in irrelevant
+        and not key.startswith("probe.")
     )
 
 

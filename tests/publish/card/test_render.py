@@ -8,6 +8,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,20 +25,24 @@ from georank_zoo.eval.results import table as results
 from georank_zoo.losses import REGULARIZERS
 from georank_zoo.models.encoder import create_model
 from georank_zoo.models.footprint import Footprint, read_footprint
-from georank_zoo.publish import card as cards
 from georank_zoo.publish.card import facts as card_facts
+from georank_zoo.publish.card import folder_card, gather, recipe_cards
 from georank_zoo.publish.card.evaluation import score
-from georank_zoo.publish.card.gather import folder_facts
-from georank_zoo.publish.catalog import Manifest, to_json
+from georank_zoo.publish.card.gather import folder_facts, shipped_recipes
+from georank_zoo.publish.card.render import recipes_with_cards
+from georank_zoo.publish.catalog import Catalog
 from georank_zoo.training import recipe
 from georank_zoo.training.batches import PlaceBatches
 from georank_zoo.training.recipe import list_recipes, load_recipe
 from georank_zoo.utils.errors import ModelError, RecipeError
 from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import (
+    NOT_EVALUATED,
     TINY,
     block,
     python_blocks,
+    render_folder,
+    render_recipe,
     row,
     sha256,
     table_scores,
@@ -70,7 +75,7 @@ def test_the_run_notes_what_a_card_needs(card_run: Path, world_store: PatchStore
     assert footprint is not None and footprint.places.sum() == 40
     np.testing.assert_array_equal(footprint.corners, Footprint.of(batches.latlon).corners)
     # Nothing of this machine's folders is published.
-    text = (card_run / "export" / "config.json").read_text() + cards.render_folder(
+    text = (card_run / "export" / "config.json").read_text() + render_folder(
         card_run, repo="org/georank-moco-r18"
     )
     assert str(world_store.path.parent) not in text and "/tmp" not in text
@@ -78,7 +83,7 @@ def test_the_run_notes_what_a_card_needs(card_run: Path, world_store: PatchStore
 
 def test_code_loads_the_folder(card_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(card_run.parents[1])
-    blocks = python_blocks(cards.render_folder("runs/georank-moco-r18"))
+    blocks = python_blocks(render_folder("runs/georank-moco-r18"))
     assert len(blocks) == 3 and all("runs/georank-moco-r18/export" in block for block in blocks)
     for text in blocks:
         names: dict[str, object] = {}
@@ -105,7 +110,7 @@ def test_code_fits_the_architecture(
                 std=(0.1, 0.1), network=timm.create_model(architecture, in_chans=2, num_classes=0,
                 **({"img_size": 32} if "vit" in architecture else {})))  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    text = cards.render_folder("m")
+    text = render_folder("m")
     blocks = python_blocks(text)
     assert len(blocks) == 3
     for code in blocks:
@@ -116,15 +121,15 @@ def test_code_fits_the_architecture(
             assert f"channels {', '.join(map(str, channels))}\n" in code
         else:
             width = names["features"].shape[1]
-            assert f"into {width} numbers" in text and f"# (8, {width})" in code
+            assert f"to {width} features" in text and f"# (8, {width})" in code
 
 
 def test_code_loads_from_the_hub(card_run: Path, tmp_path: Path) -> None:
-    text = cards.render_folder(card_run, repo="org/georank-moco-r18", revision="v1")
+    text = render_folder(card_run, repo="org/georank-moco-r18", revision="v1")
     code = "\n".join(python_blocks(text))
     assert code.count("org/georank-moco-r18@v1") == 3 and "local-dir" not in code
     assert "Pin a tag" not in text
-    assert "Pin a tag" in cards.render_folder(card_run, repo="org/georank-moco-r18")
+    assert "Pin a tag" in render_folder(card_run, repo="org/georank-moco-r18")
     with Hub() as hub:
         repo = hub.add("org/georank-moco-r18", card_run / "export")
         repo.tags["v1"] = repo.head.oid
@@ -135,7 +140,7 @@ def test_code_loads_from_the_hub(card_run: Path, tmp_path: Path) -> None:
 def test_a_recipe_card_s_code_loads_what_was_trained(
     card_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = cards.render_recipe("moco_georank")
+    text = render_recipe("moco_georank")
     (command,) = re.findall(r"```bash\n(.*?)```", text, re.S)
     assert command.split()[:3] == ["georank", "train", "moco_georank"]
     assert load_recipe(command.split()[2]).name == card_run.name  # so it goes to runs/<this name>
@@ -145,7 +150,7 @@ def test_a_recipe_card_s_code_loads_what_was_trained(
 
 
 def test_facts_are_those_of_the_files(card_folder: Path, card_run: Path) -> None:
-    text = cards.render_folder(card_folder)
+    text = render_folder(card_folder)
     config = json.loads((card_folder / "config.json").read_text())
     for index, (band, mean) in enumerate(zip(S2_12, config["pretrained_cfg"]["mean"], strict=True)):
         assert re.search(rf"\| {index} \| {band} [a-z1-3 -]+\| \d+ \| \d\d \| {mean:.4f} \|", text)
@@ -166,13 +171,13 @@ def test_facts_are_those_of_the_files(card_folder: Path, card_run: Path) -> None
     # What the paper reached is no score of this model.
     assert "85.09" not in text
     assert "Trained on a generated world" not in text
-    assert "Trained on a generated world" in cards.render_folder(card_run)
+    assert "Trained on a generated world" in render_folder(card_run)
 
 
 def test_small_data_is_said_to_be_small(card_folder: Path) -> None:
-    assert "**Small data**" not in cards.render_folder(card_folder)
+    assert "**Small data**" not in render_folder(card_folder)
     edit_config(card_folder, georank__store__places_used=24)
-    assert "* **Small data**: 24 places." in cards.render_folder(card_folder)
+    assert "* **Small data**: 24 places." in render_folder(card_folder)
 
 
 def test_texts_of_others_stay_text(card_folder: Path) -> None:
@@ -180,7 +185,7 @@ def test_texts_of_others_stay_text(card_folder: Path) -> None:
         card_folder, georank__store__source="a | b\n\n## Evaluation\n<script>x</script> [y](z)",
         georank__device="`|`",
     )  # fmt: skip
-    text = cards.render_folder(card_folder)
+    text = render_folder(card_folder)
     assert "<script>" not in text and "[y](z)" not in text
     assert text.count("\n## Evaluation\n") == 1
     (line,) = (line for line in text.splitlines() if line.startswith("| Source"))
@@ -191,7 +196,7 @@ def test_a_recipe_s_text_cannot_leave_its_block(card_folder: Path) -> None:
     config = json.loads((card_folder / "config.json").read_text())["georank"]
     summary = "fine\n```\n\n<img src=x>\n\n````\n\u202eevil"
     edit_config(card_folder, georank__recipe={**config["recipe"], "summary": summary})
-    text = cards.render_folder(card_folder)
+    text = render_folder(card_folder)
     (found,) = re.findall(r"^(`{3,})yaml\n(.*?)^ {0,3}\1`*$", text, re.M | re.S)
     assert yaml.safe_load(found[1])["summary"] == summary
     assert "<img" not in text.replace(found[1], "") and "\u202e" not in text
@@ -204,13 +209,13 @@ def test_a_recipe_s_text_cannot_leave_its_block(card_folder: Path) -> None:
 def test_what_is_no_hash_and_no_day_is_refused(card_folder: Path, key: str, value: object) -> None:
     edit_config(card_folder, **{f"georank__store__{key}": value})
     with pytest.raises(ModelError, match=rf"georank\.store\.{key}.*should match"):
-        cards.render_folder(card_folder)
+        render_folder(card_folder)
 
 
 def test_a_hostile_hash_of_the_recipe_is_none(card_folder: Path) -> None:
     edit_config(card_folder, georank__recipe_hash="`|\n\n<script>x</script>")
     assert folder_facts(card_folder).recipe_hash == ""
-    assert "<script" not in cards.render_folder(card_folder)
+    assert "<script" not in render_folder(card_folder)
 
 
 def test_rows_and_folders_of_others_stay_text(card_folder: Path) -> None:
@@ -220,7 +225,7 @@ def test_rows_and_folders_of_others_stay_text(card_folder: Path) -> None:
     own = row("own", sha256(folder), protocol=evil, split=evil, metric=evil, task=evil)
     twin = replace(own, model=evil, recipe=evil, model_hash="`<img src=z>`")
     table = write_rows(folder.parent / "results.csv", [own, twin])
-    text = cards.render_folder(folder, results=table, baseline=evil)
+    text = render_folder(folder, results=table, baseline=evil)
     markdown = text.partition("\n---\n")[2]
     prose = re.sub(r"```.*?```|`[^`\n]*`", "", markdown, flags=re.S)
     assert "<img" not in prose and "\n# z" not in markdown
@@ -233,14 +238,14 @@ def test_rows_and_folders_of_others_stay_text(card_folder: Path) -> None:
 
 def test_a_folder_that_tells_little_has_a_card(tmp_path: Path) -> None:
     bare = make_export(tmp_path / "model", architecture="resnet18", georank={})
-    text = cards.render_folder(bare)
+    text = render_folder(bare)
     assert text.count("Not recorded in this folder") == 2
     assert "# model\n" in text and "footprint" not in text
-    assert cards.write_folder(bare).read_text() == text
+    assert folder_card(bare).write().read_text() == text
     assert not (bare / "footprint.png").exists()
     edit_config(bare, georank__store={"source": "x", "patches": "many"})
     with pytest.raises(ModelError, match=r"georank\.store\.license: .* Export the model again"):
-        cards.render_folder(bare)
+        render_folder(bare)
 
 
 def test_methods_cover_the_registries() -> None:
@@ -252,38 +257,79 @@ def test_methods_cover_the_registries() -> None:
             assert method.bibtex.count("{") == method.bibtex.count("}")
 
 
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", recipes_with_cards())
 def test_the_card_in_model_cards_is_up_to_date(name: str) -> None:
     # To renew: georank card --recipe all --out model_cards
     plan = load_recipe(name)
     text = (ROOT / "model_cards" / f"{plan.name}.md").read_text()
-    assert text == cards.render_recipe(name)
+    assert text == render_recipe(name)
     assert "**No weights have been published" in text
-    assert cards.NOT_EVALUATED in text and not table_scores(text)
+    assert NOT_EVALUATED in text and not table_scores(text)
     published = re.findall(r"\d\d\.\d\d", plan.mirrors)
     assert not [number for number in published if number in text]
 
 
-def test_no_card_is_left_over() -> None:
+def test_studies_have_no_card_and_no_other_card_is_left_over() -> None:
+    assert set(list_recipes()) - set(recipes_with_cards()) == {
+        path.stem for path in (ROOT / "recipes").glob("study_*.yaml")
+    }
     cards_there = {path.stem for path in (ROOT / "model_cards").glob("*.md")}
-    assert cards_there == {load_recipe(name).name for name in list_recipes()}
+    assert cards_there == {load_recipe(name).name for name in recipes_with_cards()}
+
+
+def test_the_shipped_recipe_of_a_model_is_found_by_its_name() -> None:
+    assert shipped_recipes() == {load_recipe(name).name: name for name in list_recipes()}
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[object]:
+    """First arguments of the calls to a function of a module, from now on."""
+    calls: list[object] = []
+    function = getattr(module, name)
+
+    def counted(*arguments: object, **options: object) -> object:
+        calls.append(arguments[0])
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
+
+
+def test_a_card_does_its_work_once(
+    card_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = count_calls(monkeypatch, recipe, "load")
+    hashed = count_calls(monkeypatch, gather, "sha256_of")
+    built = count_calls(monkeypatch, gather, "skeleton")
+    extractors = count_calls(monkeypatch, timm, "create_model")
+    folder_card(card_run).write(tmp_path)
+    assert loads == ["moco_georank"]
+    assert [path.name for path in hashed] == ["model.safetensors", "config.json"]
+    # The network, and timm's feature extractor around another, which only timm can build.
+    assert len(built) == 1 and len(extractors) == 2
+
+    gather._recipe_network.cache_clear()
+    for calls in (loads, hashed, built, extractors):
+        calls.clear()
+    recipe_cards(["all"])
+    assert loads == recipes_with_cards() and not hashed and not built
+    assert len(extractors) == 2, "13 recipes share one architecture"
 
 
 def test_a_recipe_s_card_after_publication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = make_entry(weights="9" * 64, tag="v1.0", trained_on="SSL4EO-S12, 250,000 places")
     package = Path(shutil.copytree(ROOT / "model_cards", tmp_path / "cards_of_test"))
-    (package / "models.json").write_text(to_json(Manifest(models={"georank-moco-r18": entry})))
+    (package / "models.json").write_text(Catalog(models={"georank-moco-r18": entry}).to_json())
     write_rows(package / "results.csv", block("9" * 64))
     monkeypatch.syspath_prepend(tmp_path)
     for module in ("facts", "render"):
-        monkeypatch.setattr(f"georank_zoo.publish.card.{module}.PACKAGE", "cards_of_test")
-    text = cards.render_recipe("moco_georank", license="cc-by-4.0")
+        monkeypatch.setattr(f"georank_zoo.publish.card.{module}.CARDS_PACKAGE", "cards_of_test")
+    text = render_recipe("moco_georank", license="cc-by-4.0")
     assert "No weights have been published" not in text
     assert '"hf-hub:org/georank-moco-r18@v1.0", pretrained=True' in text
     assert "SSL4EO-S12, 250,000 places" in text and "| License of the weights | cc-by-4.0 |" in text
     assert len(table_scores(text)) == 8
     assert len(ModelCard(text).data.eval_results) == 2
-    assert "No weights have been published" in cards.render_recipe("moco")
+    assert "No weights have been published" in render_recipe("moco")
 
 
 def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -324,10 +370,12 @@ def test_the_command(
 
 def test_the_command_for_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = cli(capsys, "card", "--recipe", "moco")
-    assert (code, out) == (0, cards.render_recipe("moco"))
+    assert (code, out) == (0, render_recipe("moco"))
     code, out, _ = cli(capsys, "card", "--recipe", "moco", "--recipe", "byol", "--out", tmp_path)
     assert (code, out) == (0, f"Wrote 2 cards to {tmp_path}.\n")
     assert {file.name for file in tmp_path.iterdir()} == {"moco-r18.md", "byol-r18.md"}
+    code, out, _ = cli(capsys, "card", "--recipe", "all", "--out", tmp_path)
+    assert (code, out) == (0, f"Wrote 13 cards to {tmp_path}.\n")
 
 
 @pytest.mark.parametrize(
@@ -338,8 +386,8 @@ def test_the_command_for_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["nowhere"], 1, "No folder nowhere"),
         (["--recipe", "mocov2"], 2, "Choose from: byol"),
         (["--recipe", "moco", "--repo", "org/x"], 2, "belong to a model"),
-        (["RUN", "--repo", "x"], 2, "'x' is no repository on the Hub"),
-        (["RUN", "--revision", "v1"], 2, "say which, as org/name"),
+        (["RUN", "--repo", "x"], 2, "'x' is not a repository on the Hub"),
+        (["RUN", "--revision", "v1"], 2, "pass --repo org/name"),
         (["RUN", "--license", "mine"], 2, "Unknown license 'mine'"),
         (["RUN", "--results", "nowhere.csv"], 1, "nowhere.csv"),
     ],
@@ -359,7 +407,7 @@ def test_a_careless_command_hears_what_is_wrong(
 
 def test_recipes_of_one_s_own_have_a_card_once_trained() -> None:
     with pytest.raises(RecipeError, match="georank card <run folder>"):
-        cards.render_recipe("my_recipe")
+        render_recipe("my_recipe")
 
 
 def test_facts_name_the_shipped_recipe(card_folder: Path) -> None:
