@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def check_torchgeo(names: dict[str, Any]) -> None:
     in_file = [*S2_13[:8], *S2_13[9:], "B8A"]
     expected = gz.create_model(RUNS[0], bands=in_file, unit="dn")(torch.from_numpy(pixels[None]))
     torch.testing.assert_close(found, expected.detach(), rtol=1e-3, atol=1e-3)
-    assert dataset[4]["label"] == 0
+    assert dataset[4]["label"] == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -170,3 +171,8 @@ def test_the_readme_is_one_screen_and_leads_to_every_page() -> None:
     assert "pip install -e . && georank demo" in text
     assert 'pip install -e ".[test]" && pytest' in text
     assert {page.relative_to(ROOT).as_posix() for page in PAGES[1:]} <= set(links(README))
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    shown = set(re.findall(r"^::: georank_zoo\.(\w+)$", (ROOT / "docs/api.md").read_text(), re.M))
+    assert shown == {name for name in gz.__all__ if not name.startswith("_")}
