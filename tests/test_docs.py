@@ -54,12 +54,15 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(documented: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    documented: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """A copy to work in, as a member of my-org on the local Hub."""
     copy = Path(shutil.copytree(documented, tmp_path / "work"))
     monkeypatch.chdir(copy)
     monkeypatch.setitem(hub.users[TOKEN].orgs, "my-org", "admin")
-    return copy
+    yield copy
+    shutil.rmtree(copy)  # checkpoints of hundreds of megabytes, for each page
 
 
 @pytest.fixture
