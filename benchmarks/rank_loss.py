@@ -35,7 +35,7 @@ from timm.optim import create_optimizer_v2
 
 from georank_zoo import GeoRankLoss
 from georank_zoo.algorithms.moco import MoCo
-from georank_zoo.losses.georank import STRENGTH_TEMPERATURE_BATCH
+from georank_zoo.losses.georank import default_strength
 from georank_zoo.training.build import build_backbone
 from georank_zoo.training.objective import Objective
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, style
@@ -220,7 +220,7 @@ def measure(
     batch: int, names: list[str], device: torch.device, arguments: argparse.Namespace
 ) -> list[Row]:
     """One row per contender, and one of the training step when it is of this batch size."""
-    strength = arguments.strength or STRENGTH_TEMPERATURE_BATCH / (TEMPERATURE * batch)
+    strength = arguments.strength or default_strength(TEMPERATURE, batch)
     fits = [name for name in names if name != "per-row" or batch <= arguments.max_per_row_size]
     runs = {name: forward_backward(name, batch, device, strength) for name in fits}
     times = time_alternating(runs, device, arguments.repeats)
@@ -329,7 +329,7 @@ def main() -> None:
     check_agreement(
         names,
         device,
-        arguments.strength or STRENGTH_TEMPERATURE_BATCH / (TEMPERATURE * CHECKED_BATCH),
+        arguments.strength or default_strength(TEMPERATURE, CHECKED_BATCH),
     )
     tag = "cuda" if device.type == "cuda" else f"cpu{arguments.threads}"
     stem = arguments.out.with_name(f"{arguments.out.name}_{tag}")
