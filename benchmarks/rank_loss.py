@@ -90,7 +90,7 @@ def forward_backward(
 
 
 def diagnose(batch: int, device: torch.device) -> Callable[[], None]:
-    """What the trainer logs beside the losses, every tenth step: Spearman, effective rank, ..."""
+    """What the trainer logs with the losses, every tenth step: Spearman, effective rank, ..."""
     embeddings, latlon = sample_batch(batch, device)
     algorithm = MoCo(build_backbone("resnet18", 12))
     objective = Objective(algorithm, GeoRankLoss())
@@ -293,8 +293,8 @@ def draw(path: Path, rows: list[Row]) -> None:
         axis.legend(frameon=False)
         where = f"{rows[0]['device']}, CPU threads: {rows[0]['threads']}"
         axis.set_title(f"GeoRank loss, forward + backward: {where}", loc="left")
-        with new_file(path) as beside:
-            figure.savefig(beside, dpi=150, format="png")
+        with new_file(path) as temporary:
+            figure.savefig(temporary, dpi=150, format="png")
 
 
 def main() -> None:

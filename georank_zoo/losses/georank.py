@@ -13,8 +13,8 @@ Sorting and Ranking"; see `georank_zoo.losses.soft_rank`.
 
 Published settings. temperature 0.04, strength 0.001, min_km 0, max_km 3000, margin 1, distance
 "mse", alpha 0.5 (the code's alpha weighs the geographic term, the paper's and ours the other one);
-on the output of the projection head for the first view, in DINO on those of student and teacher,
-averaged. Our defaults are these but for the strength.
+on the output of the projection head for the first view (BYOL: of the predictor; DINO: the mean over
+student and teacher). Our defaults are these but for the strength.
 
 Strength. Soft ranks differ from exact ones, and have a gradient, only where similarities are closer
 than the strength, so what counts is how many gaps between neighbors it spans:
@@ -54,7 +54,7 @@ DISTANCE_STEP = 2.0**-40
 
 
 def default_strength(temperature: float, samples: int) -> float:
-    """Regularization strength for a number of ranked samples; why, says the head of this module."""
+    """Regularization strength that suits so many ranked samples; see the head of this module."""
     return 0.4 / (temperature * samples)
 
 
