@@ -1,4 +1,4 @@
-"""Time and memory of the search for nearest neighbors beside faiss's flat index, on the CPU.
+"""Time and memory of the search for nearest neighbors compared with faiss's flat index, on the CPU.
 
 Random features of 1,000 clusters lie in a file. Each run is a process of its own: it searches the
 k nearest of the bank for each query, and its peak of resident memory (Linux) is that of the whole

@@ -30,7 +30,7 @@ def device_name(device: torch.device) -> str:
 def save(path: Path, rows: list[Row]) -> None:
     """Writes the CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path) as beside, beside.open("w", newline="") as file:
+    with new_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

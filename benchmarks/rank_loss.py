@@ -35,7 +35,7 @@ from timm.optim import create_optimizer_v2
 
 from georank_zoo import GeoRankLoss
 from georank_zoo.algorithms.moco import MoCo
-from georank_zoo.losses.georank import STRENGTH_TEMPERATURE_BATCH
+from georank_zoo.losses.georank import default_strength
 from georank_zoo.training.build import build_backbone
 from georank_zoo.training.objective import Objective
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, style
@@ -90,7 +90,7 @@ def forward_backward(
 
 
 def diagnose(batch: int, device: torch.device) -> Callable[[], None]:
-    """What the trainer logs beside the losses, every tenth step: Spearman, effective rank, ..."""
+    """What the trainer logs with the losses, every tenth step: Spearman, effective rank, ..."""
     embeddings, latlon = sample_batch(batch, device)
     algorithm = MoCo(build_backbone("resnet18", 12))
     objective = Objective(algorithm, GeoRankLoss())
@@ -220,7 +220,7 @@ def measure(
     batch: int, names: list[str], device: torch.device, arguments: argparse.Namespace
 ) -> list[Row]:
     """One row per contender, and one of the training step when it is of this batch size."""
-    strength = arguments.strength or STRENGTH_TEMPERATURE_BATCH / (TEMPERATURE * batch)
+    strength = arguments.strength or default_strength(TEMPERATURE, batch)
     fits = [name for name in names if name != "per-row" or batch <= arguments.max_per_row_size]
     runs = {name: forward_backward(name, batch, device, strength) for name in fits}
     times = time_alternating(runs, device, arguments.repeats)
@@ -293,8 +293,8 @@ def draw(path: Path, rows: list[Row]) -> None:
         axis.legend(frameon=False)
         where = f"{rows[0]['device']}, CPU threads: {rows[0]['threads']}"
         axis.set_title(f"GeoRank loss, forward + backward: {where}", loc="left")
-        with new_file(path) as beside:
-            figure.savefig(beside, dpi=150, format="png")
+        with new_file(path) as temporary:
+            figure.savefig(temporary, dpi=150, format="png")
 
 
 def main() -> None:
@@ -329,7 +329,7 @@ def main() -> None:
     check_agreement(
         names,
         device,
-        arguments.strength or STRENGTH_TEMPERATURE_BATCH / (TEMPERATURE * CHECKED_BATCH),
+        arguments.strength or default_strength(TEMPERATURE, CHECKED_BATCH),
     )
     tag = "cuda" if device.type == "cuda" else f"cpu{arguments.threads}"
     stem = arguments.out.with_name(f"{arguments.out.name}_{tag}")

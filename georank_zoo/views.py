@@ -1,4 +1,4 @@
-"""Views: the augmentations, on batches, on the device, in one resampling per view.
+"""Augmentations of batches of images, on their device, in one resampling per view.
 
 A view generator is called with standardized images and uniform random numbers, and draws nothing
 itself: the trainer derives the numbers from (seed, step, sample), so a resumed run and a run on
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -18,12 +19,12 @@ import torch.nn.functional as F
 from georank_zoo.utils.errors import UsageError
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Views(ABC):
-    """What the augmentations share: full-size crops, then small ones, each from one date.
+    """Base of the augmentations: full-size crops, then small ones, each from one date.
 
-    The keyword-only constructor arguments of a subclass are its keys in a recipe. The small
-    crops are DINO's multi-crop (Caron et al. 2021, section 3.1); they are augmented as the
-    full-size ones.
+    The fields of a subclass, these and its own, are its keys in a recipe. The small crops are
+    DINO's multi-crop (Caron et al. 2021, section 3.1); they are augmented as the full-size ones.
 
     Args:
         size: Side of a view in pixels.
@@ -42,42 +43,35 @@ class Views(ABC):
 
     draws: ClassVar[int]
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        scale: tuple[float, float],
-        ratio: tuple[float, float],
-        local_views: int,
-        local_size: int | None,
-        local_scale: tuple[float, float],
-    ) -> None:
-        if size < 1:
-            raise UsageError(f"views.size must be 1 or more, not {size}.")
-        local_size = max(1, size // 2) if local_size is None else local_size
-        if not 1 <= local_size <= size:
+    size: int = 120
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    local_views: int = 0
+    local_size: int | None = None
+    local_scale: tuple[float, float] = (0.08, 0.25)
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UsageError(f"views.size must be 1 or more, not {self.size}.")
+        if not 1 <= self._local_side <= self.size:
             raise UsageError(
-                f"views.local_size must lie between 1 and views.size, {size}, not {local_size}."
+                f"views.local_size must lie between 1 and views.size, {self.size}, not "
+                f"{self.local_size}."
             )
-        for key, share in (("scale", scale), ("local_scale", local_scale)):
-            if not 0 < share[0] <= share[1] <= 1:
-                raise UsageError(f"views.{key} needs 0 < low <= high <= 1, not {tuple(share)}.")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise UsageError(f"views.ratio needs 0 < low <= high, not {tuple(ratio)}.")
-        if local_views < 0:
-            raise UsageError(f"views.local_views must be 0 or more, not {local_views}.")
-        self.size = size
-        self.scale = scale
-        self.ratio = ratio
-        self.local_views = local_views
-        self.local_size = local_size
-        self.local_scale = local_scale
+        _check_ranges(1, scale=self.scale, local_scale=self.local_scale)
+        _check_ranges(ratio=self.ratio)
+        if self.local_views < 0:
+            raise UsageError(f"views.local_views must be 0 or more, not {self.local_views}.")
+
+    @property
+    def _local_side(self) -> int:
+        return max(1, self.size // 2) if self.local_size is None else self.local_size
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Sides of the views in pixels, each once, the full size first."""
-        local = self.local_views > 0 and self.local_size != self.size
-        return (self.size, self.local_size) if local else (self.size,)
+        local = self.local_views > 0 and self._local_side != self.size
+        return (self.size, self._local_side) if local else (self.size,)
 
     def __call__(
         self, acquisitions: Sequence[torch.Tensor], uniform: torch.Tensor
@@ -99,7 +93,7 @@ class Views(ABC):
         for view, numbers in enumerate(uniform.unbind(1)):
             images = acquisitions[view % len(acquisitions)]
             size, scale = (
-                (self.size, self.scale) if view < full else (self.local_size, self.local_scale)
+                (self.size, self.scale) if view < full else (self._local_side, self.local_scale)
             )
             crops = resample(images, self.affine(numbers, scale), size)
             views.append(self.recolor(crops, numbers))
@@ -117,7 +111,7 @@ class Views(ABC):
         """
 
     def recolor(self, crops: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-        """What is done to the values of the crops (B, C, S, S) with the numbers (B, draws)."""
+        """Changes the values of the crops (B, C, S, S) by the numbers (B, draws)."""
         return crops
 
     def box(
@@ -139,6 +133,7 @@ class Views(ABC):
         return width, height, center
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class GeometricViews(Views):
     """Random resized crop, flip and quarter turns: the paper's "geometric" augmentation.
 
@@ -146,45 +141,21 @@ class GeometricViews(Views):
     information in Sentinel-2 and is left alone.
 
     Args:
-        size: Side of a view in pixels.
-        scale: Range of a crop's share of the area.
-        ratio: Range of a crop's aspect ratio.
         flip: Probability of a flip, left-right or up-down.
         rotate: Probability of a turn by 90, 180 or 270 degrees.
-        local_views: Number of small crops, after the full-size views.
-        local_size: Side of a small crop in pixels; half of `size` by default.
-        local_scale: Range of a small crop's share of the area.
 
-    Raises:
-        UsageError: If a setting is out of range.
+    The options of the crops and the errors are those of `Views`.
     """
 
     # Area, ratio, left, top, flip?, axis, turn?, angle.
     draws = 8
 
-    def __init__(
-        self,
-        *,
-        size: int = 120,
-        scale: tuple[float, float] = (0.2, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        flip: float = 0.75,
-        rotate: float = 0.75,
-        local_views: int = 0,
-        local_size: int | None = None,
-        local_scale: tuple[float, float] = (0.08, 0.25),
-    ) -> None:
-        super().__init__(
-            size=size,
-            scale=scale,
-            ratio=ratio,
-            local_views=local_views,
-            local_size=local_size,
-            local_scale=local_scale,
-        )
-        _check_probabilities(flip=flip, rotate=rotate)
-        self.flip = flip
-        self.rotate = rotate
+    flip: float = 0.75
+    rotate: float = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_probabilities(flip=self.flip, rotate=self.rotate)
 
     def affine(
         self, uniform: torch.Tensor, scale: tuple[float, float] | None = None
@@ -205,6 +176,7 @@ class GeometricViews(Views):
         return torch.cat((torch.stack((row_x, row_y), dim=1), center[:, :, None]), dim=2)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StandardViews(Views):
     """The natural-image set of SimCLR and MoCo v2, as far as twelve bands have one.
 
@@ -223,9 +195,6 @@ class StandardViews(Views):
       224 px that the strengths were chosen for.
 
     Args:
-        size: Side of a view in pixels.
-        scale: Range of a crop's share of the area.
-        ratio: Range of a crop's aspect ratio.
         flip: Probability of a left-right flip.
         jitter: Probability of a change of brightness and contrast.
         brightness: Largest shift, in standard deviations.
@@ -233,56 +202,31 @@ class StandardViews(Views):
         grayscale: Probability of grayscale.
         blur: Probability of blur.
         sigma: Range of the blur's standard deviation in pixels.
-        local_views: Number of small crops, after the full-size views.
-        local_size: Side of a small crop in pixels; half of `size` by default.
-        local_scale: Range of a small crop's share of the area.
 
-    Raises:
-        UsageError: If a setting is out of range.
+    The options of the crops and the errors are those of `Views`.
     """
 
     # Area, ratio, left, top, flip?, jitter?, brightness, contrast, gray?, blur?, sigma.
     draws = 11
 
-    def __init__(
-        self,
-        *,
-        size: int = 120,
-        scale: tuple[float, float] = (0.2, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        flip: float = 0.5,
-        jitter: float = 0.8,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        grayscale: float = 0.2,
-        blur: float = 0.5,
-        sigma: tuple[float, float] = (0.1, 2.0),
-        local_views: int = 0,
-        local_size: int | None = None,
-        local_scale: tuple[float, float] = (0.08, 0.25),
-    ) -> None:
-        super().__init__(
-            size=size,
-            scale=scale,
-            ratio=ratio,
-            local_views=local_views,
-            local_size=local_size,
-            local_scale=local_scale,
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    grayscale: float = 0.2
+    blur: float = 0.5
+    sigma: tuple[float, float] = (0.1, 2.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_probabilities(
+            flip=self.flip, jitter=self.jitter, grayscale=self.grayscale, blur=self.blur
         )
-        _check_probabilities(flip=flip, jitter=jitter, grayscale=grayscale, blur=blur)
-        if not brightness >= 0:
-            raise UsageError(f"views.brightness must be 0 or more, not {brightness:g}.")
-        if not 0 <= contrast < 1:
-            raise UsageError(f"views.contrast must lie in [0, 1), not {contrast:g}.")
-        if not 0 < sigma[0] <= sigma[1]:
-            raise UsageError(f"views.sigma needs 0 < low <= high, not {tuple(sigma)}.")
-        self.flip = flip
-        self.jitter = jitter
-        self.brightness = brightness
-        self.contrast = contrast
-        self.grayscale = grayscale
-        self.blur = blur
-        self.sigma = sigma
+        if not self.brightness >= 0:
+            raise UsageError(f"views.brightness must be 0 or more, not {self.brightness:g}.")
+        if not 0 <= self.contrast < 1:
+            raise UsageError(f"views.contrast must lie in [0, 1), not {self.contrast:g}.")
+        _check_ranges(sigma=self.sigma)
 
     def affine(
         self, uniform: torch.Tensor, scale: tuple[float, float] | None = None
@@ -338,6 +282,13 @@ def _check_probabilities(**values: float) -> None:
     for key, value in values.items():
         if not 0 <= value <= 1:
             raise UsageError(f"views.{key} is a probability in [0, 1], not {value:g}.")
+
+
+def _check_ranges(most: float = math.inf, **ranges: tuple[float, float]) -> None:
+    limit = "" if most == math.inf else f" <= {most:g}"
+    for key, (low, high) in ranges.items():
+        if not 0 < low <= high <= most:
+            raise UsageError(f"views.{key} needs 0 < low <= high{limit}, not {(low, high)}.")
 
 
 VIEWS: dict[str, type[Views]] = {

@@ -1,4 +1,4 @@
-"""Self-supervised algorithms, and the registry that a recipe chooses from."""
+"""Self-supervised algorithms, and the registry of them that a recipe chooses from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an algorithm is to the trainer."""
+"""Interface of the self-supervised algorithms."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import nn
 
 @dataclass
 class StepOutput:
-    """What an algorithm makes of one batch of views.
+    """Result of an algorithm on one batch of views.
 
     Attributes:
         loss: The self-supervised loss, a scalar.
-        embeddings: Outputs (B, D) that a regularizer works on; it is averaged over them.
-        logs: Scalars worth logging, without gradient.
+        embeddings: Outputs (B, D) for a regularizer, whose loss is averaged over them.
+        logs: Scalars for the log, without gradient.
     """
 
     loss: torch.Tensor
@@ -33,10 +33,10 @@ class Algorithm(nn.Module, ABC):
     parameters and persistent buffers.
 
     Attributes:
-        backbone: A timm model that gives pooled features (B, num_features); what is exported.
-        embedding_dim: Dimension D of the embeddings that `forward` gives to regularizers.
-        num_views: Full-size views of each sample that `forward` takes.
-        takes_local_views: Whether it also takes small crops, after the full-size views.
+        backbone: The timm model that is exported; gives pooled features (B, num_features).
+        embedding_dim: Dimension D of the embeddings in `StepOutput`.
+        num_views: Number of full-size views of each sample that `forward` takes.
+        takes_local_views: Whether `forward` also takes small crops, after the full-size views.
     """
 
     backbone: nn.Module
@@ -54,16 +54,16 @@ class Algorithm(nn.Module, ABC):
         """
 
     def advice(self, places: int, epochs: float) -> str | None:
-        """What the user should hear before training, if anything.
+        """Warning about a run of this length on so many places, or None.
 
         Args:
-            places: Places that are trained on.
+            places: Number of places that are trained on.
             epochs: Length of the whole run in passes over them.
         """
         return None
 
     def before_step(self, epoch: float) -> None:
-        """Called before each optimizer step, with its gradients there; `epoch` counts from 0."""
+        """Called before each optimizer step, after its backward pass; `epoch` counts from 0."""
 
     def end_step(self, progress: float) -> None:
         """Called after each optimizer step; `progress` in (0, 1] is its share of the run."""

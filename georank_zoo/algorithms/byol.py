@@ -28,11 +28,11 @@ class BYOL(Algorithm):
     """BYOL: a predictor maps the student's projection of a view to the teacher's of the other.
 
     Args:
-        backbone: Gives pooled features (B, backbone.num_features).
+        backbone: Model that gives pooled features (B, backbone.num_features).
         hidden_dim: Width of the projection head.
         output_dim: Dimension of projections and predictions.
         predictor_dim: Width of the predictor.
-        momentum: Of the teacher at the start; rises to 1 along a half cosine over the run.
+        momentum: Teacher's momentum at the start; rises to 1 along a half cosine over the run.
 
     Raises:
         UsageError: If a setting is out of range.

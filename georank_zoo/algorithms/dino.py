@@ -29,14 +29,14 @@ class DINO(Algorithm):
     """DINO: from any crop, the student predicts what a momentum teacher sees in the global crops.
 
     Args:
-        backbone: Gives pooled features (B, backbone.num_features) of images of any size.
+        backbone: Model that gives pooled features (B, backbone.num_features), for any image size.
         hidden_dim: Width of the head's two hidden layers.
         bottleneck_dim: Dimension of the unit vectors that meet the prototypes.
         output_dim: Number of prototypes, K.
-        student_temperature: Of the student's softmax.
-        teacher_temperature: Of the teacher's softmax; the lower, the sharper.
-        center_momentum: Of the center, constant.
-        momentum: Of the teacher at the start; rises to 1 along a half cosine over the run.
+        student_temperature: Temperature of the student's softmax.
+        teacher_temperature: Temperature of the teacher's softmax; the lower, the sharper.
+        center_momentum: Momentum c of the center, constant.
+        momentum: Teacher's momentum at the start; rises to 1 along a half cosine over the run.
         freeze_last_layer_epochs: Epochs at the start in which the prototypes do not move.
 
     Raises:
@@ -109,7 +109,7 @@ class DINO(Algorithm):
         return tuple(self.projector(features).float().chunk(len(views)))
 
     def advice(self, places: int, epochs: float) -> str | None:
-        """Warns of a run that ends before the prototypes have begun to move."""
+        """Warning about a run that ends before the prototypes begin to move."""
         if epochs > self.freeze_last_layer_epochs:
             return None
         return (

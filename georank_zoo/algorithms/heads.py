@@ -1,6 +1,6 @@
 """Projection and prediction heads.
 
-No bias stands before a BatchNorm, which would take it away again.
+Layers before a BatchNorm have no bias: it would be subtracted again.
 """
 
 from __future__ import annotations

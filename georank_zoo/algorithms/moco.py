@@ -28,12 +28,12 @@ class MoCo(Algorithm):
     """MoCo v2: a student's queries find a momentum teacher's keys among a queue of old keys.
 
     Args:
-        backbone: Gives pooled features (B, backbone.num_features).
+        backbone: Model that gives pooled features (B, backbone.num_features).
         hidden_dim: Width of the projection head.
         output_dim: Dimension of queries and keys.
-        temperature: Of NT-Xent.
+        temperature: Temperature T of NT-Xent.
         queue_size: Number of negatives.
-        momentum: Of the teacher at the start; rises to 1 along a half cosine over the run.
+        momentum: Teacher's momentum at the start; rises to 1 along a half cosine over the run.
 
     Raises:
         UsageError: If a setting is out of range.
@@ -75,7 +75,7 @@ class MoCo(Algorithm):
         return StepOutput(loss, embeddings=(projected,))
 
     def advice(self, places: int, epochs: float) -> str | None:
-        """Warns of a queue in which places meet their own older keys as negatives."""
+        """Warning about a queue in which places meet their own older keys as negatives."""
         # An epoch is a permutation of the places, so with a queue of a quarter of them 3 % of
         # the queries find a key of their own place in it; with a queue of half of them, 12 %.
         size = len(self.queue.keys)

@@ -1,4 +1,4 @@
-"""The momentum teacher: an exponential moving average of the student."""
+"""Momentum teacher: an exponential moving average of the student."""
 
 from __future__ import annotations
 

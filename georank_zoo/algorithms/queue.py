@@ -1,4 +1,4 @@
-"""The queue of negatives."""
+"""Queue of negatives, shared by all processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NegativeQueue(nn.Module):
 
     Args:
         size: Number of keys.
-        dim: Their dimension.
+        dim: Dimension of the keys.
 
     Raises:
         UsageError: If the size is below 1.
@@ -35,7 +35,7 @@ class NegativeQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: torch.Tensor) -> None:
-        """Takes the keys (B, D) of this process and those of all others."""
+        """Adds the keys (B, D) of this process and of all others; the oldest fall out."""
         size = len(self.keys)
         keys = distributed.gather(keys.detach())[-size:]
         slots = (self.position + torch.arange(len(keys), device=keys.device)) % size

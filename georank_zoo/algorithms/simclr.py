@@ -27,10 +27,10 @@ class SimCLR(Algorithm):
     """SimCLR: each view finds the other view of its sample among all views of the batch.
 
     Args:
-        backbone: Gives pooled features (B, backbone.num_features).
+        backbone: Model that gives pooled features (B, backbone.num_features).
         hidden_dim: Width of the projection head.
         output_dim: Dimension of the projections.
-        temperature: Of NT-Xent; 0.1 is the paper's choice for ImageNet (table 5).
+        temperature: Temperature T of NT-Xent; 0.1 is the paper's for ImageNet (table 5).
 
     Raises:
         UsageError: If a setting is out of range.

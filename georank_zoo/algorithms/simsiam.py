@@ -29,7 +29,7 @@ class SimSiam(Algorithm):
     No negatives and no teacher: the stop-gradient keeps it from collapsing.
 
     Args:
-        backbone: Gives pooled features (B, backbone.num_features).
+        backbone: Model that gives pooled features (B, backbone.num_features).
         hidden_dim: Width of the projection head's two hidden layers.
         output_dim: Dimension of projections and predictions.
         predictor_dim: Width of the predictor, a bottleneck.

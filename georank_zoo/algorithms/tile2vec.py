@@ -26,10 +26,10 @@ class Tile2Vec(Algorithm):
     """Tile2Vec: near places have nearer embeddings than far ones, by a margin.
 
     Args:
-        backbone: Gives pooled features (B, backbone.num_features).
+        backbone: Model that gives pooled features (B, backbone.num_features).
         hidden_dim: Width of the projection head.
         output_dim: Dimension of the embeddings.
-        margin: By which a distant sample must be farther, in the unit of the embeddings.
+        margin: Least lead of the positive, in the unit of the embeddings.
         positive_km: Largest distance of a positive; it is not at the anchor's own position.
         negative_km: Distance beyond which negatives lie.
 
@@ -58,7 +58,7 @@ class Tile2Vec(Algorithm):
                 f"{positive_km:g} and {negative_km:g}."
             )
         self.backbone = backbone
-        # Differences of embeddings know no bias of the last layer.
+        # A bias of the last layer would cancel in the differences of embeddings.
         self.projector = ProjectionHead(
             int(backbone.num_features),  # type: ignore[arg-type]
             hidden_dim,

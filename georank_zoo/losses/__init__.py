@@ -1,4 +1,4 @@
-"""Losses, and the registry of regularizers that a recipe chooses from."""
+"""Losses of a batch, and the registry of regularizers that a recipe chooses from."""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 
 
 def negative_cosine(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Predictions turn toward targets; the targets are constants, whatever they came from.
+    """Negative mean cosine of predictions and targets; the targets are constants.
+
+        loss = mean over i of -p_i . t_i / (|p_i| |t_i|)
 
     Source: Chen and He 2021, "Exploring Simple Siamese Representation Learning", equation 1 and
     algorithm 1. BYOL's loss (Grill et al. 2020, equation 2) is 2 + 2 times it.
@@ -17,6 +19,6 @@ def negative_cosine(predictions: torch.Tensor, targets: torch.Tensor) -> torch.T
         targets: Vectors (B, D) of any length; no gradient flows into them.
 
     Returns:
-        Scalar in [-1, 1]: the mean over the batch.
+        Scalar in [-1, 1].
     """
     return -F.cosine_similarity(predictions, targets.detach(), dim=1).mean()

@@ -1,4 +1,4 @@
-"""DINO's cross-entropy between crops, and the center of its teacher."""
+"""DINO: cross-entropy between crops, and the center of the teacher's outputs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from georank_zoo.utils import distributed
 def dino_loss(
     student: Sequence[torch.Tensor], targets: Sequence[torch.Tensor], temperature: float
 ) -> torch.Tensor:
-    """The student's view of each crop must predict the teacher's view of the other crops.
+    """Cross-entropy of the teacher's view of a crop with the student's views of the others.
+
+        loss = mean over i != j and the batch of  -sum over K of P_i log softmax(s_j / temperature)
 
     Source: Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers",
-    equation 3: the mean of H(target i, student j) over all pairs of crops with i != j.
+    equation 3.
 
     Args:
-        student: Logits (B, K) of each crop; crop i is the same as target i.
-        targets: Probabilities (B, K) of the first crops, without gradient.
-        temperature: Divides the student's logits.
+        student: Logits s_j (B, K) of each crop; crop i is the same as target i.
+        targets: Probabilities P_i (B, K) of the first crops, without gradient.
+        temperature: Divisor of the student's logits.
 
     Returns:
         Scalar: the mean over pairs of crops and over the batch.
@@ -38,14 +40,16 @@ def dino_loss(
 
 
 class Center(nn.Module):
-    """The moving average of the teacher's outputs over all processes (equation 4 of the paper).
+    """Moving average of the teacher's outputs over all processes (equation 4 of the paper).
+
+        center <- momentum * center + (1 - momentum) * mean of the outputs
 
     Subtracted from these, it keeps any one dimension from winning everywhere. The buffer is
     persistent: a resumed run goes on with the same center.
 
     Args:
-        dim: Of the outputs, K.
-        momentum: Share of the old center that an update keeps.
+        dim: Dimension K of the outputs.
+        momentum: Share of the old center in the new one.
     """
 
     value: torch.Tensor

@@ -1,4 +1,4 @@
-"""Clusters of places on the globe."""
+"""K-means clusters of places on the globe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from georank_zoo.utils.files import cache_folder, new_file
 
 
 def fit_clusters(latlon: torch.Tensor, clusters: int) -> torch.Tensor:
-    """Centers of places by k-means on the unit sphere, where no date line and no pole disturbs.
+    """Centers of places by k-means on the unit sphere, where date line and poles are no borders.
 
     The same places give the same centers. They are kept in `cache_folder()` under a hash of the
     positions, so that runs on one store share them.
@@ -43,7 +43,7 @@ def fit_clusters(latlon: torch.Tensor, clusters: int) -> torch.Tensor:
 
 
 def nearest_cluster(latlon: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
-    """Number of the nearest center (k, 3) for each position (N, 2), int64 (N,)."""
+    """Number of the nearest of the centers (k, 3) for each position (N, 2): int64 (N,)."""
     return torch.cdist(unit_vectors(latlon).to(centers), centers).argmin(dim=1)
 
 
@@ -58,7 +58,7 @@ def _read(path: Path, clusters: int) -> torch.Tensor | None:
     try:
         centers = load_file(path)["centers"]
     except (OSError, KeyError, SafetensorError):
-        return None  # not there, or damaged: fitted again
+        return None  # not there or damaged: fitted again
     valid = centers.shape == (clusters, 3) and bool(centers.isfinite().all())
     return centers if valid else None
 
@@ -66,7 +66,7 @@ def _read(path: Path, clusters: int) -> torch.Tensor | None:
 def _write(path: Path, centers: torch.Tensor) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(path) as beside:
-            save_file({"centers": centers}, beside)
+        with new_file(path) as temporary:
+            save_file({"centers": centers}, temporary)
     except OSError:
         return  # a home that cannot be written costs the seconds of another fit

@@ -1,4 +1,4 @@
-"""GeoBasic: dissimilarity in a batch is proportional to great-circle distance."""
+"""GeoBasic: cosine distances in a batch are proportional to great-circle distances."""
 
 from __future__ import annotations
 
@@ -10,23 +10,33 @@ from georank_zoo.utils.errors import UsageError
 
 
 class GeoMSELoss(PairLoss):
-    """The regularizer of GeoBasic, the rival without ranks in GeoRank's comparison.
+    """Regularizer of GeoBasic, the rival without ranks in GeoRank's comparison.
 
-    For each pair in range the cosine distance beyond `spacing` should be the distance of the
-    places over `max_km`; the loss is the mean squared error of the two, both over `temperature`.
+    For embeddings z_i at positions that are d_ij km apart:
 
-        loss = GeoMSELoss()(embeddings, latlon)
+        e_ij = (1 - cos(z_i, z_j) - spacing - d_ij / max_km) / temperature
+        loss = mean over the pairs with min_km <= d_ij <= max_km
+               of e_ij^2, or 0 where that is at most (margin / temperature)^2
+
+    Source: the code of Burgert et al. 2026 (see `georank_zoo.losses.georank`), which takes latitude
+    for longitude; fed with (longitude, latitude) it gives this.
 
     Args:
-        temperature: Divides both distances.
-        spacing: Cosine distance that places at 0 km should keep.
-        min_km: Pairs nearer than this are left out.
-        max_km: Distance at which the cosine distance should be 1 + spacing. Pairs farther than
-            this are left out.
-        margin: Deviations of the two distances of up to this cost nothing.
+        temperature: Divisor of both distances.
+        spacing: Cosine distance of samples at 0 km.
+        min_km: Least distance of the pairs compared.
+        max_km: Largest distance of the pairs compared; there the cosine distance should be
+            1 + spacing.
+        margin: Deviation of the two distances that costs nothing.
 
     Raises:
         UsageError: If a setting is out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from georank_zoo.losses import GeoMSELoss
+        >>> latlon = [(48.1, 11.6), (52.5, 13.4), (41.9, 12.5)]  # degrees
+        >>> loss = GeoMSELoss()(np.eye(3), latlon)
     """
 
     def __init__(
@@ -57,12 +67,11 @@ class GeoMSELoss(PairLoss):
     def rows_sum(
         self, own: torch.Tensor, everyone: torch.Tensor, chord: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum of the squared errors over the pairs in range; see PairLoss."""
+        """Sum of the elements over the pairs in range of some rows, and their number."""
         in_range = self.in_range(chord)
         target = km_of_chord(chord) / self.max_km
-        deviation = (1 - own @ everyone.T - self.spacing - target) / self.temperature
-        element = deviation.square()
+        element = ((1 - own @ everyone.T - self.spacing - target) / self.temperature).square()
         # Equal embeddings of one place lie on the edge where `spacing` is the margin, as it is by
         # default: rounding must not decide there.
-        free = (self.margin / self.temperature) ** 2 * (1 + 1e-9)
-        return torch.where(in_range & ~(element <= free), element, 0.0).sum(), in_range.sum()
+        tolerance = (self.margin / self.temperature) ** 2 * (1 + 1e-9)
+        return torch.where(in_range & ~(element <= tolerance), element, 0.0).sum(), in_range.sum()

@@ -1,4 +1,4 @@
-"""NT-Xent (InfoNCE): in the batch as in SimCLR, and against a queue as in MoCo."""
+"""NT-Xent (InfoNCE) within the batch, as in SimCLR, and against a queue, as in MoCo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from georank_zoo.utils import distributed
 
 
 def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Each of the 2N views must find the other view of its sample among all other views.
+    """NT-Xent of the 2N views of a batch: each must find the other view of its sample.
+
+        l(i, j) = -log(exp(z_i . z_j / T) / sum over k != i of exp(z_i . z_k / T))
+        loss    = mean of l(i, j) over the 2N ordered pairs (i, j) of views of one sample
 
     N counts the samples of all processes. Each process takes the mean over its own views; the mean
     over the processes, which DDP takes of their gradients, is the loss of the joined batch.
@@ -20,7 +23,7 @@ def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> to
     Args:
         first: Unit vectors (B, D) of the first views, with gradient.
         second: Unit vectors (B, D) of the second views of the same samples, with gradient.
-        temperature: Divides the similarities.
+        temperature: Divisor T of the similarities.
 
     Returns:
         Scalar: the mean cross-entropy over this process's 2B views.
@@ -38,7 +41,10 @@ def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> to
 def nt_xent_queue(
     queries: torch.Tensor, keys: torch.Tensor, negatives: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """Each query must find its key among the negatives.
+    """NT-Xent of queries: each must find its key among the negatives.
+
+        p_i  = exp(q_i . k_i / T);  n_i = sum over negatives n of exp(q_i . n / T)
+        loss = mean over i of -log(p_i / (p_i + n_i))
 
     Source: He et al. 2020, "Momentum Contrast", equation 1.
 
@@ -46,7 +52,7 @@ def nt_xent_queue(
         queries: Unit vectors (B, D), with gradient.
         keys: Unit vectors (B, D): the i-th is the positive of the i-th query.
         negatives: Unit vectors (K, D).
-        temperature: Divides the similarities.
+        temperature: Divisor T of the similarities.
 
     Returns:
         Scalar: the mean cross-entropy.

@@ -1,4 +1,4 @@
-"""What the losses over pairs of samples share: processes, chunks of rows, checks."""
+"""Losses over the pairs of samples of a batch: all processes, chunks of rows, exact numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 
-from georank_zoo.geo import check_latlon, chord_of_km, chords, exact_dtype, unit_vectors
+from georank_zoo.geo import chord_of_km, chords, exact_dtype, unit_vectors
 from georank_zoo.losses.base import Regularizer
 from georank_zoo.utils import distributed
 from georank_zoo.utils.errors import UsageError
@@ -33,8 +34,8 @@ class PairLoss(Regularizer):
     in chunks and the gradient is found along with the value, so nothing of size (B, B) is kept.
 
     Args:
-        min_km: Pairs nearer than this are left out.
-        max_km: Pairs farther than this are left out.
+        min_km: Least distance of the pairs compared.
+        max_km: Largest distance of the pairs compared.
 
     Raises:
         UsageError: If the range is empty.
@@ -61,25 +62,36 @@ class PairLoss(Regularizer):
             chord: Distances (R, N) in Earth radii; -1 where a sample meets itself.
         """
 
-    def forward(self, embeddings: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, embeddings: torch.Tensor | ArrayLike, latlon: torch.Tensor | ArrayLike
+    ) -> torch.Tensor:
         """The loss of a batch: the mean over its pairs in range.
 
         Args:
-            embeddings: (B, D), any scale and floating type.
-            latlon: Positions (B, 2), latitude and longitude in degrees, on any device. They are
-                checked if they lie on the CPU; elsewhere that would stall the device.
+            embeddings: (B, D), any scale and floating type: a tensor, an array or a list of rows.
+                Only tensors have a gradient.
+            latlon: Positions (B, 2), latitude and longitude in degrees, likewise, on any device.
+                They are checked if they lie on the CPU; elsewhere that would stall the device.
 
         Returns:
-            Scalar loss, float32 or better; 0 with gradient 0 when no pair is in range.
+            Scalar loss, float32 or better, on the device of the embeddings; 0 with gradient 0
+            when no pair is in range.
 
         Raises:
-            UsageError: On fewer than 2 samples, unequal lengths or invalid positions.
+            UsageError: On fewer than 2 samples, other shapes or invalid positions.
         """
-        self._check(embeddings, latlon)
+        embeddings, latlon = self.to_batch(embeddings, latlon)
+        if len(embeddings) * distributed.world()[0] < 2:
+            raise UsageError(
+                f"{type(self).__name__} compares samples: it needs a batch of 2 or more."
+            )
         device = embeddings.device
         with _full_precision(device):
             own = F.normalize(embeddings.to(exact_dtype(device)), dim=1)
-            points = unit_vectors(latlon.to(device, exact_dtype(device), non_blocking=True))
+            # Onto the CPU without waiting would be too early to read.
+            wait_for_none = device.type != "cpu"
+            latlon = latlon.to(device, exact_dtype(device), non_blocking=wait_for_none)
+            points = unit_vectors(latlon)
             everyone, all_points = distributed.gather(own), distributed.gather(points)
             processes, process = distributed.world()
 
@@ -106,18 +118,6 @@ class PairLoss(Regularizer):
         chord = chords(points, points).fill_diagonal_(-1)
         pairs = max(1, len(latlon) * (len(latlon) - 1))
         return {"pairs_in_range": self.in_range(chord).sum() / pairs}
-
-    def _check(self, embeddings: torch.Tensor, latlon: torch.Tensor) -> None:
-        name = type(self).__name__
-        if embeddings.ndim != 2 or len(embeddings) != len(latlon):
-            raise UsageError(
-                f"{name} needs embeddings (B, D) and latlon (B, 2), not "
-                f"{tuple(embeddings.shape)} and {tuple(latlon.shape)}."
-            )
-        if len(embeddings) * distributed.world()[0] < 2:
-            raise UsageError(f"{name} compares samples: it needs a batch of 2 or more.")
-        if latlon.device.type == "cpu":
-            check_latlon(latlon)
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[None]:

@@ -1,126 +1,34 @@
-"""Ranks of the rows of a matrix: soft (differentiable) and hard, batched, on any device."""
+"""Ranks of the rows of a matrix, on any device: `soft_rank` (differentiable), `average_rank`.
+
+Source: Blondel et al. 2020, "Fast Differentiable Sorting and Ranking" (arXiv 2002.08871), with
+l2 regularization; there 1 is the rank of the largest value, here of the smallest. For a row
+t = (t_1, ..., t_n) and a regularization strength eps:
+
+    r    = projection of t / eps onto the permutahedron, the convex hull of the permutations of
+           (1, ..., n): the point of it with the least |r - t / eps|^2
+    a    = -t / eps in ascending order
+    v    = argmin over v_1 <= ... <= v_n of |v - (a + (n, ..., 1))|^2       isotonic regression
+    r    = v - a, in the order of t                                         proposition 3
+
+v is constant on blocks of neighbors, so a rank is the mean ordinal rank of its block plus the
+deviation of t / eps from the block's mean. Entries alone in their block have their ordinal rank and
+no gradient. The Jacobian is (identity - averaging over the blocks) / eps (proposition 4), which is
+symmetric, and the vector-Jacobian product of a gradient g by r:
+
+    g_t  = (g - mean of g over the block) / eps
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy.optimize import isotonic_regression
 
 from georank_zoo.geo import exact_dtype
-
-
-def non_decreasing(values: torch.Tensor) -> torch.Tensor:
-    """The non-decreasing rows nearest to the given ones (least squares).
-
-    Each row of the result is a sequence of blocks; within a block all entries are the mean of the
-    block's values, and equal to the bit.
-
-    On the CPU scipy's pool-adjacent-violators does it row by row: linear and in C++, it beats
-    everything that works on all rows at once there. On other devices `merged` does it.
-
-    Args:
-        values: (rows, n), float64 or float32.
-
-    Returns:
-        (rows, n), of the same type.
-    """
-    if values.device.type != "cpu":
-        return merged(values)
-    fitted = np.empty(values.shape, dtype=values.numpy().dtype)
-    for row, out in zip(values.numpy(), fitted, strict=True):
-        out[:] = isotonic_regression(row).x
-    return torch.from_numpy(fitted)
-
-
-def merged(values: torch.Tensor) -> torch.Tensor:
-    """`non_decreasing` in torch alone, for any device; nothing waits for the device.
-
-    Solved halves are merged, from single entries up, all rows and all pairs of halves at once.
-    Two neighboring solutions differ from the solution of their union in one block at most: the
-    upper end of the one and the lower end of the other, pooled as far as they contradict the
-    order. Its mean m is the root of a decreasing function of m, so an entry v lies in the block
-    if the function has changed its sign before v: a binary search in the other half decides it.
-    """
-    rows, n = values.shape
-    width = 1 << (n - 1).bit_length()
-    # Filled up to a power of two with values above all others, which are never pooled with them.
-    filling = values.amax(dim=1, keepdim=True) + 1
-    fit = torch.cat((values, filling.expand(rows, width - n)), dim=1)
-    half = 1
-    while half < width:
-        fit = _merge(fit.view(-1, 2 * half), half)
-        half *= 2
-    return fit.view(rows, width)[:, :n]
-
-
-def _merge(pairs: torch.Tensor, half: int) -> torch.Tensor:
-    """Merges the two ascending halves of each row (m, 2 * half)."""
-    left, right = pairs[:, :half].contiguous(), pairs[:, half:].contiguous()
-    place = torch.arange(2 * half, device=pairs.device)
-    prefix = F.pad(pairs, (1, 0)).cumsum(dim=1)
-
-    # Every entry speaks for its whole block: it takes the place of the block's first, so that
-    # rounding cannot part what has been pooled.
-    first = torch.searchsorted(left, left)
-    # A left block at v is pooled if all from there on and the right entries below v have a mean
-    # below v.
-    end = half + torch.searchsorted(right, left)
-    tail = prefix.gather(1, end) - prefix.gather(1, first) - (end - first) * left
-    pooled = (tail < 0) & (end > half)
-    start = torch.where(pooled, first, half).amin(dim=1, keepdim=True)
-
-    # A right block is pooled if it lies below the mean of all that comes before it.
-    first = half + torch.searchsorted(right, right)
-    before = prefix.gather(1, start)
-    mean = (prefix.gather(1, first) - before) / (first - start)
-    pooled = (right < mean) & (start < half)
-    stop = torch.where(pooled, 2 * half, first).amin(dim=1, keepdim=True)
-
-    mean = (prefix.gather(1, stop) - before) / (stop - start)
-    return torch.where((place >= start) & (place < stop), mean, pairs)
-
+from georank_zoo.losses.isotonic import isotonic_regression
 
 # numpy sorts with AVX-512 or AVX2, two to three times faster than torch on a core, but on one
 # core only; torch takes one core a row. See benchmarks/README.md, "The rank loss".
 NUMPY_UP_TO_THREADS = 3
-
-
-def sort_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each row (rows, n) in ascending order, and the columns it came from; NaN last.
-
-    The order of equal entries is not defined.
-    """
-    many = torch.get_num_threads() > NUMPY_UP_TO_THREADS
-    if many or values.device.type != "cpu" or values.dtype == torch.bfloat16:
-        ordered, order = values.sort(dim=1)
-        return ordered, order
-    order = torch.from_numpy(np.argsort(values.detach().numpy(), axis=1))
-    return values.gather(1, order), order
-
-
-def average_rank(values: torch.Tensor) -> torch.Tensor:
-    """Ordinal ranks along the last dimension, 1 for the smallest value.
-
-    Equal values share the average of the ranks that they cover. Of the usual conventions it is
-    the only one that does not depend on the order of the entries: places at equal distance (two
-    dates of one place, say) are never told apart by their position in the batch.
-
-    Args:
-        values: (..., n), without NaN.
-
-    Returns:
-        Ranks (..., n) in [1, n], of the same floating type.
-    """
-    ordered, order = sort_rows(values.reshape(-1, values.shape[-1]))
-    ranks = torch.empty_like(ordered).scatter_(1, order, average_rank_of_sorted(ordered))
-    return ranks.view_as(values)
-
-
-def average_rank_of_sorted(values: torch.Tensor) -> torch.Tensor:
-    """`average_rank` of values (..., n) that already ascend."""
-    ranks = torch.arange(1, values.shape[-1] + 1, dtype=values.dtype, device=values.device)
-    return _Blocks(values).mean(ranks.expand_as(values))
 
 
 def soft_rank(values: torch.Tensor, strength: float) -> torch.Tensor:
@@ -148,6 +56,43 @@ def soft_rank(values: torch.Tensor, strength: float) -> torch.Tensor:
     return ranks.view_as(values)
 
 
+def average_rank(values: torch.Tensor) -> torch.Tensor:
+    """Ordinal ranks along the last dimension, 1 for the smallest value.
+
+    Equal values share the average of the ranks that they cover. Of the usual conventions it is
+    the only one that does not depend on the order of the entries: places at equal distance (two
+    dates of one place, say) are never told apart by their position in the batch.
+
+    Args:
+        values: (..., n), without NaN.
+
+    Returns:
+        Ranks (..., n) in [1, n], of the same floating type.
+    """
+    ordered, order = sort_rows(values.reshape(-1, values.shape[-1]))
+    ranks = torch.empty_like(ordered).scatter_(1, order, average_rank_of_sorted(ordered))
+    return ranks.view_as(values)
+
+
+def average_rank_of_sorted(values: torch.Tensor) -> torch.Tensor:
+    """`average_rank` of values (..., n) that already ascend."""
+    ranks = torch.arange(1, values.shape[-1] + 1, dtype=values.dtype, device=values.device)
+    return _Blocks(values).mean(ranks.expand_as(values))
+
+
+def sort_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each row (rows, n) in ascending order, and the columns it came from; NaN last.
+
+    The order of equal entries is not defined.
+    """
+    many = torch.get_num_threads() > NUMPY_UP_TO_THREADS
+    if many or values.device.type != "cpu" or values.dtype == torch.bfloat16:
+        ordered, order = values.sort(dim=1)
+        return ordered, order
+    order = torch.from_numpy(np.argsort(values.detach().numpy(), axis=1))
+    return values.gather(1, order), order
+
+
 class _SoftRank(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -158,7 +103,7 @@ class _SoftRank(torch.autograd.Function):
         ordered, order = sort_rows(values.to(exact_dtype(values.device)) * (-1 / strength))
         n = ordered.shape[1]
         hard = torch.arange(n, 0, -1, dtype=ordered.dtype, device=ordered.device)
-        blocks = _Blocks(non_decreasing(ordered + hard))
+        blocks = _Blocks(isotonic_regression(ordered + hard))
         # In a block v is the mean, so the rank is the mean hard rank plus the deviation from the
         # block's mean value. Nothing large is subtracted from something large like this, and a
         # block of one has exactly its hard rank: the margin of the rank loss needs that.

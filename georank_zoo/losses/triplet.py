@@ -1,4 +1,4 @@
-"""Tile2Vec's triplet loss: near places nearer to each other than to far ones."""
+"""Triplet loss of Tile2Vec: embeddings of near places are nearer than those of far ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def geo_triplet(
     positive_km: float = 15.0,
     negative_km: float = 50.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each sample must lie nearer to a neighbor than to a distant sample, by a margin.
+    """Triplet loss of a batch: an anchor lies nearer to its positive than to its negative.
 
-        max(0, margin + |z_anchor - z_positive| - |z_anchor - z_negative|)
+        loss = mean over anchors a of max(0, margin + |z_a - z_positive| - |z_a - z_negative|)
 
-    averaged over the anchors: the samples that have both, a positive within `positive_km`, but
-    not at the same position, and a negative beyond `negative_km`. Which of its positives and
-    which of its negatives an anchor gets, all equally likely, is a matter of its two random
-    numbers. Source: Jean et al. 2019, "Tile2Vec", equation 1.
+    Anchors are the samples that have both, a positive within `positive_km`, but not at the same
+    position, and a negative beyond `negative_km`. The two random numbers of an anchor choose among
+    its positives and its negatives, all equally likely. Source: Jean et al. 2019, "Tile2Vec",
+    equation 1.
 
     In a distributed run positives and negatives come from the batches of all processes, each
     process takes its own anchors, and the mean of the processes' losses and gradients (what DDP
@@ -34,8 +34,8 @@ def geo_triplet(
     Args:
         embeddings: (B, D), not normalized.
         latlon: Positions (B, 2) in degrees.
-        uniform: Numbers (B, 2) in [0, 1): they choose positive and negative. Any device.
-        margin: In the unit of the embeddings.
+        uniform: Random numbers (B, 2) in [0, 1) for positive and negative, on any device.
+        margin: Least lead of the positive, in the unit of the embeddings.
         positive_km: Largest distance of a positive.
         negative_km: Distance beyond which negatives lie.
 

@@ -101,7 +101,23 @@ def test_loss_is_cross_entropy_of_the_clusters() -> None:
     assert value.item() < 0.05
 
 
+def test_arrays_and_lists_are_taken_as_tensors_are() -> None:
+    latlon, _ = three_islands()
+    loss, same = GeoClassesLoss(clusters=3), GeoClassesLoss(clusters=3)
+    for other, places in ((loss, latlon), (same, latlon.numpy())):
+        torch.manual_seed(0)
+        other.fit(places, 8)
+    z = torch.randn(60, 8)
+    assert torch.equal(loss(z, latlon), same(z.numpy(), latlon.tolist()))
+
+
 def test_refusals() -> None:
+    loss = GeoClassesLoss(clusters=3)
+    loss.fit(three_islands()[0], 4)
+    with pytest.raises(UsageError, match="look swapped"):
+        loss(torch.zeros(1, 4), [(151.2, -33.8)])
+    with pytest.raises(UsageError, match=r"\(1, 4\) and \(2, 2\)"):
+        loss(torch.zeros(1, 4), torch.zeros(2, 2))
     with pytest.raises(UsageError, match="clusters must be 2 or more"):
         GeoClassesLoss(clusters=1)
     with pytest.raises(UsageError, match="call fit"):

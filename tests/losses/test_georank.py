@@ -50,6 +50,13 @@ def test_perfect_order_costs_nothing() -> None:
     assert loss(z, latlon.flip(0)).item() > 0.1
 
 
+@pytest.mark.parametrize("count", [100, 400])
+def test_random_order_costs_what_the_docstring_says(count: int) -> None:
+    z, latlon = random_case(count)
+    assert GeoRankLoss()(z, latlon).item() == pytest.approx(count**0.5 / 2, rel=0.15)
+    assert GeoRankLoss(distance="l1")(z, latlon).item() == pytest.approx(count / 2, rel=0.15)
+
+
 def test_descending_the_loss_orders_the_embeddings() -> None:
     from georank_zoo.training.diagnostics import geo_spearman
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from sklearn.isotonic import isotonic_regression
 
-from georank_zoo.losses.soft_rank import merged, non_decreasing
+from georank_zoo.losses.isotonic import isotonic_by_merging
+from georank_zoo.losses.isotonic import isotonic_regression as regression
 
-both = pytest.mark.parametrize("fit", [non_decreasing, merged])
+both = pytest.mark.parametrize("fit", [regression, isotonic_by_merging])
 Fit = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -55,4 +56,4 @@ def test_blocks_are_equal_to_the_bit(fit: Fit) -> None:
 
 def test_merging_waits_for_no_device() -> None:
     # On the meta device there are no values: whatever needs one on the host fails.
-    assert non_decreasing(torch.zeros(3, 17, device="meta")).shape == (3, 17)
+    assert regression(torch.zeros(3, 17, device="meta")).shape == (3, 17)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from georank_zoo.losses import GeoMSELoss, GeoRankLoss, pairs
 from georank_zoo.losses import soft_rank as ranking
-from georank_zoo.losses.soft_rank import merged
+from georank_zoo.losses.isotonic import isotonic_by_merging
 from georank_zoo.utils.errors import UsageError
 from tests.support import oracles
 
@@ -90,7 +91,7 @@ def test_equals_the_oracle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if merging:  # as on other devices
-        monkeypatch.setattr(ranking, "non_decreasing", merged)
+        monkeypatch.setattr(ranking, "isotonic_regression", isotonic_by_merging)
     assert_equals_oracle(name, make_case(kind, count), 1e-9, **settings)
 
 
@@ -109,7 +110,7 @@ def test_georank_of_4096_equals_the_oracle(
     strength: float, kind: str, dtype: torch.dtype, merging: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if merging:
-        monkeypatch.setattr(ranking, "non_decreasing", merged)
+        monkeypatch.setattr(ranking, "isotonic_regression", isotonic_by_merging)
     z, latlon = make_case(kind, 4096)
     tolerance = 1e-9 if dtype == torch.float64 else 1e-5
     assert_equals_oracle("georank", (z.to(dtype), latlon), tolerance, strength=strength)
@@ -217,10 +218,71 @@ def test_share_of_pairs_in_range() -> None:
     assert float(share) == pytest.approx(4 / 12)
 
 
+def as_lists(values: torch.Tensor) -> list[list[float]]:
+    return values.tolist()
+
+
+def as_list_of_tensors(values: torch.Tensor) -> list[torch.Tensor]:
+    return list(values)
+
+
+@each_loss
+@pytest.mark.parametrize("positions", [torch.Tensor.numpy, as_lists, as_list_of_tensors])
+@pytest.mark.parametrize("embeddings", [torch.Tensor.numpy, as_lists, as_list_of_tensors])
+def test_arrays_and_lists_are_taken_as_tensors_are(
+    name: str, embeddings: Callable[..., Any], positions: Callable[..., Any]
+) -> None:
+    z, latlon = make_case("random", 12)
+    found = LOSSES[name][0]()(embeddings(z), positions(latlon))
+    assert torch.equal(found, LOSSES[name][0]()(z, latlon)) and not found.requires_grad
+
+
+@each_loss
+def test_a_list_of_tensors_keeps_its_gradients(name: str) -> None:
+    z, latlon = make_case("random", 12)
+    _, expected = value_and_gradient(LOSSES[name][0](), z, latlon)
+    z.requires_grad_()
+    LOSSES[name][0]()(list(z), latlon).backward()
+    assert z.grad is not None and np.array_equal(z.grad.numpy(), expected)
+
+
+@each_loss
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_of_any_float_that_cannot_be_written_to(name: str, dtype: Any) -> None:
+    z, latlon = (values.numpy().astype(dtype) for values in make_case("random", 12))
+    latlon = latlon.clip(-180, 180)
+    z.setflags(write=False), latlon.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = LOSSES[name][0]()(z, latlon)
+    exact = LOSSES[name][0]()(z.astype(np.float64), latlon.astype(np.float64))
+    assert found.item() == pytest.approx(exact.item(), rel=1e-6)
+    whole = [(48, 11), (52, 13), (41, 12)]
+    assert torch.equal(LOSSES[name][0]()(z[:3], whole), LOSSES[name][0]()(z[:3], np.array(whole)))
+
+
+@each_loss
+def test_positions_of_a_device_are_looked_at_for_their_shape_alone(name: str) -> None:
+    z = torch.zeros(9, 4, device="meta")
+    with pytest.raises(UsageError, match=r"needs embeddings .*\(9, 4\) and \(9, 3\)"):
+        LOSSES[name][0]()(z, torch.zeros(9, 3, device="meta"))
+    # Positions on the CPU move to the embeddings, and are checked before.
+    assert LOSSES[name][0]()(z, [(0.0, 0.0)] * 9).device.type == "meta"
+    with pytest.raises(UsageError, match="look swapped"):
+        LOSSES[name][0]()(z, [(151.2, -33.8)] * 9)
+
+
 @each_loss
 @pytest.mark.parametrize(
     ("z", "latlon", "message"),
     [
+        ([[1.0, 2.0], [3.0]], [(0, 0)] * 2, "embeddings must be a tensor, an array or a list"),
+        (torch.ones(2, 4), ["48 N", "52 N"], "latlon must be a tensor, an array or a list"),
+        (torch.ones(2, 4), [], r"not \(2, 4\) and \(0,\)"),
+        (torch.ones(3, 4), torch.zeros(2, 3), r"not \(3, 4\) and \(2, 3\)"),
+        (torch.ones(3, 4), torch.zeros(3, 3), "a latitude and a longitude for each"),
+        (torch.ones(4), torch.zeros(4, 2), "needs embeddings"),
+        (torch.ones(2, 4), [(-120.0, 30.0), (100.0, 20.0)], "look swapped"),
         (torch.ones(1, 4), torch.zeros(1, 2), "batch of 2 or more"),
         (torch.ones(3, 4), torch.zeros(2, 2), "needs embeddings"),
         (torch.ones(3, 4), torch.tensor([[0.0, 0], [float("nan"), 0], [0, 0]]), "row 1: lat nan"),

@@ -6,7 +6,8 @@ import torch
 from scipy.stats import rankdata
 
 from georank_zoo.losses import soft_rank as ranking
-from georank_zoo.losses.soft_rank import average_rank, merged, soft_rank
+from georank_zoo.losses.isotonic import isotonic_by_merging
+from georank_zoo.losses.soft_rank import average_rank, soft_rank, sort_rows
 from tests.support.oracles import soft_rank_blocks
 
 
@@ -36,7 +37,7 @@ def test_soft_rank_equals_the_slow_oracle(
     expected = np.stack([soft_rank_blocks(row, strength)[0] for row in values])
     found = soft_rank(torch.from_numpy(values), strength).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0)
-    monkeypatch.setattr(ranking, "non_decreasing", merged)  # as on other devices
+    monkeypatch.setattr(ranking, "isotonic_regression", isotonic_by_merging)  # as on other devices
     found = soft_rank(torch.from_numpy(values), strength).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0)
 
@@ -84,3 +85,17 @@ def test_entries_that_are_far_apart_have_exactly_their_ranks() -> None:
     values = torch.randperm(300, generator=torch.Generator().manual_seed(0)).double()[None]
     values = values / 7.0  # gaps of 1,400 strengths
     assert torch.equal(soft_rank(values, 1e-4), values.argsort().argsort().double() + 1)
+
+
+@pytest.mark.parametrize("numpy_up_to", [0, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_sort_rows_by_numpy_and_by_torch(
+    numpy_up_to: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "NUMPY_UP_TO_THREADS", numpy_up_to)
+    values = torch.randn(5, 300, generator=torch.Generator().manual_seed(0)).to(dtype)
+    values[1, 7] = float("nan")
+    ordered, order = sort_rows(values.requires_grad_())
+    assert torch.equal(ordered.nan_to_num(9), values.nan_to_num(9).sort(dim=1).values)
+    assert torch.equal(values.gather(1, order).nan_to_num(9), ordered.nan_to_num(9))
+    assert ordered[1, -1].isnan()

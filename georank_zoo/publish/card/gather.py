@@ -145,7 +145,8 @@ def shipped_recipes() -> dict[str, str]:
     """
     names = {}
     for recipe in list_recipes():
-        text = (resources.files(recipes.RECIPES_PACKAGE) / f"{recipe}.yaml").read_text(encoding="utf-8")
+        file = resources.files(recipes.RECIPES_PACKAGE) / f"{recipe}.yaml"
+        text = file.read_text(encoding="utf-8")
         names.update(dict.fromkeys(re.findall(r"^name: *(\S+)", text, re.M), recipe))
     return names
 
