@@ -1,4 +1,4 @@
-"""The demo: a small synthetic world, MoCo v2 with and without GeoRank, end to end."""
+"""Demo: a small synthetic world, MoCo v2 with and without GeoRank, end to end."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.embed.extract import extract
 from georank_zoo.eval.results.table import Row
 from georank_zoo.geo import great_circle_km
-from georank_zoo.models.encoder import Encoder, create_model
+from georank_zoo.models.encoder import create_model
 from georank_zoo.models.folder import EXPORT
 from georank_zoo.training import recipe as recipes
 from georank_zoo.training.recipe import Recipe
 from georank_zoo.utils.errors import ModelError
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
 
-SIZE = 32
+DEMO_SIZE = 32
 STEPS = 400
 # What makes the shipped recipes small: a minute or two each on two cores.
 OVERRIDES: tuple[str, ...] = (
-    f"views.size={SIZE}",
+    f"views.size={DEMO_SIZE}",
     "train.batch_size=128",
     "train.workers=0",
     "train.checkpoint_epochs=25",
@@ -46,7 +46,7 @@ class Part:
 
     Attributes:
         recipe: Name of the shipped recipe.
-        overrides: What the demo changes in it.
+        overrides: Changes that the demo makes to it.
     """
 
     recipe: str
@@ -74,7 +74,7 @@ def check_reload(run: Path) -> None:
     encoder = create_model(folder)
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     images = torch.rand(
-        2, len(encoder.bands), SIZE, SIZE, generator=torch.Generator().manual_seed(0)
+        2, len(encoder.bands), DEMO_SIZE, DEMO_SIZE, generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
         z = encoder.standardize(images, encoder.bands, "reflectance")
@@ -82,11 +82,12 @@ def check_reload(run: Path) -> None:
             raise ModelError(f"{folder}: timm and georank_zoo give different features.")
 
 
-def draw(path: Path, encoders: Sequence[Encoder], store: PatchStore, rows: Sequence[Row]) -> None:
-    """The figure of two models on held-out places, the baseline first."""
+def draw(path: Path, runs: Sequence[Path], store: PatchStore, rows: Sequence[Row]) -> None:
+    """The figure of two runs on held-out places, the baseline first."""
+    encoders = [create_model(run) for run in runs]
     first = np.unique(store.place, return_index=True)[1]  # one date of each place
     features = {encoder.name: extract(encoder, store, samples=first) for encoder in encoders}
-    draw_comparison(
+    draw_demo(
         path,
         latlon=store.latlon[first],
         features=features,
@@ -98,7 +99,7 @@ def draw(path: Path, encoders: Sequence[Encoder], store: PatchStore, rows: Seque
 _KM_EDGES = np.geomspace(50, 20_000, 16)
 
 
-def draw_comparison(
+def draw_demo(
     path: Path,
     *,
     latlon: npt.NDArray[np.float64],

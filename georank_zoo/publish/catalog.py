@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from georank_zoo.eval.results.table import Row
+from georank_zoo.eval.results.table import Row, named_values
 from georank_zoo.models.config import CONFIG, WEIGHTS
 from georank_zoo.utils.errors import GeorankError, UsageError, plain
 from georank_zoo.utils.files import write_text
@@ -51,6 +51,7 @@ class Score(_Part):
     k: int | None
     temperature: float | None
     settings: str
+    chosen: str
     split: str
     image_size: int
     bands: str
@@ -72,7 +73,7 @@ class Score(_Part):
         """The protocol with what was chosen for it."""
         parts = [] if self.k is None else [f"k={self.k}"]
         parts += [] if self.temperature is None else [f"temperature={self.temperature:g}"]
-        parts += self.settings.split()
+        parts += named_values(self.settings)
         return f"{self.protocol} ({', '.join(parts)})" if parts else self.protocol
 
 

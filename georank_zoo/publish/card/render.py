@@ -14,13 +14,13 @@ import jinja2
 import yaml
 
 from georank_zoo.bands import DN_PER_REFLECTANCE
-from georank_zoo.eval.evaluate import SMALL_TEST_SET
 from georank_zoo.eval.results import table as results_file
+from georank_zoo.eval.results.notes import SMALL_TEST_SET
 from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CARD, CARD_MAP
 from georank_zoo.models.encoder import find_model
 from georank_zoo.models.hub import parse_id
-from georank_zoo.publish.card.evaluation import Evaluation, check_scores, evaluation_of, score
+from georank_zoo.publish.card.evaluation import Evaluation, evaluation_of
 from georank_zoo.publish.card.facts import PACKAGE, Facts, text_of
 from georank_zoo.publish.card.gather import folder_facts, recipe_facts
 from georank_zoo.publish.card.map import draw_footprint
@@ -76,16 +76,14 @@ def render_folder(
     Raises:
         ModelError: If the folder is damaged.
         UsageError: If an argument is invalid.
-        GeorankError: If the results are damaged, or a number in the card is not theirs.
+        GeorankError: If the results are damaged.
     """
     path = find_model(folder)
     facts = folder_facts(path)
-    rows = results_file.read(results) if results is not None else []
+    rows = results_file.read_rows(results) if results is not None else []
     evaluation = evaluation_of(
         rows,
         sha256=facts.weights.sha256 if facts.weights else "",
-        name=facts.name,
-        architecture=facts.network.architecture,
         baseline=baseline,
     )
     return _render(facts, evaluation, _source(path, repo, revision), license=license)
@@ -145,7 +143,7 @@ def render_recipe(name: str, *, license: str = DEFAULT_LICENSE) -> str:
 
     Raises:
         RecipeError: If there is no such recipe.
-        GeorankError: If a number in the card is not in the shipped results.csv.
+        GeorankError: If the shipped results.csv is damaged.
     """
     facts = recipe_facts(name)
     if facts.published is None:
@@ -154,8 +152,6 @@ def render_recipe(name: str, *, license: str = DEFAULT_LICENSE) -> str:
     evaluation = evaluation_of(
         shipped_results(),
         sha256=facts.published.sha256,
-        name=facts.name,
-        architecture=facts.network.architecture,
     )
     hub = facts.published.id
     return _render(facts, evaluation, Source(f"hf-hub:{hub}", hub), license=license)
@@ -164,7 +160,7 @@ def render_recipe(name: str, *, license: str = DEFAULT_LICENSE) -> str:
 def shipped_results() -> list[Row]:
     """The scores of published weights; none as long as nothing has been published."""
     with resources.as_file(resources.files(PACKAGE) / RESULTS) as path:
-        return results_file.read(path) if path.is_file() else []
+        return results_file.read_rows(path) if path.is_file() else []
 
 
 def _source(folder: Path, repo: str | None, revision: str | None) -> Source:
@@ -197,7 +193,6 @@ def _render(facts: Facts, evaluation: Evaluation | None, source: Source, *, lice
         not_evaluated=NOT_EVALUATED,
     )  # fmt: skip
     check_front_matter(text, evaluation)
-    check_scores(text, evaluation, name=facts.name)
     return text
 
 
@@ -218,7 +213,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "plain": _plain,
         "count": lambda number: f"{number:,}",
-        "score": score,
+        "score": lambda row: row.percent,
         "duration": _duration,
         "options": _options,
         "value": lambda value: "none" if value is None else _plain(value),
@@ -273,7 +268,7 @@ def _short(value: object) -> str:
 
 def _recipe_yaml(recipe: Recipe) -> str:
     """The resolved recipe as code, without its author's texts, which name numbers of others."""
-    document = recipe.model_dump(mode="json", exclude={"cost", "mirrors"})
+    document = recipe.model_dump(mode="json", exclude={"baseline", "cost", "mirrors"})
     text = yaml.safe_dump(document, sort_keys=False, width=100)
     # No text in it can close the block: a fence is closed by one of its length.
     fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", text)])))

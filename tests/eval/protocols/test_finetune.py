@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from georank_zoo.eval.evaluate import evaluate
-from georank_zoo.eval.protocols.base import Subject
+from georank_zoo.eval.protocols.base import EvalContext
 from georank_zoo.eval.protocols.finetune import Finetune
 from georank_zoo.eval.protocols.knn import KNN
 from georank_zoo.eval.protocols.linear import Linear
@@ -20,7 +20,7 @@ from georank_zoo.eval.tasks import TASKS
 from georank_zoo.models.encoder import create_model
 from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.views import GeometricViews
-from tests.eval.protocols.test_linear import blobs, check, subject_of
+from tests.eval.protocols.test_linear import blobs, check, context_of
 from tests.support.models import make_export, make_store
 
 FOLDER = TASKS["folder"]
@@ -40,8 +40,8 @@ def store(tmp_path_factory):
 
 def finetune(model, store, protocol, split=None, **options):
     split = split or make_split(store, "random")
-    subject = Subject(model, store, split, 3, 32, **options)
-    [prediction] = protocol.predict(subject)
+    context = EvalContext(model, store, split, 3, 32, **options)
+    [prediction] = protocol.predict(context)
     return prediction
 
 
@@ -84,11 +84,11 @@ def test_rates_warm_up_and_end_at_a_tenth():
 
 def test_linear_head_learns_deterministically():
     features, label = blobs(n=400, spread=0.5)
-    subject = subject_of(features, label)
+    context = context_of(features, label)
     protocol = LinearSGD(lr=1e-2)
-    [first], [again] = protocol.predict(subject), protocol.predict(subject)
-    [linear] = Linear().predict(subject)
-    truth = label[subject.split.test]
+    [first], [again] = protocol.predict(context), protocol.predict(context)
+    [linear] = Linear().predict(context)
+    truth = label[context.split.test]
     assert (first.predicted == truth).mean() > 0.9
     assert abs((first.predicted == truth).mean() - (linear.predicted == truth).mean()) < 0.05
     np.testing.assert_array_equal(first.predicted, again.predicted)

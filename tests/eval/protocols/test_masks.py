@@ -17,7 +17,7 @@ from georank_zoo.embed.extract import read_images
 from georank_zoo.eval.evaluate import evaluate
 from georank_zoo.eval.floors import image_statistics
 from georank_zoo.eval.metrics.counts import MIOU, absent_from_masks, confusion
-from georank_zoo.eval.protocols.base import Subject
+from georank_zoo.eval.protocols.base import EvalContext
 from georank_zoo.eval.protocols.feature_maps import channels, extract_maps, feature_maps
 from georank_zoo.eval.protocols.mask_heads import PixelLinear, UPerNet
 from georank_zoo.eval.protocols.mask_knn import GRID, MaskKNN, coarse_masks
@@ -87,9 +87,9 @@ def store(tmp_path_factory):
     return mask_store(tmp_path_factory.mktemp("s") / "s")
 
 
-def subject(export, store, **changes):
+def context(export, store, **changes):
     split = make_split(store, "official")
-    return Subject(create_model(export), store, split, 3, SIZE, batch_size=5, **changes)
+    return EvalContext(create_model(export), store, split, 3, SIZE, batch_size=5, **changes)
 
 
 def test_confusion_counts_known_pixels():
@@ -118,7 +118,7 @@ def test_maps_are_the_network_s(export, store):
 
 
 def test_knn_equals_brute_force(export, store):
-    one = subject(export, store)
+    one = context(export, store)
     (three, seven) = MaskKNN(k=(3, 7)).predict(one)
     split = one.split
     grid = torch.nn.functional.interpolate(
@@ -153,12 +153,12 @@ def test_knn_equals_brute_force(export, store):
 )
 def test_learns_what_is_there_and_nothing_else(protocol, export, store, tmp_path):
     def miou(of):
-        one = subject(export, of)
+        one = context(export, of)
         before = {name: value.clone() for name, value in one.encoder.state_dict().items()}
         protocol.check(one.split, sizes=[SIZE], seed=0, device=torch.device("cpu"))
         (prediction,) = protocol.predict(one)
         assert prediction.predicted.shape == (len(one.split.test), 3, 3)
-        # The subject's own network is for the next protocol too.
+        # The context's own network is for the next protocol too.
         for name, value in one.encoder.state_dict().items():
             torch.testing.assert_close(value, before[name], rtol=0, atol=0)
         return MIOU.value(prediction.predicted, one.split.label[one.split.test], 3)
@@ -168,7 +168,7 @@ def test_learns_what_is_there_and_nothing_else(protocol, export, store, tmp_path
 
 
 def test_upernet_takes_an_odd_number_of_samples_by_twos(export, tmp_path):
-    one = subject(export, mask_store(tmp_path / "s", count=9))
+    one = context(export, mask_store(tmp_path / "s", count=9))
     protocol = MaskUPerNet(epochs=1, train_batch_size=2)
     fitted, _ = hold_out_validation(one.split)
     assert len(fitted) % 2 == 1
@@ -182,7 +182,7 @@ def test_upernet_takes_an_odd_number_of_samples_by_twos(export, tmp_path):
 
 
 def test_upernet_leaves_the_backbone_and_finetune_does_not(export, store):
-    one = subject(export, store)
+    one = context(export, store)
     for frozen in (True, False):
         network = MaskNetwork(one, frozen=frozen).train()
         assert network.encoder.training != frozen
@@ -267,7 +267,7 @@ def test_a_published_split_through_places_is_told(export, tmp_path, capsys):
         assert ("4 of the test samples are of a place that training" in shown) == told
         assert "Validation: the 4 samples" in shown
     drawn = make_split(store, "random")
-    assert drawn.divided == 0
+    assert drawn.n_shared_places == 0
     assert len(drawn.test) == 4
 
 

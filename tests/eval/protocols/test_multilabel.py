@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from georank_cli.main import _run
 from georank_zoo.eval.metrics.score import score
 from georank_zoo.eval.protocols.knn import score_labels
-from georank_zoo.eval.protocols.linear import fit, standardize
+from georank_zoo.eval.protocols.linear import fit, standardize_features
 from georank_zoo.eval.protocols.neighbors import Neighbors
 from georank_zoo.eval.results import predictions
 from georank_zoo.eval.results import table as results
@@ -38,7 +38,7 @@ def test_linear_is_one_regression_a_label():
     rng = np.random.default_rng(1)
     features = rng.normal(size=(200, 4)).astype(np.float32)
     labels = (features @ rng.normal(size=(4, 3)) + rng.normal(size=(200, 3)) > 0).astype(np.int64)
-    (x,) = standardize(features)
+    (x,) = standardize_features(features)
     head = fit(x, labels, 3, 1e-2)
     for c in range(3):
         oracle = LogisticRegression(C=1 / (200 * 1e-2), tol=1e-10, max_iter=1000)

@@ -1,0 +1,41 @@
+"""Tables of the library on the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from georank_zoo.utils.tables import Table
+
+_NAME_WIDTH = 12  # columns of the screen, at least
+
+
+def show_table(
+    table: Table, *, left: int = 1, sections: bool = False, no_wrap: bool = False
+) -> None:
+    """Shows a table.
+
+    Args:
+        table: The table.
+        left: Columns that are flush left; the others hold numbers.
+        sections: Whether a line separates the rows that have a name from those above.
+        no_wrap: Whether the columns of numbers are never folded.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column
+    from rich.table import Table as Grid
+
+    # Folded: a name that is cut off may be that of another model.
+    columns = [Column(escape(table.header[0]), overflow="fold", min_width=_NAME_WIDTH)]
+    columns += [Column(escape(name)) for name in table.header[1:left]]
+    columns += [
+        Column(escape(name), justify="right", overflow="fold", no_wrap=no_wrap)
+        for name in table.header[left:]
+    ]
+    grid = Grid(*columns, title=escape(table.title), title_justify="left")
+    for number, row in enumerate(table.rows):
+        if sections and row[0] and number:
+            grid.add_section()
+        grid.add_row(*map(escape, row))
+    Console().print(grid)
