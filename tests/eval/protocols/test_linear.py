@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from georank_zoo.eval.protocols import linear
-from georank_zoo.eval.protocols.base import EvalContext
+from georank_zoo.eval.protocols.base import EvalContext, EvalPlan
 from georank_zoo.eval.protocols.linear import Linear, fit, standardize_features, validation_score
 from georank_zoo.eval.splits.make import Split, hold_out_validation, make_split
 from georank_zoo.utils.errors import UsageError
@@ -26,7 +26,7 @@ def blobs(n=300, classes=4, dim=12, spread=1.0, seed=0):
     return (features * np.geomspace(0.01, 100, dim) + 5).astype(np.float32), label
 
 
-def context_of(features, label, *, test=0.3, place=None, seed=0, classes=4):
+def context_of(features, label, *, test=0.3, place=None, seed=0, classes=4, on_progress=None):
     """A context whose features are given; the last samples are the test set."""
     n = len(label)
     cut = round(n * (1 - test))
@@ -35,8 +35,11 @@ def context_of(features, label, *, test=0.3, place=None, seed=0, classes=4):
         place=np.arange(n) if place is None else place,
         train=np.arange(cut), test=np.arange(cut, n), dropped=0,
     )  # fmt: skip
-    context = EvalContext(None, None, split, classes, 32, seed=seed)
-    context.features = features
+    context = EvalContext(
+        encoder=None, store=None, split=split, num_classes=classes, image_size=32, seed=seed,
+        on_progress=on_progress,
+    )  # fmt: skip
+    vars(context)["features"] = features
     return context
 
 
@@ -84,7 +87,7 @@ def test_learns_and_is_deterministic():
     accuracy = (first.predicted == label[context.split.test]).mean()
     assert accuracy > 0.9
     np.testing.assert_array_equal(first.predicted, again.predicted)
-    assert first.settings == again.settings
+    assert (first.settings, first.chosen) == (again.settings, again.chosen)
     assert (first.k, first.temperature) == (None, None)
 
 
@@ -97,7 +100,7 @@ def test_the_strength_that_validation_finds_best():
     features[:, 1] = features[:, 0] + 0.3 * label + 0.1 * features[:, 1]
     context = context_of(features, label, classes=2)
     [chosen] = Linear().predict(context)
-    strength = float(chosen.settings.split()[0].removeprefix("l2="))
+    strength = chosen.chosen["l2"]
     # By hand, each strength from the start.
     fitted, held = hold_out_validation(context.split)
     train, validation = standardize_features(features[fitted], features[held])
@@ -110,14 +113,13 @@ def test_the_strength_that_validation_finds_best():
     # The prediction is that of a fit to all training samples, not to the fitted part.
     [alone] = Linear(l2=(strength,)).predict(context)
     np.testing.assert_array_equal(alone.predicted, chosen.predicted)
-    assert alone.settings == f"l2={strength:g} strengths=1"
+    assert (alone.settings, alone.chosen) == ({"l2": strength}, {})
 
 
 @pytest.mark.parametrize(("l2", "fits"), [((1.0, 1e-2, 1e-4), 4), ((1e-2,), 1)])
 def test_progress_moves_within_each_fit_and_ends_once(l2, fits):
     seen = []
-    context = context_of(*blobs(spread=2.0))
-    context.on_progress = lambda *step: seen.append(step)
+    context = context_of(*blobs(spread=2.0), on_progress=lambda *step: seen.append(step))
     Linear(l2=l2).predict(context)
     done = [step for step, _ in seen]
     total = fits * 1000
@@ -131,8 +133,7 @@ def test_progress_moves_within_each_fit_and_ends_once(l2, fits):
 def test_a_fit_that_is_cut_off_is_done_once(monkeypatch):
     monkeypatch.setattr(linear, "_MAX_ITERATIONS", 3)
     seen = []
-    context = context_of(*blobs(spread=2.0))
-    context.on_progress = lambda *step: seen.append(step)
+    context = context_of(*blobs(spread=2.0), on_progress=lambda *step: seen.append(step))
     Linear(l2=(1e-4,)).predict(context)
     assert seen == [(1, 3), (2, 3), (2, 3), (3, 3)]
 
@@ -160,13 +161,13 @@ def test_test_samples_change_nothing_but_their_own_prediction():
     spoiled[test[1:]] *= 1000
     wrong[test] = (wrong[test] + 1) % 4
     [other] = Linear().predict(context_of(spoiled, wrong))
-    assert other.settings == clean.settings
+    assert (other.settings, other.chosen) == (clean.settings, clean.chosen)
     assert other.predicted[0] == clean.predicted[0]
     assert (other.predicted != clean.predicted).any()
 
 
 def check(protocol, split):
-    protocol.check(split, sizes=(32,), seed=0, device=torch.device("cpu"))
+    protocol.check(EvalPlan(store=None, split=split, num_classes=3, image_sizes=(32,)))
 
 
 def test_what_does_not_suit_is_refused(tmp_path):
