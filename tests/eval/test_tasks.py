@@ -10,7 +10,7 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets import DATASETS
 from georank_zoo.data.store.patch import Patch
 from georank_zoo.data.store.writer import StoreWriter
-from georank_zoo.eval.metrics.score import METRICS
+from georank_zoo.eval.metrics.score import METRICS_BY_NAME
 from georank_zoo.eval.tasks import TASKS, default_split
 from georank_zoo.utils.errors import StoreError
 
@@ -26,7 +26,7 @@ def test_a_reader_prepares_it(task):
 def test_states_its_facts(task):
     assert len(set(task.classes)) == len(task.classes) > 1
     assert s2.resolve(task.dataset.bands) == task.dataset.bands
-    assert set(task.metrics) <= set(METRICS)
+    assert set(task.metrics) <= set(METRICS_BY_NAME)
     dataset = task.dataset
     assert all((dataset.source, dataset.license, dataset.layout, dataset.unit))
     assert all((dataset.level, dataset.image_size))
