@@ -35,6 +35,7 @@ from tests.support.hub import Hub
 from tests.support.hub.server import TOKEN
 
 RUNS = ("runs/georank-moco-r18", "runs/moco-r18")
+INDEX = ROOT / "docs" / "index.md"  # shows the README's code
 # What a page itself makes, and so does not find.
 MADE_BY = {"own_data.md": ("stores",), "train.md": RUNS}
 # What is only parsed must stay the exception: a reason stands with each.
@@ -78,7 +79,7 @@ def own_registries() -> Iterator[None]:
     forget()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if p != INDEX], ids=lambda page: page.name)
 @pytest.mark.usefixtures("own_registries")
 def test_page_runs_from_top_to_bottom(page: Path, folder: Path) -> None:
     for name in MADE_BY.get(page.name, ()):
@@ -97,6 +98,11 @@ def test_page_runs_from_top_to_bottom(page: Path, folder: Path) -> None:
             assert gz.load_recipe("own.yaml").hash
     if page.name == "embed.md":
         check_torchgeo(names)
+
+
+def test_the_index_shows_the_code_of_the_readme() -> None:
+    code = [block.text for block in blocks(README) if block.language != "bibtex"]
+    assert [block.text for block in blocks(INDEX)] == code
 
 
 def check_torchgeo(names: dict[str, Any]) -> None:
