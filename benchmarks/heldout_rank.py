@@ -30,7 +30,7 @@ BATCH = 100
 def measure(z: torch.Tensor, latlon: torch.Tensor) -> dict[str, float]:
     """Rank loss and Spearman's correlation of embeddings (N, D)."""
     order = np.random.default_rng(1).permutation(len(z))
-    groups = np.array_split(order, len(z) // BATCH)
+    groups = np.array_split(order, max(1, len(z) // BATCH))
     loss = np.mean([float(GeoRankLoss()(z[group], latlon[group])) for group in groups])
     return {
         "rank_loss": round(float(loss), 3),
