@@ -202,7 +202,7 @@ def _progress_class(
     class Progress(tqdm):  # type: ignore[type-arg]
         def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
             super().__init__(disable=True, total=total, initial=initial)
-            self.rewinds = 0
+            self.rewinds, self.whole = 0, size or total
             if size is not None and total not in (None, size):
                 raise Refused(f"{url} has {total} bytes on the server, not {size}: another file.")
 
@@ -213,7 +213,7 @@ def _progress_class(
                 raise DownloadError(f"Gave up on {url}: it begins anew whenever it breaks off.")
             if size is not None and self.n > size:
                 raise Refused(f"{url} sends more than its {size} bytes.")
-            report(int(self.n), size or self.total)
+            report(int(self.n), self.whole)
             return None
 
     return Progress
