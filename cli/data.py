@@ -14,7 +14,7 @@ from georank_zoo.data.datasets import DATASETS
 from georank_zoo.data.datasets.base import ReaderOption
 from georank_zoo.eval.tasks import tasks_of
 
-from .download import download, verify_download
+from .download import download, show_verified
 from .overlap import overlap
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def verify(store: Path) -> None:
     from georank_zoo.data.download.record import is_download
 
     if is_download(store):
-        verify_download(store)
+        show_verified(store)
         return
     from georank_zoo.data.store.patch_store import PatchStore
     from georank_zoo.utils.errors import StoreError

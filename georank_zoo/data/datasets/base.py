@@ -18,6 +18,8 @@ DEFAULT_METRICS: dict[Target, tuple[str, ...]] = {
 
 HUB = "https://huggingface.co"
 
+OFFICIAL_SPLIT = "official"  # name of a published split where there is only one
+
 
 @dataclass(frozen=True)
 class ReaderOption:
@@ -40,13 +42,13 @@ class ReaderOption:
     at_most: int | None = None
 
 
-BANDS = ReaderOption(
+BANDS_OPTION = ReaderOption(
     "bands",
     "Bands to take, such as s2-12 or B02,B03,B04. For a folder whose files do not name their "
     "bands: the files' bands in file order.",
     "NAMES",
 )
-SIZE = ReaderOption(
+SIZE_OPTION = ReaderOption(
     "size", "Patch side; larger rasters are cut.", "PIXELS", "number", at_least=8, at_most=2048
 )
 
@@ -198,7 +200,7 @@ class TaskFacts:
         own: Splits of this project that the reader gives, where the paper's is not public, by
             name, each with how it was drawn.
         metrics: Names of the metrics, the first of them the one that counts; by default those of
-            the target. See `georank_zoo.eval.metrics.score.METRICS`.
+            the target. See `georank_zoo.eval.metrics.score`.
         published: Published scores.
         notes: What a reader of the numbers must know.
     """

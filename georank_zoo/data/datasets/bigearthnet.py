@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
+    BANDS_OPTION,
+    OFFICIAL_SPLIT,
     Archive,
     Checksum,
     DataSet,
@@ -55,8 +56,6 @@ DROPPED = (
     "Mineral extraction sites", "Dump sites", "Construction sites", "Green urban areas",
     "Sport and leisure facilities", "Bare rock", "Burnt areas", "Intertidal flats",
 )  # fmt: skip
-
-OFFICIAL_SPLIT = "official"
 
 _REPO = "torchgeo/bigearthnet"
 _COMMIT = "3cf3a5910a5302d449fdb8e570e5b78de24fe07f"  # torchgeo 0.8.1, BigEarthNetV2; the MD5 too
@@ -132,7 +131,7 @@ BIGEARTHNET = DataSet(
     reader=ReaderFacts(
         "georank_zoo.data.readers.bigearthnet:BigEarthNet",
         (
-            BANDS,
+            BANDS_OPTION,
             ReaderOption(
                 "metadata",
                 "metadata.parquet of BigEarthNet, if it does not lie beside it.",

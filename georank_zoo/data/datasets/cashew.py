@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
+    BANDS_OPTION,
+    OFFICIAL_SPLIT,
     Archive,
     DataSet,
     Download,
@@ -29,8 +30,6 @@ BAND_NAMES = {
     "11 - SWIR": "B11",
     "12 - SWIR": "B12",
 }
-
-OFFICIAL_SPLIT = "official"
 
 _REPO = "recursix/geo-bench-1.0"
 
@@ -71,7 +70,7 @@ CASHEW = DataSet(
     title="GEO-Bench m-cashew-plant, segmentation of cashew plantations in Benin, 256 px",
     reader=ReaderFacts(
         "georank_zoo.data.readers.cashew:Cashew",
-        (BANDS,),
+        (BANDS_OPTION,),
         "m-cashew-plant of GEO-Bench: <sample>.hdf5, a mask of 7 classes",
         slow=True,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
+    BANDS_OPTION,
     Archive,
     Checksum,
     DataSet,
@@ -71,7 +71,7 @@ EUROSAT = DataSet(
     reader=ReaderFacts(
         "georank_zoo.data.readers.eurosat:EuroSat",
         (
-            BANDS,
+            BANDS_OPTION,
             ReaderOption(
                 "splits",
                 "EuroSAT's published lists, eurosat-{train,val,test}.txt and "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
-    SIZE,
+    BANDS_OPTION,
+    SIZE_OPTION,
     DataSet,
     ReaderFacts,
     ReaderOption,
@@ -17,8 +17,8 @@ FOLDER = DataSet(
     reader=ReaderFacts(
         "georank_zoo.data.readers.folder:Folder",
         (
-            BANDS,
-            SIZE,
+            BANDS_OPTION,
+            SIZE_OPTION,
             ReaderOption(
                 "labels",
                 "Labels from the parent folders' names, a CSV (filename,label[,lat,lon]) or a "

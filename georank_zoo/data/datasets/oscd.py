@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
-    SIZE,
+    BANDS_OPTION,
+    SIZE_OPTION,
     Archive,
     Checksum,
     DataSet,
@@ -40,7 +40,7 @@ OSCD = DataSet(
     title="OSCD, 24 cities at two dates",
     reader=ReaderFacts(
         "georank_zoo.data.readers.oscd:Oscd",
-        (BANDS, SIZE),
+        (BANDS_OPTION, SIZE_OPTION),
         "OSCD: <city>/imgs_{1,2}/*_B02.tif, 24 cities at two dates",
     ),
     source="OSCD (Daudt et al. 2018), https://rcdaudt.github.io/oscd/",

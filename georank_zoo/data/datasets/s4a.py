@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
+    BANDS_OPTION,
     DataSet,
     Download,
     HubTree,
@@ -98,7 +98,7 @@ S4A = DataSet(
     reader=ReaderFacts(
         "georank_zoo.data.readers.s4a:Sen4AgriNet",
         (
-            BANDS,
+            BANDS_OPTION,
             ReaderOption(
                 "dates",
                 "Most dates of a place and year of Sen4AgriNet [default: all].",

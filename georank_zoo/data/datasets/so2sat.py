@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
+    BANDS_OPTION,
     Checksum,
     DataSet,
     Download,
@@ -96,7 +96,7 @@ SO2SAT = DataSet(
     title="So2Sat LCZ42, 32 px, 17 local climate zones, splits random, block and culture_10",
     reader=ReaderFacts(
         "georank_zoo.data.readers.so2sat:So2Sat",
-        (BANDS,),
+        (BANDS_OPTION,),
         "So2Sat LCZ42: <split>/{training,testing}.h5, 10 bands, 17 classes",
     ),
     source="So2Sat LCZ42 v4 (Zhu et al. 2020), https://mediatum.ub.tum.de/1613658",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
-    SIZE,
+    BANDS_OPTION,
+    SIZE_OPTION,
     Archive,
     Checksum,
     DataSet,
@@ -62,7 +62,7 @@ SSL4EO = DataSet(
     title="SSL4EO-S12 Level-2A, 251,079 places at four seasons, 264 px",
     reader=ReaderFacts(
         "georank_zoo.data.readers.ssl4eo:Ssl4Eo",
-        (BANDS, SIZE),
+        (BANDS_OPTION, SIZE_OPTION),
         "SSL4EO-S12: s2a (or s2c)/<place>/<acquisition>/B1.tif, four seasons",
         slow=True,
     ),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from georank_zoo.data.datasets.base import BANDS, SIZE, DataSet, ReaderFacts
+from georank_zoo.data.datasets.base import BANDS_OPTION, SIZE_OPTION, DataSet, ReaderFacts
 
 SSL4EO_ZARR = DataSet(
     name="ssl4eo-v1.1",
     title="SSL4EO-S12 v1.1, 246,144 places at four seasons, 264 px",
     reader=ReaderFacts(
         "georank_zoo.data.readers.ssl4eo_zarr:Ssl4EoZarr",
-        (BANDS, SIZE),
+        (BANDS_OPTION, SIZE_OPTION),
         "SSL4EO-S12 v1.1: S2L2A (or S2L1C)/*.zarr.zip, four seasons",
     ),
     source="SSL4EO-S12 v1.1 (Blumenstiel et al. 2025), "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from georank_zoo.data.datasets.base import (
-    BANDS,
-    SIZE,
+    BANDS_OPTION,
+    SIZE_OPTION,
     DataSet,
     ReaderFacts,
     ReaderOption,
@@ -17,8 +17,8 @@ SYNTHETIC = DataSet(
     reader=ReaderFacts(
         "georank_zoo.data.readers.synthetic:open_world",
         (
-            BANDS,
-            SIZE,
+            BANDS_OPTION,
+            SIZE_OPTION,
             ReaderOption("places", "Places of a synthetic world.", kind="number", at_least=1),
             ReaderOption("seed", "Seed of a synthetic world.", kind="number"),
         ),

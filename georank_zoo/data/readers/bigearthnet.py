@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
-from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, OFFICIAL_SPLIT
+from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
+from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET
 from georank_zoo.data.readers import band_files, raster
 from georank_zoo.data.readers.base import (
     BadItem,

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW, OFFICIAL_SPLIT
+from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
+from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW
 from georank_zoo.data.readers import hdf5, raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
