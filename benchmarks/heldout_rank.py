@@ -20,7 +20,7 @@ from rank_gradient import embed
 
 from georank_zoo import GeoRankLoss, PatchStore
 from georank_zoo.training.diagnostics import geo_spearman
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import open_run
 from georank_zoo.utils.environment import versions
 
 PLACES = 512
@@ -47,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     for path in arguments.runs:
-        run = Run.open(path)
+        run = open_run(path)
         for places, folder in (("seen", arguments.train_store), ("other", arguments.other_store)):
             store = PatchStore(folder)
             first = np.unique(store.place, return_index=True)[1]

@@ -35,7 +35,7 @@ from georank_zoo.geo import great_circle_km
 from georank_zoo.losses.soft_rank import average_rank, soft_rank
 from georank_zoo.training import build, checkpoints
 from georank_zoo.training.diagnostics import geo_spearman
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import Run, open_run
 from georank_zoo.utils.environment import versions
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -73,7 +73,7 @@ SETTINGS = [
 @torch.inference_mode()
 def embed(run: Run, store: PatchStore, samples: np.ndarray, *, trained: bool) -> torch.Tensor:
     """Unit projections (N, D) of patches, by the trained network or as it was initialized."""
-    algorithm = build.build_algorithm(run.recipe)
+    algorithm = build.build_algorithm(run.recipe, build.build_views(run.recipe))
     if trained:
         checkpoints.load_algorithm(run.checkpoint(), algorithm)
     algorithm.eval()
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rank_gradient.csv"))
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    run, store = Run.open(arguments.run), PatchStore(arguments.store)
+    run, store = open_run(arguments.run), PatchStore(arguments.store)
     first = np.unique(store.place, return_index=True)[1]
     latlon = torch.from_numpy(store.latlon[first])
     embeddings = {

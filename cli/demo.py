@@ -67,7 +67,7 @@ def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
 
 
 def _train(part: Part, folder: Path, store: PatchStore) -> Path:
-    from georank_zoo.training.run import Run
+    from georank_zoo.training.run import open_run
     from georank_zoo.training.trainer import train
 
     from .progress import TrainingProgress
@@ -77,8 +77,8 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Path:
     changes = " ".join(f"--set {override}" for override in part.overrides)
     _say(f"georank train {part.recipe} --data {store.path} --out {run} {changes}")
     begun = (run / "run.json").is_file()
-    if begun and Run.open(run).facts["status"] == "finished":
-        Run.open(run).require_same(recipe, store)
+    if begun and open_run(run).facts["status"] == "finished":
+        open_run(run).require_same(recipe, store)
         return run
     with TrainingProgress(recipe.name) as reporter:
         train(recipe, run, resume=begun, reporter=reporter)

@@ -25,16 +25,16 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
     folder or a model on the Hugging Face Hub too.
     """
     from georank_zoo.models.folder import FACTS
-    from georank_zoo.training.run import Run
+    from georank_zoo.training.run import open_run
 
     if kind == "timm":
-        folder = Run.open(run).export(out, checkpoint=checkpoint, overwrite=overwrite)
+        folder = open_run(run).export(out, checkpoint=checkpoint, overwrite=overwrite)
         click.echo(f"Exported {folder}; timm loads it back bit for bit.")
         click.echo(f"Load it: timm.create_model('local-dir:{folder}', pretrained=True)")
     elif (run / FACTS).is_file():
         # Not the run's export/: it may be of another checkpoint, or not be there yet.
         with tempfile.TemporaryDirectory() as temporary:
-            model = Run.open(run).export(Path(temporary) / "model", checkpoint=checkpoint)
+            model = open_run(run).export(Path(temporary) / "model", checkpoint=checkpoint)
             _export_onnx(model, out or run / "model.onnx", overwrite)
     else:
         if out is None or checkpoint != "last":

@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from georank_zoo.utils.progress import training_note
+
 # In a log, more lines than this would bury what matters.
 LOG_SECONDS = 15.0
 
@@ -47,7 +49,7 @@ class Bar:
         )
         self._task: TaskID = self._progress.add_task(title, total=total, note="")
         self._total = total
-        self._said = time.monotonic()
+        self._written = time.monotonic()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -59,6 +61,10 @@ class Bar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
         self._progress.stop()
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
@@ -66,8 +72,8 @@ class Bar:
         self._total = total if total is not None else self._total
         self._progress.update(self._task, completed=done, total=self._total, note=note)
         finished = done == self._total
-        if not self._live and (finished or time.monotonic() - self._said > LOG_SECONDS):
-            self._said = time.monotonic()
+        if not self._live and (finished or time.monotonic() - self._written > LOG_SECONDS):
+            self._written = time.monotonic()
             of = f"/{self._total}" if self._total is not None else ""
             line = f"{self._title}: {done}{of} {note}".rstrip()
             sys.stderr.write(line + "\n")
@@ -92,9 +98,4 @@ class TrainingProgress(Bar):
 
     def advance(self, step: int, metrics: dict[str, float]) -> None:
         """Shows the losses and the speed."""
-        losses = " ".join(
-            f"{name.removeprefix('loss_')} {value:.3f}"
-            for name, value in metrics.items()
-            if name.startswith("loss")
-        )
-        self.update(step, note=f"{losses} {metrics['images_per_s']:.0f} img/s")
+        self.update(step, note=training_note(metrics))

@@ -22,13 +22,13 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from georank_zoo.training import recipe
+    from georank_zoo.training.recipe import list_recipes, load_recipe
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("recipe, model", no_wrap=True)
     table.add_column("what it is, what it stands beside")
-    for name in sorted(recipe.names(), key=lambda name: name.startswith("study_")):
-        entry = recipe.load(name)
+    for name in sorted(list_recipes(), key=lambda name: name.startswith("study_")):
+        entry = load_recipe(name)
         table.add_row(f"{name}\n[dim]{entry.name}", f"{entry.summary}\n[dim]{entry.mirrors}")
     Console().print(table)
 
@@ -38,9 +38,9 @@ def list_() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
     """Check a recipe (a path or a shipped one's name) and print it resolved."""
-    from georank_zoo.training import recipe
+    from georank_zoo.training.recipe import load_recipe
 
-    loaded = recipe.load(recipe_name, overrides)
+    loaded = load_recipe(recipe_name, overrides)
     click.echo(loaded.to_yaml(), nl=False)
     click.echo(f"# hash {loaded.hash}")
 
@@ -48,6 +48,6 @@ def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
 @recipes.command()
 def schema() -> None:
     """Print the JSON schema of a recipe, for editors."""
-    from georank_zoo.training import recipe
+    from georank_zoo.training.recipe import json_schema
 
-    click.echo(json.dumps(recipe.schema(), indent=2))
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -19,7 +19,7 @@ import click
     metavar="KEY=VALUE",
     help="Override a key of the recipe, such as train.steps=500; repeatable.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the run folder.")
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the run folder.")
 @click.option(
     "--tracker",
     "trackers",
@@ -42,18 +42,16 @@ def train(
     """
     from accelerate import PartialState
 
-    from georank_zoo.training import recipe as recipes
+    from georank_zoo.training.recipe import load_recipe
     from georank_zoo.training.trainer import train as run_training
 
     from .progress import TrainingProgress
 
-    paths = {"data.store": store, "probe.store": probe}
-    resolved = recipes.load(
-        recipe, overrides, {key: str(path) for key, path in paths.items() if path is not None}
-    )
-    folder = out or Path("runs") / resolved.name
-    with TrainingProgress(resolved.name) as reporter:
-        run = run_training(resolved, folder, resume=resume, trackers=trackers, reporter=reporter)
+    stores = {"data": store, "probe": probe}
+    given = {section: path for section, path in stores.items() if path is not None}
+    resolved = load_recipe(recipe, overrides, **given)
+    reporter = TrainingProgress(resolved.name)
+    run = run_training(resolved, out, resume=resume, trackers=trackers, reporter=reporter)
     if PartialState().is_main_process:
         click.echo(f"Finished {run.recipe.name} in {run.facts['seconds']:.0f} s.")
-        click.echo(f"Evaluate it: georank eval {folder} --task <task> --data <store>")
+        click.echo(f"Evaluate it: georank eval {run.path} --task <task> --data <store>")

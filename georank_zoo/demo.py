@@ -19,8 +19,7 @@ from georank_zoo.geo import great_circle_km
 from georank_zoo.models.encoder import Encoder, create_model
 from georank_zoo.models.folder import EXPORT
 from georank_zoo.models.reload import require_timm_features
-from georank_zoo.training import recipe as recipes
-from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.recipe import Recipe, load_recipe
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
 
 SIZE = 32
@@ -53,7 +52,7 @@ class Part:
 
     def load(self, store: Path) -> Recipe:
         """The recipe, on a store."""
-        return recipes.load(self.recipe, self.overrides, {"data.store": str(store)})
+        return load_recipe(self.recipe, self.overrides, data=str(store))
 
 
 def parts(steps: int | None = None, seed: int = 0) -> list[Part]:

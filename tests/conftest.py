@@ -103,9 +103,10 @@ def any_hub(
 @pytest.fixture(scope="session")
 def card_run(world_store: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the shipped recipe, as small as it goes, on the generated world."""
-    from georank_zoo.training import recipe, trainer
+    from georank_zoo.training import trainer
+    from georank_zoo.training.recipe import load_recipe
 
-    plan = recipe.load("moco_georank", TINY, {"data.store": str(world_store.path)})
+    plan = load_recipe("moco_georank", TINY, data=str(world_store.path))
     folder = tmp_path_factory.mktemp("cards") / "runs" / "georank-moco-r18"
     return trainer.train(plan, folder).path
 

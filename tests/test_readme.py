@@ -14,7 +14,7 @@ from torchgeo.datasets import EuroSAT
 import georank_zoo
 from georank_cli.main import cli
 from georank_zoo.bands import S2_13
-from georank_zoo.training import recipe
+from georank_zoo.training.recipe import load_recipe
 from tests.support import trees
 from tests.support.models import make_export, make_network
 
@@ -90,7 +90,7 @@ def test_commands_exist_with_their_options(line: str) -> None:
     if words and line.split()[1] == "train":
         given = words[words.index("train") + 1 :] if "train" in words else words
         overrides = [given[i + 1] for i, word in enumerate(given) if word == "--set"]
-        loaded = recipe.load(given[0], overrides)
+        loaded = load_recipe(given[0], overrides)
         for key, value in (override.split("=", 1) for override in overrides):
             section, _, name = key.partition(".")
             if name:

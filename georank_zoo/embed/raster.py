@@ -31,7 +31,7 @@ from georank_zoo.models.inference import (
 )
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import GeorankError, UsageError
-from georank_zoo.utils.files import new_file, telling_of_full_disk
+from georank_zoo.utils.files import explain_disk_full, new_file
 from georank_zoo.utils.progress import OnProgress, progress_bar
 
 SCENE_FORMAT = "georank-scene/1"
@@ -156,7 +156,7 @@ def embed_scene(
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            telling_of_full_disk(path, "Free some space and repeat the command."),
+            explain_disk_full(path, "Free some space and repeat the command."),
             new_file(path) as temporary,
             progress_bar(f"Embedding {scene}", on_progress, show=progress) as report,
             evaluating(encoder, settings.device),

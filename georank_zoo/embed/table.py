@@ -33,7 +33,7 @@ from georank_zoo.models.find import ModelSource
 from georank_zoo.models.inference import InferenceSettings
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import Interrupted, UsageError
-from georank_zoo.utils.files import telling_of_full_disk
+from georank_zoo.utils.files import explain_disk_full
 from georank_zoo.utils.progress import OnProgress, progress_bar
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def embed_store(
     file = PartialFeatures(partial, _columns(store), shape, facts, _weights_digest(encoder))
     try:
         with (
-            telling_of_full_disk(partial, "Free some space and repeat the command."),
+            explain_disk_full(partial, "Free some space and repeat the command."),
             progress_bar(f"Embedding {store.path}", on_progress, show=progress) as report,
         ):
             file.open_or_resume(overwrite=overwrite)

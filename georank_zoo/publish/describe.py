@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 
 from georank_zoo.publish.catalog import CatalogEntry, read_catalog
-from georank_zoo.training import recipe as recipes
-from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
 from georank_zoo.utils.errors import plain, unknown_name
 from georank_zoo.utils.tables import Table
 
@@ -102,8 +101,8 @@ def describe_model(name: str, catalog: str | os.PathLike[str] | None = None) -> 
 
 def _planned() -> dict[str, tuple[str, Recipe]]:
     """Shipped recipes with their names, by the name of the model that they train."""
-    names = sorted(recipes.names(), key=lambda name: name.startswith("study_"))
-    loaded = [(name, recipes.load(name)) for name in names]
+    names = sorted(list_recipes(), key=lambda name: name.startswith("study_"))
+    loaded = [(name, load_recipe(name)) for name in names]
     return {recipe.name: (name, recipe) for name, recipe in loaded}
 
 

@@ -18,7 +18,7 @@ from georank_zoo.publish.checks import check_publishable
 from georank_zoo.publish.plan import PushPlan, check_names, file_table, plan_push
 from georank_zoo.publish.repo import MAIN
 from georank_zoo.publish.upload import OnMessage, PushedModel, execute_plan
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import open_run
 from georank_zoo.utils.errors import HubError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _find_export(source: Path, on_message: OnMessage) -> Path:
         raise UsageError(f"No folder {source}. Give a run folder, or the folder of an export.")
     if (source / CONFIG).is_file():
         return source
-    run = Run.open(source)
+    run = open_run(source)
     if run.facts.get("status") != "finished":
         on_message("The training has not finished; this is its last checkpoint.")
     return run.exported()

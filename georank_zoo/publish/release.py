@@ -36,7 +36,7 @@ from georank_zoo.publish.catalog import (
 from georank_zoo.publish.checks import check_publishable
 from georank_zoo.publish.plan import PushPlan, plan_push
 from georank_zoo.publish.upload import OnMessage, execute_plan
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import Run, open_run
 from georank_zoo.utils.errors import GeorankError, HubError, ModelError, UsageError
 from georank_zoo.utils.hub_errors import is_unauthenticated
 from georank_zoo.utils.tables import Table
@@ -204,7 +204,7 @@ def release_runs(
 
 
 def _open_finished(paths: Sequence[Path]) -> list[Run]:
-    runs = [Run.open(path) for path in paths]
+    runs = [open_run(path) for path in paths]
     seen: dict[str, Path] = {}
     for run in runs:
         status = run.facts.get("status")

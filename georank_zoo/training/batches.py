@@ -1,4 +1,4 @@
-"""Batches for training, as a function of (seed, step): nothing to save, nothing to replay."""
+"""Training batches as a function of (seed, step), with no state to save."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PlaceBatches(Dataset[Batch]):
     seed are nested. The store's means and standard deviations stay those of all its patches.
 
     Args:
-        store: Where the patches lie.
+        store: Store of the patches.
         bands: Bands wanted, in channel order.
         batch_size: Places in an optimizer step, over all processes and parts.
         parts: Parts that a step is computed in; part p of step s is number s * parts + p.
@@ -50,14 +50,14 @@ class PlaceBatches(Dataset[Batch]):
         temporal: Give two dates of each place, different ones where there are two.
         views: Views that will be made of each sample.
         draws: Uniform numbers per view.
-        subset: Number of the store's places to take; all of them by default.
+        subset: Number of the store's places to train on; all of them by default.
         neighbors_km: Order the places so that as many as possible have one within this distance
             in their part of a batch; in any order by default.
         rank: Number of this process.
         processes: Number of processes; parts * processes divides the batch size.
 
     Raises:
-        StoreError: If the store has fewer places than a batch or than the subset, or lacks a
+        StoreError: If the store has fewer places than a batch or than the subset, or misses a
             band.
     """
 
@@ -97,7 +97,7 @@ class PlaceBatches(Dataset[Batch]):
         if subset is not None:
             self._take(subset)
         self.neighbors_km = neighbors_km
-        self._kept: tuple[int, npt.NDArray[np.int64]] | None = None
+        self._kept: tuple[int, npt.NDArray[np.int64], int] | None = None
         self.shown = 2 if temporal and views > 1 and self.dates.max() > 1 else 1
         if self.places < batch_size:
             whole = "" if subset is None else f", of which `data.places` takes {subset}"
@@ -134,10 +134,10 @@ class PlaceBatches(Dataset[Batch]):
         return self.places // self.batch_size
 
     def advice(self) -> str | None:
-        """What the user should hear before training in this order, if anything."""
+        """A warning about the pairs of neighbors, if they are few."""
         if self.neighbors_km is None:
             return None
-        _, pairs = order_in_pairs(self.latlon, self.neighbors_km, stream(self.seed, "order", 0))
+        _, pairs = self._order(0)
         share = 2 * pairs / self.places
         if share >= 0.5:
             return None
@@ -152,22 +152,22 @@ class PlaceBatches(Dataset[Batch]):
         first = (number % self.parts * self.processes + self.rank) * self.own
         return slice(first, first + self.own)
 
-    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The order of the places in an epoch; kept until another epoch is asked for."""
+    def _order(self, epoch: int) -> tuple[npt.NDArray[np.int64], int]:
+        """Order of the places in an epoch, and its pairs of neighbors; the last one is kept."""
         if self._kept is None or self._kept[0] != epoch:
             rng = stream(self.seed, "order", epoch)
             if self.neighbors_km is None:
-                order = rng.permutation(self.places)
+                self._kept = (epoch, rng.permutation(self.places), 0)
             else:
-                order, _ = order_in_pairs(self.latlon, self.neighbors_km, rng)
-            self._kept = (epoch, order)
-        return self._kept[1]
+                self._kept = (epoch, *order_in_pairs(self.latlon, self.neighbors_km, rng))
+        return self._kept[1:]
 
     def patches(self, number: int) -> npt.NDArray[np.int64]:
         """Positions in the store (dates, B) of a batch of this process."""
         step = number // self.parts
         epoch, position = divmod(step, self.per_epoch)
-        place = self._order(epoch)[position * self.batch_size :][: self.batch_size]
+        order, _ = self._order(epoch)
+        place = order[position * self.batch_size :][: self.batch_size]
         count = self.dates[place]
         first, offset = stream(self.seed, "date", step).random((2, self.batch_size))
         date = np.floor(first * count).astype(np.int64)

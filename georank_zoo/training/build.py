@@ -1,4 +1,4 @@
-"""Recipe -> the objects of a run."""
+"""Construction of backbone, algorithm, objective, views and optimizer from a recipe."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ from georank_zoo.views import VIEWS, Views
 _TIMM_OPTIMIZERS = {"lars": "lars", "sgd": "momentum", "adam": "adam", "adamw": "adamw"}
 
 
+def build_views(recipe: Recipe) -> Views:
+    """The augmentation."""
+    return VIEWS[recipe.views.name](**recipe.views.options())
+
+
 def build_backbone(name: str, channels: int, sizes: Sequence[int] = ()) -> nn.Module:
     """A randomly initialized timm model that gives pooled features.
 
     Args:
         name: timm's architecture.
-        channels: Of an image.
+        channels: Bands of an image.
         sizes: Sides in pixels of the images to come, the model's own first; architectures that
             are built for one size are built for that one, and to interpolate for others.
 
@@ -60,13 +65,13 @@ def build_backbone(name: str, channels: int, sizes: Sequence[int] = ()) -> nn.Mo
     return model
 
 
-def check_backbone(recipe: Recipe, backbone: nn.Module) -> None:
-    """Tries the backbone on an empty image of each size that the views have.
+def check_backbone(recipe: Recipe, backbone: nn.Module, sizes: Sequence[int]) -> None:
+    """Runs the backbone on an empty image of each size that the views have.
 
     Raises:
         RecipeError: If it does not take that size, or does not give one vector an image.
     """
-    for size in build_views(recipe).sizes:
+    for size in sizes:
         _check_patches(recipe, backbone, size)
         _try(recipe, backbone, size)
 
@@ -80,7 +85,7 @@ def _check_patches(recipe: Recipe, backbone: nn.Module, size: int) -> None:
         fitting = f"{below} or {below + side}" if below else str(side)
         raise RecipeError(
             f"views.{key}: {recipe.backbone.name} cuts images into patches of {side} px and would "
-            f"not see the last {size % side} px of {size}. Say {fitting}."
+            f"not see the last {size % side} px of {size}. Choose {fitting}."
         )
 
 
@@ -103,30 +108,25 @@ def _try(recipe: Recipe, backbone: nn.Module, size: int) -> None:
         )
 
 
-def build_algorithm(recipe: Recipe) -> Algorithm:
+def build_algorithm(recipe: Recipe, views: Views) -> Algorithm:
     """The algorithm around its backbone, initialized from the recipe's seed."""
     torch.manual_seed(recipe.seed)
-    backbone = build_backbone(recipe.backbone.name, len(recipe.bands), build_views(recipe).sizes)
+    backbone = build_backbone(recipe.backbone.name, len(recipe.bands), views.sizes)
     return ALGORITHMS[recipe.algorithm.name](backbone, **recipe.algorithm.options())
 
 
-def build_objective(recipe: Recipe) -> Objective:
+def build_objective(recipe: Recipe, views: Views) -> Objective:
     """The algorithm and, unless the recipe is a baseline, its regularizer.
 
     Raises:
         RecipeError: If the backbone does not fit the views.
     """
-    algorithm, section = build_algorithm(recipe), recipe.regularizer
-    check_backbone(recipe, algorithm.backbone)
+    algorithm, section = build_algorithm(recipe, views), recipe.regularizer
+    check_backbone(recipe, algorithm.backbone, views.sizes)
     if not isinstance(section, RegularizerSection):
         return Objective(algorithm)
     regularizer = REGULARIZERS[section.name](**section.options())
     return Objective(algorithm, regularizer, alpha=section.alpha, name=section.name)
-
-
-def build_views(recipe: Recipe) -> Views:
-    """The augmentation."""
-    return VIEWS[recipe.views.name](**recipe.views.options())
 
 
 def build_optimizer(recipe: Recipe, algorithm: nn.Module) -> torch.optim.Optimizer:

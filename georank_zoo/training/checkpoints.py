@@ -22,7 +22,7 @@ REGULARIZER = "regularizer.safetensors"
 STATE = "state.json"
 
 
-def save(
+def save_checkpoint(
     folder: Path,
     objective: Objective,
     optimizer: torch.optim.Optimizer,
@@ -66,7 +66,9 @@ def save(
     return path
 
 
-def load(path: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+def load_checkpoint(
+    path: Path, objective: Objective, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
     """Puts a checkpoint's state into algorithm, regularizer and optimizer.
 
     Returns:
@@ -121,14 +123,14 @@ def seconds(path: Path) -> float:
         raise _damaged(path, error) from error
 
 
-def existing(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
 
 
-def prune(folder: Path, keep: int) -> None:
+def prune_checkpoints(folder: Path, keep: int) -> None:
     """Deletes all but the latest `keep` checkpoints, and what killed runs left half-written."""
-    for path in [*existing(folder)[:-keep], *folder.glob(".step-*.tmp")]:
+    for path in [*list_checkpoints(folder)[:-keep], *folder.glob(".step-*.tmp")]:
         shutil.rmtree(path, ignore_errors=True)
 
 

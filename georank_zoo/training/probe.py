@@ -1,4 +1,4 @@
-"""The k-NN probe: how good the features are while they are being learned."""
+"""k-NN probe: the quality of the features during training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from georank_zoo.eval.splits.make import Split, make_split
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 from georank_zoo.models.config import has_fixed_size
 from georank_zoo.models.encoder import Encoder
-from georank_zoo.training.build import build_views
 from georank_zoo.training.diagnostics import geo_spearman
 from georank_zoo.training.recipe import Recipe
 from georank_zoo.utils.errors import RecipeError, StoreError
@@ -36,8 +35,10 @@ class Probe:
 
     Attributes:
         store: Labeled store.
-        split: Its samples.
-        bands, mean, std: Input contract of the backbone in training.
+        split: Samples of the store.
+        bands: Bands that the backbone takes, in channel order.
+        mean: Reflectance mean of each band.
+        std: Standard deviation of each band.
         image_size: Side that the patches are resized to.
     """
 
@@ -54,7 +55,7 @@ class Probe:
     ) -> Probe | None:
         """The recipe's probe; none if it names no store.
 
-        As in an evaluation, bands that the store lacks are fed at their mean.
+        As in an evaluation, bands that the store does not have are fed at their mean.
 
         Raises:
             StoreError: If the store is missing, cannot be evaluated, has no band in common with
@@ -88,8 +89,8 @@ class Probe:
 
         Returns:
             `probe_accuracy_macro` (`probe_ap_macro` where a patch has several labels), and
-            `probe_geo_spearman`: how far the similarity of features
-            follows nearness, over all samples (1,024 at most).
+            `probe_geo_spearman`: Spearman's correlation of the similarity of features with
+            nearness, over all samples (1,024 at most).
         """
         encoder = Encoder(
             backbone,
@@ -138,7 +139,7 @@ def _check_neighbors(store: PatchStore, split: Split) -> None:
 
 
 def _image_size(recipe: Recipe) -> int:
-    views, size = build_views(recipe).size, recipe.probe.image_size
+    views, size = recipe.image_size, recipe.probe.image_size
     if size is None or size == views:
         return views
     if not MIN_IMAGE_SIZE <= size <= MAX_IMAGE_SIZE:
@@ -149,6 +150,6 @@ def _image_size(recipe: Recipe) -> int:
     if has_fixed_size(recipe.backbone.name):
         raise RecipeError(
             f"probe.image_size {size}: {recipe.backbone.name} takes one size only. Leave it out, "
-            f"or say {views} as in views.size."
+            f"or set it to {views} as in views.size."
         )
     return size

@@ -1,11 +1,14 @@
-"""Recipes: YAML -> a typed, checked description of a training run."""
+"""Recipes: typed, checked descriptions of training runs, from YAML."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +18,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 
 from georank_zoo import bands as s2
 from georank_zoo.algorithms import ALGORITHMS
+from georank_zoo.training.overrides import apply_overrides
 from georank_zoo.training.recipe_schema import (
     BackboneSection,
     Component,
@@ -26,23 +30,36 @@ from georank_zoo.training.recipe_schema import (
     Section,
     TrainSection,
     choose,
+    flat,
     sections,
 )
 from georank_zoo.utils.errors import RecipeError, brief, plain, unknown_name
+from georank_zoo.utils.tables import Table
 
-PACKAGE = "georank_recipes"
-
-# Overriding one of these takes the place of the other.
-_EXCLUSIVE = {"train.steps": "epochs", "train.epochs": "steps"}
+_PACKAGE = "georank_recipes"
 
 
 class Recipe(Section):
-    """A whole training run."""
+    """A typed, checked description of a training run.
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Of the model.")
+    Example:
+        >>> import georank_zoo as gz
+        >>> recipe = gz.load_recipe("moco_georank", data="stores/mine")
+        >>> recipe
+        Recipe('georank-moco-r18', moco + georank on resnet18, 12 bands of 120 px, 50 epochs of
+        'stores/mine')
+        >>> recipe.regularizer.alpha, recipe.optimizer.name
+        (0.5, 'lars')
+        >>> print(recipe)
+        name: georank-moco-r18
+        summary: MoCo v2 with GeoRank.
+        ...
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model name.")
     summary: str = ""
-    cost: str = Field("", description="What a run is expected to take.")
-    mirrors: str = Field("", description="The published result that this run stands beside.")
+    cost: str = Field("", description="Expected cost of a run.")
+    mirrors: str = Field("", description="Published result to compare with.")
     seed: int = Field(0, ge=0)
     data: DataSection
     backbone: BackboneSection = BackboneSection()
@@ -62,10 +79,31 @@ class Recipe(Section):
         if local and not ALGORITHMS[self.algorithm.name].takes_local_views:
             able = sorted(name for name, entry in ALGORITHMS.items() if entry.takes_local_views)
             raise ValueError(
-                f"views.local_views: {self.algorithm.name} does not take small crops; say 0 "
-                f"instead of {local}, or choose {' or '.join(able)}"
+                f"views.local_views: {self.algorithm.name} does not take small crops; set it "
+                f"to 0 instead of {local}, or choose {' or '.join(able)}"
             )
         return self
+
+    def __repr__(self) -> str:
+        regularizer = self.regularizer.name
+        method = self.algorithm.name + ("" if regularizer == "none" else f" + {regularizer}")
+        length = f"{self.train.steps} steps" if self.train.steps else f"{self.train.epochs} epochs"
+        return (
+            f"Recipe({self.name!r}, {method} on {self.backbone.name}, {len(self.bands)} bands of "
+            f"{self.image_size} px, {length} of {self.data.store!r})"
+        )
+
+    def __str__(self) -> str:
+        return self.to_yaml()
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+    def table(self) -> Table:
+        """Every key and its value."""
+        keys = flat(self.model_dump(mode="json", exclude={"name", "summary", "cost", "mirrors"}))
+        rows = tuple((key, "" if value is None else brief(value)) for key, value in keys.items())
+        return Table(f"{self.name}: {self.summary}", ("key", "value"), rows)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -105,43 +143,70 @@ class Recipe(Section):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def names() -> list[str]:
-    """The recipes that the project ships, numbers in them in their order."""
-    files = (file.name for file in resources.files(PACKAGE).iterdir())
+def list_recipes(pattern: str = "*") -> list[str]:
+    """Names of the recipes that the project ships, numbers in them in their order.
+
+    Args:
+        pattern: Shell pattern of the names wanted, such as `*georank*`.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> gz.list_recipes("moco*")
+        ['moco', 'moco_geoaware', 'moco_geobasic', 'moco_georank']
+    """
+    files = (file.name for file in resources.files(_PACKAGE).iterdir())
     found = (name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+    found = (name for name in found if fnmatchcase(name, pattern))
     return sorted(found, key=lambda name: re.sub(r"\d+", lambda n: n[0].zfill(9), name))
 
 
-def load(
-    source: str | Path,
-    overrides: Sequence[str] = (),
-    values: Mapping[str, object] | None = None,
+@cache
+def recipes_by_model() -> dict[str, str]:
+    """Names of the shipped recipes, by the name of the model that each trains.
+
+    Only the line of the name is read: to check every recipe for it takes a second.
+    """
+    found = {}
+    for recipe in list_recipes():
+        text = (resources.files(_PACKAGE) / f"{recipe}.yaml").read_text(encoding="utf-8")
+        found.update(dict.fromkeys(re.findall(r"^name: *(\S+)", text, re.M), recipe))
+    return found
+
+
+def load_recipe(
+    source: str | os.PathLike[str], overrides: Sequence[str] = (), **sections: object
 ) -> Recipe:
     """Reads and checks a recipe.
 
     Args:
-        source: Path of a YAML file, or the name of a recipe that the project ships.
-        overrides: `section.key=value`, the value in YAML.
-        values: More overrides, by `section.key`, taken as they are; for paths.
+        source: Name of a recipe that the project ships, or path of a YAML file.
+        overrides: `section.key=value` with the value in YAML, as `georank train --set` takes it.
+        sections: Keys to set by section, as a mapping. A section that is given as a plain value
+            sets its main key: `data` and `probe` a store, `views`, `algorithm`, `regularizer`,
+            `optimizer` and `backbone` a name. Other keys of the section stay as they are.
 
     Raises:
         RecipeError: On anything that the schema refuses, with the key and the valid ones.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> recipe = gz.load_recipe("moco_georank", data="stores/mine", train={"steps": 500})
+        >>> recipe.train.steps, recipe.regularizer.name
+        (500, 'georank')
+        >>> gz.load_recipe("moco_georank", regularizer="none", overrides=["seed=3"]).seed
+        3
     """
     raw, where = _read(source, seen=())
-    for key, value in (values or {}).items():
-        _set(raw, key, value)
-    # Names first: another component takes over what fits it, and what is set comes on top.
-    for key, value in sorted(map(_parse, overrides), key=lambda pair: not _names(pair[0])):
-        _set(raw, key, value)
+    apply_overrides(raw, overrides, sections)
     return _validate(raw, where)
 
 
-def from_text(text: str, *, where: str) -> Recipe:
+def parse_recipe(text: str, *, where: str) -> Recipe:
     """Checks a resolved recipe, as `Recipe.to_yaml` writes it."""
     return _validate(_mapping(text, where), where)
 
 
-def schema() -> dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """JSON schema of a recipe, for editors; `extends` may stand instead of required keys."""
     document = Recipe.model_json_schema()
     for kind in ("views", "algorithm", "regularizer"):
@@ -176,7 +241,7 @@ def _mapping(text: str, where: str) -> dict[str, Any]:
     return raw
 
 
-def _read(source: str | Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """The keys of a recipe, those of the recipes that it extends filled in."""
     path, where = _locate(source)
     if where in seen:
@@ -190,18 +255,18 @@ def _read(source: str | Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], st
     return _merge(base, raw), where
 
 
-def _locate(source: str | Path) -> tuple[Any, str]:
+def _locate(source: str | os.PathLike[str]) -> tuple[Any, str]:
     path = Path(source)
     if path.is_file():
         return path, str(path)
     name = path.name.removesuffix(".yaml")
-    shipped = resources.files(PACKAGE) / f"{name}.yaml"
+    shipped = resources.files(_PACKAGE) / f"{name}.yaml"
     # `recipes/moco.yaml` names the shipped recipe when no such file lies here.
-    if name in names() and path.parent in (Path(), Path("recipes")):
+    if name in list_recipes() and path.parent in (Path(), Path("recipes")):
         return shipped, str(shipped)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise RecipeError(f"No recipe at {path}. Shipped recipes: {', '.join(names())}.")
-    raise RecipeError(str(unknown_name("recipe", str(source), names())))
+        raise RecipeError(f"No recipe at {path}. Shipped recipes: {', '.join(list_recipes())}.")
+    raise RecipeError(str(unknown_name("recipe", str(source), list_recipes())))
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -215,47 +280,6 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def _parse(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set takes section.key=value, not {override!r}.")
-    try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: the value is not valid YAML.") from error
-
-
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    section = raw
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise RecipeError(f"--set {key}: {parent!r} is not a section.")
-    if _names(key) and section.get("name", value) != value:
-        _keep_what_fits(section, parents[0], value)
-    section[last] = value
-    if key in _EXCLUSIVE and value is not None:
-        section[_EXCLUSIVE[key]] = None
-
-
-def _names(key: str) -> bool:
-    """Whether a key chooses a component."""
-    return key in ("views.name", "algorithm.name", "regularizer.name")
-
-
-def _keep_what_fits(section: dict[str, Any], kind: str, name: Any) -> None:
-    """Drops the options of the component before that the one of this name does not share."""
-    kept: set[str] = set()
-    if isinstance(name, str) and name in sections(kind):
-        # Algorithms share names of options, but not what is a good value of them.
-        kept = {"alpha"} if kind == "regularizer" else set()
-        kept = set(sections(kind)[name].model_fields) if kind == "views" else kept
-        kept &= set(sections(kind)[name].model_fields)
-    for key in section.keys() - kept:
-        del section[key]
 
 
 def _validate(raw: dict[str, Any], where: str) -> Recipe:

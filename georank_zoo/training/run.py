@@ -1,4 +1,4 @@
-"""A run folder: what a training run leaves behind.
+"""Run folders.
 
 recipe.yaml     the resolved recipe
 run.json        hashes, data, versions, device, wall time, state
@@ -11,99 +11,98 @@ export/         config.json and model.safetensors, as timm loads them, recipe an
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Iterable
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from georank_zoo.data.store.patch import NO_TIME
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.models.config import CONFIG, RECIPE, load_config
+from georank_zoo.models.encoder import Encoder, create_model
 from georank_zoo.models.export import export_model
 from georank_zoo.models.folder import EXPORT, FACTS
-from georank_zoo.models.footprint import FOOTPRINT, Footprint, read_footprint
+from georank_zoo.models.footprint import read_footprint
 from georank_zoo.training import checkpoints
-from georank_zoo.training.build import build_algorithm
-from georank_zoo.training.recipe import Recipe, from_text
+from georank_zoo.training.build import build_algorithm, build_views
+from georank_zoo.training.recipe import Recipe, parse_recipe
 from georank_zoo.training.recipe_schema import flat
-from georank_zoo.utils.environment import versions
+from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
+from georank_zoo.utils.tables import Table
 
-METRICS = "metrics.jsonl"
+if TYPE_CHECKING:
+    import pandas
+
+    from georank_zoo.utils.figures import NotebookFigure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A run folder and the recipe in it."""
+    """A run folder and the recipe in it.
+
+    Stands wherever a path of a model is taken, as in `create_model(run)`.
+
+    Attributes:
+        path: Run folder.
+        recipe: Recipe of the run.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> run = gz.open_run("runs/georank-moco-r18")
+        >>> run
+        Run('runs/georank-moco-r18', georank-moco-r18, finished)
+        >>> run.metrics()["loss"].notna().all()
+        True
+    """
 
     path: Path
     recipe: Recipe
 
-    @classmethod
-    def create(
-        cls, path: Path, recipe: Recipe, store: PatchStore, latlon: npt.NDArray[np.float64]
-    ) -> Run:
-        """Begins a run folder.
+    def __fspath__(self) -> str:
+        return str(self.path)
 
-        Args:
-            path: The folder to be.
-            recipe: What is trained.
-            store: What it is trained on.
-            latlon: Positions (places, 2) in degrees of the places that are trained on.
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.recipe.name}, {self.status})"
 
-        Raises:
-            UsageError: If something lies there already.
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+    @property
+    def status(self) -> str:
+        """State of the run, such as `finished` or `interrupted at step 40`.
+
+        A run that another process trains at this moment cannot be told from a killed one.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(
-                f"{path} is not empty. Say --resume to go on with the run in it, or give another "
-                "folder with --out."
-            )
-        mean, std = store.mean_std(recipe.bands)
-        path.mkdir(parents=True, exist_ok=True)
-        run = cls(path, recipe)
-        write_text(path / RECIPE, recipe.to_yaml())
-        write_text(path / FOOTPRINT, Footprint.of(latlon).to_json())
-        run.update(
-            recipe=recipe.name,
-            recipe_hash=recipe.hash,
-            store={
-                "path": str(store.path.resolve()), "hash": store.hash, "patches": len(store),
-                "places": store.manifest.places, "level": store.manifest.level,
-                "places_used": recipe.data.places or store.manifest.places,
-                "source": store.manifest.source, "license": store.manifest.license,
-                "reader": store.manifest.reader, "period": _period(store),
-            },
-            bands=list(recipe.bands),
-            mean=mean,
-            std=std,
-            versions=versions(),
-            python=platform.python_version(),
-            status="started",
-        )  # fmt: skip
-        return run
+        facts = self.facts
+        if facts["status"] == "interrupted":
+            return f"interrupted at step {facts['steps']}"
+        if facts["status"] == "running":
+            saved = [path.name for path in checkpoints.list_checkpoints(self.checkpoints)]
+            at = f"saved at step {int(saved[-1].removeprefix('step-'))}" if saved else "not saved"
+            return f"running or killed, {at}"
+        return str(facts["status"])
 
-    @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """Opens a run folder.
-
-        Raises:
-            UsageError: If it is none.
-        """
-        path = Path(path)
-        if not (path / RECIPE).is_file() or not (path / FACTS).is_file():
-            raise UsageError(f"{path} is not a run folder: it lacks {RECIPE} or {FACTS}.")
-        text = (path / RECIPE).read_text(encoding="utf-8")
-        return cls(path, from_text(text, where=str(path / RECIPE)))
+    def table(self) -> Table:
+        """What the run is and where it stands."""
+        facts, last = self.facts, self.log.last()
+        scores = {k: v for k, v in last.items() if k.startswith(("loss", "probe_"))}
+        rows = {
+            "folder": str(self.path),
+            "recipe": f"{self.recipe.summary or self.recipe.name} ({self.recipe.hash[:12]})",
+            "store": f"{Path(facts['store']['path']).name}, {facts['store']['places_used']} places",
+            "status": self.status,
+            "steps logged": str(last.get("step", 0)),
+            "wall time": f"{facts['seconds']:.0f} s" if "seconds" in facts else "",
+            "device": facts.get("device", ""),
+            **{f"{name} (last)": f"{value:.4g}" for name, value in scores.items()},
+        }
+        shown = tuple((key, value) for key, value in rows.items() if value)
+        return Table(title=self.recipe.name, header=("", ""), rows=shown)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `run.json` says."""
+        """Content of `run.json`."""
         try:
             facts = dict(json.loads((self.path / FACTS).read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
@@ -116,17 +115,22 @@ class Run:
         write_text(self.path / FACTS, json.dumps({**known, **facts}, indent=2) + "\n")
 
     @property
+    def log(self) -> RunLog:
+        """Log of the run."""
+        return RunLog(self.path / METRICS_FILE)
+
+    @property
     def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     def checkpoint(self, name: str = "last") -> Path:
         """A checkpoint by its folder's name, or the last one.
 
         Raises:
-            UsageError: If there is none of that name.
+            UsageError: If the run has no checkpoint of that name.
         """
-        existing = {path.name: path for path in checkpoints.existing(self.checkpoints)}
+        existing = {path.name: path for path in checkpoints.list_checkpoints(self.checkpoints)}
         if not existing:
             raise UsageError(f"{self.path} has no checkpoint yet.")
         if name == "last":
@@ -158,28 +162,49 @@ class Run:
                 "with the same one, or train into another folder."
             )
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The logged steps, oldest first; a line cut by a kill is left out."""
-        path = self.path / METRICS
-        rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
+    def metrics(self) -> pandas.DataFrame:
+        """The logged losses, diagnostics and probe scores, one row a step.
 
-    def rewind_metrics(self, step: int) -> None:
-        """Drops what was logged after a step, before a resumed run logs it again."""
-        self._write_metrics(row for row in self.metrics() if row["step"] <= step)
+        Returns:
+            Columns `step`, `epoch`, `loss`, `loss_<term>`, `lr`, `probe_<metric>` and others; NaN
+            where a step has no such value.
 
-    def _write_metrics(self, rows: Iterable[dict[str, Any]]) -> None:
-        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+        Example:
+            >>> import georank_zoo as gz
+            >>> metrics = gz.open_run("runs/georank-moco-r18").metrics()
+            >>> [name for name in metrics if name.startswith("loss")]
+            ['loss', 'loss_ssl', 'loss_georank']
+        """
+        return self.log.frame()
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Appends a line to the metrics."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    def plot(self) -> NotebookFigure:
+        """The curves of the loss terms, the probe scores and the learning rate.
+
+        Raises:
+            UsageError: If no step was logged yet.
+
+        Example:
+            >>> import georank_zoo as gz
+            >>> gz.open_run("runs/georank-moco-r18").plot().savefig("curves.png")
+        """
+        from georank_zoo.training.curves import draw_curves
+
+        return draw_curves(self.log.rows(), f"{self.recipe.name}: {self.status}")
+
+    def model(self) -> Encoder:
+        """The trained model, of the last checkpoint.
+
+        Raises:
+            UsageError: If there is no checkpoint yet, or the export is of another one.
+            ModelError: If the export is damaged.
+
+        Example:
+            >>> import georank_zoo as gz
+            >>> model = gz.open_run("runs/georank-moco-r18").model()
+            >>> len(model.bands)
+            12
+        """
+        return create_model(self.exported())
 
     def export(
         self, folder: Path | None = None, *, checkpoint: str = "last", overwrite: bool = False
@@ -187,11 +212,11 @@ class Run:
         """Writes the backbone of a checkpoint as a folder that timm loads.
 
         Raises:
-            UsageError: If the checkpoint or a free folder is lacking.
+            UsageError: If there is no such checkpoint, or something lies in the folder.
             ModelError: If the checkpoint is damaged, or what was written reloads otherwise.
         """
         source = self.checkpoint(checkpoint)
-        algorithm = build_algorithm(self.recipe)
+        algorithm = build_algorithm(self.recipe, build_views(self.recipe))
         checkpoints.load_algorithm(source, algorithm)
         facts, published = self.facts, self.recipe.for_others()
         return export_model(
@@ -230,7 +255,9 @@ class Run:
         if not (folder / CONFIG).is_file():
             return self.export()
         step = load_config(folder).georank.get("step")
-        last = max((path.name for path in checkpoints.existing(self.checkpoints)), default=None)
+        last = max(
+            (path.name for path in checkpoints.list_checkpoints(self.checkpoints)), default=None
+        )
         if last is not None and step != int(last.removeprefix("step-")):
             raise UsageError(
                 f"{folder} is of step {step}, but the last checkpoint is {last}. Export that with "
@@ -239,13 +266,24 @@ class Run:
         return folder
 
 
-def _period(store: PatchStore) -> list[str] | None:
-    """First and last day of the acquisitions, where the store knows any."""
-    known = store.time[store.time != NO_TIME]
-    if len(known) == 0:
-        return None
-    ends = np.array([known.min(), known.max()]).astype("datetime64[s]").astype("datetime64[D]")
-    return [str(day) for day in ends]
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Opens a run folder.
+
+    Raises:
+        UsageError: If the folder holds no run.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> run = gz.open_run("runs/georank-moco-r18")
+        >>> run.recipe.regularizer.name, run.status
+        ('georank', 'finished')
+    """
+    path = Path(path)
+    missing = [name for name in (RECIPE, FACTS) if not (path / name).is_file()]
+    if missing:
+        raise UsageError(f"{path} is not a run folder: it has no {' and no '.join(missing)}.")
+    text = (path / RECIPE).read_text(encoding="utf-8")
+    return Run(path, parse_recipe(text, where=str(path / RECIPE)))
 
 
 def _differences(there: Recipe, here: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""Training a recipe: what a run needs is checked and built here; `loop.py` takes the steps.
+"""Training of a recipe: checks everything, takes the steps, exports the result.
 
     store -> batch -> reflectance -> z -> views -> algorithm -> loss + embeddings
           -> alpha * loss + (1 - alpha) * regularizer(embeddings, positions) -> step
@@ -9,128 +9,111 @@ Everything that changes over a run is a function of the global step, and every r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
-from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.models.folder import EXPORT
-from georank_zoo.training import build, checkpoints
-from georank_zoo.training.batches import PlaceBatches
-from georank_zoo.training.loop import Length, Loop
-from georank_zoo.training.objective import Objective
-from georank_zoo.training.probe import Probe
-from georank_zoo.training.recipe import Recipe
-from georank_zoo.training.run import Run
+from georank_zoo.training.loop import Loop
+from georank_zoo.training.new_run import create_run
+from georank_zoo.training.recipe import Recipe, load_recipe
+from georank_zoo.training.run import Run, open_run
+from georank_zoo.training.setup import Setup
 from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE, device_name
-from georank_zoo.utils.errors import UsageError
-from georank_zoo.utils.progress import Reporter, Silent
+from georank_zoo.utils.errors import Interrupted, UsageError
+from georank_zoo.utils.progress import Reporter, Silent, TrainingBar
 
 
 def train(
-    recipe: Recipe,
-    folder: str | Path,
+    recipe: Recipe | str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
     trackers: Sequence[str] = (),
     reporter: Reporter | None = None,
+    progress: bool = True,
 ) -> Run:
-    """Trains a recipe, exports the result and returns the run.
+    """Trains a recipe, exports the model and returns the run.
 
-    Called in each process of an `accelerate launch`; the first one writes.
+    Works in a notebook, in a script and in each process of an `accelerate launch`, of which the
+    first one writes. An interruption (Ctrl-C, SIGTERM) saves the state after the current step.
 
     Args:
-        recipe: What to train.
-        folder: Run folder to be, or to go on with.
-        resume: Go on from the last checkpoint in the folder, if there is one.
+        recipe: Recipe, name of a shipped recipe, or path of a YAML file.
+        out: Run folder; `runs/<name of the recipe>` by default.
+        resume: Continue from the last checkpoint in the folder, if there is one.
         trackers: Accelerate trackers to log to as well, such as `tensorboard`.
-        reporter: Shows the progress.
+        reporter: Progress display of the caller, in place of a bar.
+        progress: Show a bar with the losses.
 
     Raises:
-        GeorankError: Before any step, if recipe, store, probe store and folder do not fit.
+        GeorankError: Before any step, if recipe, store, probe store and folder do not fit; later
+            if the loss is not finite.
         Interrupted: After SIGINT or SIGTERM, when the state has been saved.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> small = {"steps": 4, "batch_size": 16, "precision": "fp32"}
+        >>> recipe = gz.load_recipe(
+        ...     "moco_georank", data="stores/mine", train=small, views={"size": 32},
+        ...     backbone="test_resnet", algorithm={"queue_size": 64},
+        ... )
+        >>> run = gz.train(recipe, "out/run", progress=False)
+        >>> run.status
+        'finished'
+        >>> run.model().image_size
+        32
     """
-    folder = Path(folder)
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    folder = Path("runs") / recipe.name if out is None else Path(out)
     accelerator = _accelerator(recipe, trackers, folder)
-    if reporter is None or not accelerator.is_main_process:
+    if not accelerator.is_main_process or (reporter is None and not progress):
         reporter = Silent()
-    loop = _build_loop(recipe, folder, accelerator, reporter, resume=resume)
-    run = loop.run
+    loop = _prepare(recipe, folder, accelerator, reporter or TrainingBar(recipe.name), resume)
     try:
-        loop.go()
+        loop.run()
+        _finish(loop)
+    except Interrupted:
         if accelerator.is_main_process:
-            run.export(run.path / EXPORT, overwrite=True)
-            run.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
-            reporter.message(f"Exported to {run.path / EXPORT}.")
-        accelerator.wait_for_everyone()
+            loop.folder.update(status="interrupted", steps=loop.step)
+        raise
     finally:
+        loop.reporter.close()
         accelerator.end_training()
-    return run
+    return loop.folder
 
 
-def _build_loop(
-    recipe: Recipe, folder: Path, accelerator: Accelerator, reporter: Reporter, *, resume: bool
+def _prepare(
+    recipe: Recipe, folder: Path, accelerator: Accelerator, reporter: Reporter, resume: bool
 ) -> Loop:
-    """Checks the input, opens the run folder and brings everything to where the run stands."""
+    """Checks the input, opens the run folder and brings the loop to where the run stands."""
     # Everything that can be wrong with the input shows before anything is written.
-    store = PatchStore(recipe.data.store)
-    mean, std = store.mean_std(recipe.bands)
-    probe = Probe.from_recipe(recipe, mean=mean, std=std)
-    views = build.build_views(recipe)
-    objective = build.build_objective(recipe)
-    batches = PlaceBatches(
-        store,
-        bands=recipe.bands,
-        batch_size=recipe.train.batch_size,
-        parts=recipe.train.accumulate,
-        seed=recipe.seed,
-        temporal=recipe.data.temporal,
-        views=objective.algorithm.num_views + views.local_views,
-        draws=views.draws,
-        subset=recipe.data.places,
-        neighbors_km=recipe.data.neighbors_km,
-        rank=accelerator.process_index,
-        processes=accelerator.num_processes,
+    setup = Setup.from_recipe(
+        recipe, rank=accelerator.process_index, processes=accelerator.num_processes
     )
-    objective.fit(torch.from_numpy(batches.latlon))
-    _check_precision(recipe, views.sizes, accelerator)
-    run = _open_run(accelerator, folder, recipe, batches, resume)
-    for text in _advice(recipe, batches, objective, accelerator, run):
+    _check_precision(setup, accelerator)
+    run = _open_folder(setup, folder, accelerator, resume)
+    for text in [*setup.advice(), *_advice_on_processes(run, accelerator)]:
         reporter.message(text)
-
-    if recipe.train.channels_last:
-        objective = objective.to(memory_format=torch.channels_last)
-    objective = objective.to(accelerator.device)
-    optimizer = build.build_optimizer(recipe, objective)
-    step, seconds = 0, 0.0
-    if checkpoints.existing(run.checkpoints):
-        checkpoint = run.checkpoint()
-        step, seconds = checkpoints.load(checkpoint, objective, optimizer)
-        reporter.message(f"Resumed from {checkpoint.name}.")
+    loop = Loop(setup, run, accelerator, reporter)
+    loop.restore()
     if accelerator.is_main_process:
-        run.rewind_metrics(step)
+        run.log.rewind(loop.step)
         device = device_name(accelerator.device)
         run.update(status="running", device=device, processes=accelerator.num_processes)
-    return Loop(
-        recipe=recipe,
-        run=run,
-        accelerator=accelerator,
-        objective=objective,
-        optimizer=optimizer,
-        batches=batches,
-        views=views,
-        # Made once: a copy to the device in each step would make the step wait.
-        mean=torch.tensor(mean, device=accelerator.device),
-        std=torch.tensor(std, device=accelerator.device),
-        probe=probe,
-        reporter=reporter,
-        length=Length.of(recipe, batches.per_epoch),
-        step=step,
-        seconds=seconds,
-    )
+    return loop
+
+
+def _finish(loop: Loop) -> None:
+    """Exports the model; the other processes wait for it."""
+    if loop.accelerator.is_main_process:
+        folder = loop.folder.export(overwrite=True)
+        loop.folder.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
+        loop.reporter.message(f"Exported to {folder}.")
+    loop.accelerator.wait_for_everyone()
 
 
 def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accelerator:
@@ -158,8 +141,8 @@ def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accel
     return accelerator
 
 
-def _check_precision(recipe: Recipe, sizes: Sequence[int], accelerator: Accelerator) -> None:
-    size = min(sizes)
+def _check_precision(setup: Setup, accelerator: Accelerator) -> None:
+    recipe, size = setup.recipe, min(setup.views.sizes)
     if (
         accelerator.device.type == "cpu"
         and recipe.train.precision == "bf16"
@@ -168,46 +151,30 @@ def _check_precision(recipe: Recipe, sizes: Sequence[int], accelerator: Accelera
         key = "views.size" if size == recipe.image_size else "views.local_size"
         raise UsageError(
             f"Views of {size} px cannot be trained in bf16 on the CPU: torch's kernels give wrong "
-            f"gradients on feature maps of one pixel. Say train.precision=fp32, or {key}=32 or "
+            f"gradients on feature maps of one pixel. Set train.precision=fp32, or {key}=32 or "
             "more."
         )
 
 
-def _open_run(
-    accelerator: Accelerator, folder: Path, recipe: Recipe, batches: PlaceBatches, resume: bool
-) -> Run:
+def _open_folder(setup: Setup, folder: Path, accelerator: Accelerator, resume: bool) -> Run:
+    recipe, batches = setup.recipe, setup.batches
     # The first process decides and writes; what it leaves is there when the others look.
     with accelerator.main_process_first():
         if accelerator.is_main_process and not (resume and folder.exists()):
-            run = Run.create(folder, recipe, batches.store, batches.latlon)
+            run = create_run(folder, recipe, batches.store, batches.latlon)
         else:
-            run = Run.open(folder)
+            run = open_run(folder)
             run.require_same(recipe, batches.store)
     if accelerator.log_with:
         accelerator.init_trackers("trackers", config={"recipe": recipe.name, "hash": recipe.hash})
     return run
 
 
-def _advice(
-    recipe: Recipe,
-    batches: PlaceBatches,
-    objective: Objective,
-    accelerator: Accelerator,
-    run: Run,
-) -> list[str]:
-    """What is allowed, and probably not what the user wants."""
-    epochs = Length.of(recipe, batches.per_epoch).steps / batches.per_epoch
-    texts = [objective.algorithm.advice(batches.places, epochs), batches.advice()]
-    store, size = batches.store, recipe.image_size
-    if store.size > size:
-        texts.append(
-            f"The patches of {store.size} px are larger than the views of {size} px, so that "
-            f"large crops skip pixels. Better: patches or views of one size."
-        )
+def _advice_on_processes(run: Run, accelerator: Accelerator) -> list[str]:
     before = run.facts.get("processes", accelerator.num_processes)
-    if before != accelerator.num_processes:
-        texts.append(
-            f"This run was begun with {before} process(es): with {accelerator.num_processes}, "
-            "BatchNorm sees other parts of each batch, and the run will not be quite the same."
-        )
-    return [text for text in texts if text is not None]
+    if before == accelerator.num_processes:
+        return []
+    return [
+        f"This run was begun with {before} process(es): with {accelerator.num_processes}, "
+        "BatchNorm sees other parts of each batch, and the run will not be quite the same."
+    ]

@@ -17,7 +17,7 @@ from georank_zoo.utils.errors import GeorankError
 
 
 @contextmanager
-def telling_of_full_disk(path: Path, remedy: str) -> Iterator[None]:
+def explain_disk_full(path: Path, remedy: str) -> Iterator[None]:
     """Says where a disk is full, and what to do; `write` alone does not even name the file.
 
     Raises:

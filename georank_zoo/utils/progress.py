@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -40,7 +41,7 @@ def progress_bar(title: str, on_progress: OnProgress | None, *, show: bool) -> I
 
 
 class Reporter(Protocol):
-    """Shows the progress of a run."""
+    """Progress display of a training run."""
 
     def start(self, total: int, done: int) -> None:
         """The run begins, `done` of `total` steps being taken already."""
@@ -51,9 +52,12 @@ class Reporter(Protocol):
     def message(self, text: str) -> None:
         """Something worth a line happened."""
 
+    def close(self) -> None:
+        """The run ended or failed; nothing follows."""
+
 
 class Silent:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def start(self, total: int, done: int) -> None:
         """Ignores it."""
@@ -64,9 +68,12 @@ class Silent:
     def message(self, text: str) -> None:
         """Ignores it."""
 
+    def close(self) -> None:
+        """Ignores it."""
+
 
 class TrainingBar:
-    """A bar with the losses of a run, for Python and notebooks.
+    """A bar with the losses and the speed of a run, on stderr or in a notebook.
 
     Args:
         title: Name of the run.
@@ -78,16 +85,30 @@ class TrainingBar:
 
     def start(self, total: int, done: int) -> None:
         """Shows the bar."""
-        self._bar = tqdm(desc=self._title, total=total, initial=done, unit="step")
+        self._bar = tqdm(
+            desc=self._title, total=total, initial=done, unit="step", dynamic_ncols=True
+        )
 
     def advance(self, step: int, metrics: dict[str, float]) -> None:
-        """Shows the step and the losses."""
-        losses = {k.removeprefix("loss_"): v for k, v in metrics.items() if k.startswith("loss")}
-        self._bar.set_postfix(losses, refresh=False)
+        """Shows the step, the losses and the images per second."""
+        self._bar.set_postfix_str(training_note(metrics), refresh=False)
         self._bar.update(step - self._bar.n)
-        if step == self._bar.total:
-            self._bar.close()
 
     def message(self, text: str) -> None:
         """Writes a line above the bar."""
-        tqdm.write(text)
+        tqdm.write(text, file=sys.stderr)  # stdout is for results
+
+    def close(self) -> None:
+        """Leaves the bar as it is; without it, a notebook would show an interrupted run as live."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def training_note(metrics: dict[str, float]) -> str:
+    """Losses and images per second in a few words."""
+    losses = [
+        f"{name.removeprefix('loss_')} {value:.3f}"
+        for name, value in metrics.items()
+        if name.startswith("loss")
+    ]
+    return " ".join([*losses, f"{metrics['images_per_s']:.0f} img/s"])

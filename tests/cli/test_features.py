@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 
 from georank_cli.main import _run
 from georank_zoo.bands import S2_12
-from georank_zoo.training import recipe, trainer
+from georank_zoo.training import trainer
+from georank_zoo.training.recipe import load_recipe
 from tests.support.models import make_export, make_store
 from tests.support.training import TINY
 from tests.support.trees import noise, write_tif
@@ -94,7 +95,7 @@ def test_mistakes(georank, made, arguments, said):
 
 def test_a_run_as_onnx(georank, made, tmp_path):
     store = f"data.store={made / 'store'}"
-    plan = recipe.load("moco_georank", [store, *TINY, "train.steps=1"])
+    plan = load_recipe("moco_georank", [store, *TINY, "train.steps=1"])
     run = trainer.train(plan, tmp_path / "run")
     code, shown = georank("export", run.path, "--format", "onnx")
     assert code == 0, shown

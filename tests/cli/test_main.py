@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from georank_zoo.training import recipe
+from georank_zoo.training.recipe import list_recipes, load_recipe
 from tests.support.models import make_store
 
 
@@ -44,8 +44,8 @@ def test_recipes() -> None:
     assert georank("recipes").stdout == listed.stdout
     # Each name stands whole on a line of its own, whatever the terminal's width.
     first = [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
-    names = recipe.names()
-    assert {*names, *(recipe.load(name).name for name in names)} <= set(first)
+    names = list_recipes()
+    assert {*names, *(load_recipe(name).name for name in names)} <= set(first)
     assert max(map(len, listed.stdout.splitlines())) <= 100
     shown = georank("recipes", "show", "moco_georank", "--set", "seed=3")
     assert "seed: 3" in shown.stdout and "# hash " in shown.stdout
@@ -90,7 +90,7 @@ def test_train_eval_export(tmp_path: Path) -> None:
         (["eval", "nowhere", "--task", "eurosat", "--data", "nowhere"], 1, "No store at nowhere"),
         (["export", "nowhere"], 2, "is not a run folder"),
         (["fly"], 2, "No such command 'fly'"),
-        (["recipes", "show", "moco", "--set", "x"], 2, "--set takes section.key=value"),
+        (["recipes", "show", "moco", "--set", "x"], 2, "An override is section.key=value"),
     ],
 )
 def test_errors_are_sentences(

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from georank_zoo.algorithms.queue import NegativeQueue
 from georank_zoo.losses import GeoMSELoss, GeoRankLoss, Regularizer, nt_xent_queue
 from georank_zoo.training import checkpoints
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import open_run
 from tests.support.models import make_store
 from tests.support.processes import free_port
 from tests.support.training import TINY
@@ -137,9 +137,9 @@ def test_launchers(launcher: str, tmp_path: Path) -> None:
     }  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    run = Run.open(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     assert run.facts["status"] == "finished" and run.facts["processes"] == processes
-    assert run.metrics()[-1]["step"] == 8
+    assert run.log.rows()[-1]["step"] == 8
     assert (run.path / "export" / "model.safetensors").is_file()
-    assert len(checkpoints.existing(run.checkpoints)) == 2
+    assert len(checkpoints.list_checkpoints(run.checkpoints)) == 2
     assert done.stdout.count("Finished georank-moco-r18") == 1

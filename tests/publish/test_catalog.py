@@ -20,7 +20,7 @@ from georank_zoo.publish.catalog import (
 )
 from georank_zoo.publish.checks import CheckedFolder
 from georank_zoo.publish.verify import pull_model, verify_model
-from georank_zoo.training import recipe
+from georank_zoo.training.recipe import list_recipes, load_recipe
 from georank_zoo.utils.errors import GeorankError, ModelError, UsageError
 from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import row
@@ -77,9 +77,9 @@ def test_the_zoo_s_own_catalog_names_no_model_yet(capsys: pytest.CaptureFixture[
     assert read_catalog().models == {}
     code, out, _ = georank(capsys, "list")
     assert code == 0
-    for name in recipe.names():
-        assert recipe.load(name).name in out
-    assert out.count("not published") == len(recipe.names())
+    for name in list_recipes():
+        assert load_recipe(name).name in out
+    assert out.count("not published") == len(list_recipes())
     assert "0 published" in out
     code, out, _ = georank(capsys, "show", NAME)
     assert code == 0 and "not published" in out and "georank train moco_georank" in out
@@ -118,7 +118,7 @@ def test_list_and_show_a_published_model(file: Path, capsys: pytest.CaptureFixtu
     record_model(file, NAME, scored)
     code, out, _ = georank(capsys, "list", "--catalog", file)
     assert code == 0 and f"{REPO}@v1.0" in out and "1 published" in out
-    assert out.count("not published") == len(recipe.names()) - 1
+    assert out.count("not published") == len(list_recipes()) - 1
     code, out, _ = georank(capsys, "show", NAME, "--catalog", file)
     assert code == 0
     facts = " ".join(out.split())

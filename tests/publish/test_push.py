@@ -13,7 +13,7 @@ from torch import nn
 from georank_cli.main import main
 from georank_zoo.publish.checks import CheckedFolder, check_publishable
 from georank_zoo.publish.plan import plan_push
-from georank_zoo.training import recipe
+from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.trainer import train
 from georank_zoo.utils.errors import HubError, ModelError, UsageError
 from tests.support.hub import Hub
@@ -307,13 +307,13 @@ def test_timm_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_run_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = make_store(tmp_path / "store", [0, 1] * 16)
-    tiny = recipe.load("moco_georank", [f"data.store={store.path}", *TINY, "train.steps=8"])
+    tiny = load_recipe("moco_georank", [f"data.store={store.path}", *TINY, "train.steps=8"])
     run = train(tiny, tmp_path / "run")
     exported = run.path / "export"
     assert {path.name for path in exported.iterdir()} == {
         "config.json", "footprint.json", "model.safetensors", "recipe.yaml"
     }  # fmt: skip
-    published = recipe.load(exported / "recipe.yaml")
+    published = load_recipe(exported / "recipe.yaml")
     assert published.hash == run.recipe.hash and published.data.store == "store"
     assert str(tmp_path) not in (exported / "recipe.yaml").read_text()
 

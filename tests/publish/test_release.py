@@ -17,7 +17,7 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.eval.results import table as results
 from georank_zoo.publish.catalog import read_catalog
 from georank_zoo.publish.verify import verify_model
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import open_run
 from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import row
 from tests.support.hub import Hub
@@ -93,7 +93,7 @@ def test_a_release_and_the_same_again(
     assert kinds(hub) == ["create", "object", "commit", "tag", "settings"] * 2
     for name, recipe in zip(NAMES, ("moco_georank", "moco"), strict=True):
         entry = read_catalog("models.json").models[name]
-        run = Run.open(Path("runs") / name)
+        run = open_run(Path("runs") / name)
         assert entry.recipe == recipe and entry.recipe_hash == run.recipe.hash
         assert {"backbone.name", "train.steps"} <= set(entry.recipe_changes)
         assert (entry.repo, entry.tag, entry.license) == (f"org/{name}", "v1.0", "cc-by-4.0")
@@ -135,7 +135,7 @@ def test_private(hub: Hub, runs: list[Path], release: Release) -> None:
 
 
 def _unfinish(run: Path) -> None:
-    Run.open(run).update(status="started")
+    open_run(run).update(status="started")
 
 
 def _swap_bands(run: Path) -> None:

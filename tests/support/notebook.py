@@ -8,7 +8,8 @@ from pathlib import Path
 from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.synthetic.world import generate_world
-from georank_zoo.training import recipe, trainer
+from georank_zoo.training import trainer
+from georank_zoo.training.recipe import load_recipe
 from tests.support.card_parts import TINY
 
 
@@ -23,6 +24,6 @@ def make_folder(folder: Path) -> Path:
     store = prepare(open_reader("synthetic", folder / "my_geotiffs"), folder / "stores" / "mine")
     shutil.copytree(store.store.path, folder / "stores" / "eurosat")
     for name in ("moco", "moco_georank"):
-        plan = recipe.load(name, TINY, {"data.store": str(folder / "stores" / "mine")})
+        plan = load_recipe(name, TINY, data=str(folder / "stores" / "mine"))
         trainer.train(plan, folder / "runs" / plan.name)
     return folder

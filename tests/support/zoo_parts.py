@@ -8,7 +8,7 @@ from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.publish.catalog import CatalogEntry, FileFacts
 from georank_zoo.publish.checks import CheckedFolder
-from georank_zoo.training import recipe
+from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.run import Run
 from georank_zoo.training.trainer import train
 from tests.support.training import TINY
@@ -17,7 +17,7 @@ from tests.support.training import TINY
 def finished_run(store: PatchStore, folder: Path, name: str = "moco_georank") -> Run:
     """A run of a shipped recipe, as small as it goes."""
     settings = [f"data.store={store.path}", *TINY, "train.steps=2", "train.checkpoint_epochs=1"]
-    return train(recipe.load(name, settings), folder)
+    return train(load_recipe(name, settings), folder)
 
 
 def make_entry(weights: str = "a" * 64, **changes: object) -> CatalogEntry:

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.embed.extract import extract
 from georank_zoo.models.encoder import create_model
-from georank_zoo.training import build, checkpoints, recipe, trainer
+from georank_zoo.training import build, checkpoints, trainer
+from georank_zoo.training.recipe import Recipe, load_recipe
 from georank_zoo.utils.errors import RecipeError
 from tests.support.models import make_store
 from tests.support.training import TINY
@@ -43,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
 def test_trained_and_loaded_back_at_its_size(
     name: str, overrides: list[str], arguments: dict[str, object], store: PatchStore, tmp_path: Path
 ) -> None:
-    plan = recipe.load(
+    plan = load_recipe(
         "moco",
         [
             f"data.store={store.path}", f"probe.store={store.path}", *overrides, "train.steps=2",
@@ -69,27 +70,28 @@ def test_trained_and_loaded_back_at_its_size(
     features = extract(encoder, store)
     assert encoder.image_size == 32 and features.shape == (16, network.num_features)
     assert np.ptp(features, axis=0).max() > 0
-    assert "probe_accuracy_macro" in run.metrics()[-1]
+    assert "probe_accuracy_macro" in run.log.rows()[-1]
 
 
-def load(*overrides: str) -> recipe.Recipe:
-    return recipe.load("moco", ["data.store=unused", *overrides])
+def load(*overrides: str) -> Recipe:
+    return load_recipe("moco", ["data.store=unused", *overrides])
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["views.size=120"], r"views\.size: .* last 8 px of 120\. Say 112 or 128"),
-        (["views.size=12"], r"views\.size: .* Say 16"),
+        (["views.size=120"], r"views\.size: .* last 8 px of 120\. Choose 112 or 128"),
+        (["views.size=12"], r"views\.size: .* Choose 16"),
         (
             ["algorithm.name=dino", "views.size=64", "views.local_views=2", "views.local_size=60"],
-            r"views\.local_size: .* last 12 px of 60\. Say 48 or 64",
+            r"views\.local_size: .* last 12 px of 60\. Choose 48 or 64",
         ),
     ],
 )
 def test_pixels_that_a_transformer_would_not_see(overrides: list[str], message: str) -> None:
+    plan = load("backbone.name=vit_tiny_patch16_224", *overrides)
     with pytest.raises(RecipeError, match=message):
-        build.build_objective(load("backbone.name=vit_tiny_patch16_224", *overrides))
+        build.build_objective(plan, build.build_views(plan))
 
 
 def test_a_transformer_of_one_size_refuses_small_crops() -> None:
@@ -98,7 +100,7 @@ def test_a_transformer_of_one_size_refuses_small_crops() -> None:
         "views.local_views=1", "views.local_size=16",
     )  # fmt: skip
     with pytest.raises(RecipeError, match="does not build mixer_s16_224 for images of 32 and 16"):
-        build.build_objective(plan)
+        build.build_objective(plan, build.build_views(plan))
 
 
 def test_sizes_do_not_change_a_backbone_that_takes_any() -> None:

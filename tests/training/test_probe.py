@@ -9,8 +9,8 @@ import torch
 
 from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch import NO_LABEL
-from georank_zoo.training import recipe as recipes
 from georank_zoo.training.probe import Probe
+from georank_zoo.training.recipe import load_recipe
 from georank_zoo.utils.errors import GeorankError, RecipeError, StoreError
 from tests.support.models import MEAN, SMALL, STD, make_network, make_store
 
@@ -18,7 +18,7 @@ LABELS = [place % 2 for place in range(24)]
 
 
 def probe_of(store: Path, *overrides: str) -> Probe:
-    plan = recipes.load(
+    plan = load_recipe(
         "moco",
         [
             "data.store=unused", f"probe.store={store}", "views.size=16", f"backbone.name={SMALL}",
@@ -36,7 +36,7 @@ def store(tmp_path_factory):
 
 
 def test_no_store_no_probe():
-    plan = recipes.load("moco", ["data.store=unused"])
+    plan = load_recipe("moco", ["data.store=unused"])
     assert Probe.from_recipe(plan, mean=MEAN, std=STD) is None
 
 

@@ -10,7 +10,8 @@ from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch import Patch
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.writer import StoreWriter
-from georank_zoo.training import recipe, trainer
+from georank_zoo.training import trainer
+from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
 from georank_zoo.utils.errors import RecipeError, StoreError, UsageError
 from georank_zoo.utils.progress import Silent
 from tests.support.small_algorithms import SMALL
@@ -43,9 +44,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
     return writer.finish(reader="test")
 
 
-def load(name: str, store: PatchStore, *overrides: str) -> recipe.Recipe:
+def load(name: str, store: PatchStore, *overrides: str) -> Recipe:
     options = [*TINY, f"data.store={store.path}"]
-    plain = recipe.load(name)
+    plain = load_recipe(name)
     if plain.views.options()["local_views"]:
         options.append("views.local_size=8")
     if plain.data.places:
@@ -54,7 +55,7 @@ def load(name: str, store: PatchStore, *overrides: str) -> recipe.Recipe:
         options.append("regularizer.clusters=3")
     small = SMALL[plain.algorithm.name]
     options += [f"algorithm.{key}={value}" for key, value in small.items()]
-    return recipe.load(name, [*options, *overrides])
+    return load_recipe(name, [*options, *overrides])
 
 
 class Listening(Silent):
@@ -65,11 +66,11 @@ class Listening(Silent):
         self.texts.append(text)
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", list_recipes())
 def test_trains(name: str, store: PatchStore, tmp_path: Path) -> None:
     plan = load(name, store)
     run = trainer.train(plan, tmp_path / "run")
-    row = run.metrics()[-1]
+    row = run.log.rows()[-1]
     assert row["step"] == 3 and np.isfinite(list(row.values())).all()
     assert (run.path / "export" / "model.safetensors").is_file()
     assert run.facts["store"]["places_used"] == (12 if plan.data.places else 24)
@@ -84,7 +85,7 @@ def test_tile2vec_hears_of_places_that_lie_too_far_apart(store: PatchStore, tmp_
     listening = Listening()
     run = trainer.train(plan, tmp_path / "run", reporter=listening)
     assert any("Only 0% of the places" in text for text in listening.texts)
-    assert run.metrics()[-1]["loss"] >= 0
+    assert run.log.rows()[-1]["loss"] >= 0
 
 
 def test_dino_sees_all_its_crops_of_a_store_of_two_dates(

@@ -16,9 +16,10 @@ import torch
 
 from georank_zoo.algorithms import ALGORITHMS, Algorithm, StepOutput
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.training import checkpoints, recipe, trainer
+from georank_zoo.training import checkpoints, trainer
+from georank_zoo.training.recipe import Recipe, load_recipe
 from georank_zoo.training.recipe_schema import sections
-from georank_zoo.training.run import Run
+from georank_zoo.training.run import Run, open_run
 from georank_zoo.utils.errors import GeorankError, Interrupted, ModelError, StoreError, UsageError
 from georank_zoo.utils.progress import Silent
 from tests.support.models import make_store
@@ -32,8 +33,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PatchStore:
     return make_store(tmp_path_factory.mktemp("trainer") / "store", labels, places=places)
 
 
-def load(store: PatchStore, *overrides: str, name: str = "moco_georank") -> recipe.Recipe:
-    return recipe.load(name, [f"data.store={store.path}", *TINY, *overrides])
+def load(store: PatchStore, *overrides: str, name: str = "moco_georank") -> Recipe:
+    return load_recipe(name, [f"data.store={store.path}", *TINY, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +49,16 @@ def finished(store: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> Run
 def test_a_run_folder_is_complete(finished: Run, store: PatchStore) -> None:
     facts = finished.facts
     assert facts["status"] == "finished" and facts["steps"] == 12
-    assert facts["recipe_hash"] == finished.recipe.hash == Run.open(finished.path).recipe.hash
+    assert facts["recipe_hash"] == finished.recipe.hash == open_run(finished.path).recipe.hash
     assert facts["store"]["hash"] == store.hash
     assert facts["versions"]["torch"] == torch.__version__.split("+")[0]
-    names = [path.name for path in checkpoints.existing(finished.checkpoints)]
+    names = [path.name for path in checkpoints.list_checkpoints(finished.checkpoints)]
     assert names == ["step-00000008", "step-00000012"]  # the last two of three epochs
     assert not list(finished.path.rglob("*.tmp"))
 
 
 def test_metrics(finished: Run) -> None:
-    rows = [row for row in finished.metrics() if "loss" in row]
+    rows = [row for row in finished.log.rows() if "loss" in row]
     assert [row["step"] for row in rows] == [4, 8, 10, 12]  # each tenth, and before a save
     for row in rows:
         expected = 0.5 * row["loss_ssl"] + 0.5 * row["loss_georank"]
@@ -65,7 +66,7 @@ def test_metrics(finished: Run) -> None:
         assert row["images_per_s"] > 0 and -1 <= row["geo_spearman"] <= 1
         assert 0 < row["embedding_std"] < 1.5
     assert 0 < rows[3]["lr"] < rows[2]["lr"] < 0.05  # the cosine falls
-    probes = [row for row in finished.metrics() if "probe_accuracy_macro" in row]
+    probes = [row for row in finished.log.rows() if "probe_accuracy_macro" in row]
     assert [row["step"] for row in probes] == [4, 8, 12]
     # The two classes differ in brightness: any network tells them apart.
     assert probes[-1]["probe_accuracy_macro"] > 0.8
@@ -93,8 +94,8 @@ def test_resume_is_the_same_run(optimizer: str, store: PatchStore, tmp_path: Pat
     resumed = trainer.train(plan, tmp_path / "parts", resume=True)
     assert_equal_runs(whole, resumed)
     # The stop adds a row at step 9; from the next common row on the logs are equal again.
-    assert [row["step"] for row in resumed.metrics()] == [4, 8, 9, 10, 12]
-    last, other = (run.metrics()[-1] for run in (whole, resumed))
+    assert [row["step"] for row in resumed.log.rows()] == [4, 8, 9, 10, 12]
+    last, other = (run.log.rows()[-1] for run in (whole, resumed))
     assert {**last, "images_per_s": 0} == {**other, "images_per_s": 0}
 
 
@@ -116,11 +117,11 @@ def test_resume_after_sigkill(store: PatchStore, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "georank_cli", "train", str(tmp_path / "plan.yaml")]
     process = subprocess.Popen([*command, "--out", str(folder)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not checkpoints.existing(folder / "checkpoints") and time.monotonic() < deadline:
+    while not checkpoints.list_checkpoints(folder / "checkpoints") and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()  # in the middle of a step, or of the next checkpoint
     process.wait()
-    killed = Run.open(folder)
+    killed = open_run(folder)
     assert killed.facts["status"] == "running"
     assert int(killed.checkpoint().name.removeprefix("step-")) < 40
     # A kill in the middle of writing leaves such a folder; it must not count.
@@ -133,7 +134,8 @@ def test_resume_after_sigkill(store: PatchStore, tmp_path: Path) -> None:
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from georank_zoo.training import checkpoints, recipe, trainer
+from georank_zoo.training import checkpoints, trainer
+from georank_zoo.training.recipe import load_recipe
 
 save, calls = checkpoints.save_file, []
 
@@ -145,18 +147,18 @@ def kill_at_the_fourth(tensors, path):  # the optimizer of the second checkpoint
         os.kill(os.getpid(), signal.SIGKILL)
 
 checkpoints.save_file = kill_at_the_fourth
-trainer.train(recipe.load(sys.argv[1]), sys.argv[2])
+trainer.train(load_recipe(sys.argv[1]), sys.argv[2])
 """
 
 
 @pytest.mark.parametrize("name", ["moco_georank", "dino_georank"])
 def test_resume_after_sigkill_while_writing(name: str, store: PatchStore, tmp_path: Path) -> None:
-    plan = recipe.load(name, [f"data.store={store.path}", *[o for o in TINY if "queue" not in o]])
+    plan = load_recipe(name, [f"data.store={store.path}", *[o for o in TINY if "queue" not in o]])
     (tmp_path / "plan.yaml").write_text(plan.to_yaml())
     folder = tmp_path / "killed"
     command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "plan.yaml"), str(folder)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    killed = Run.open(folder)
+    killed = open_run(folder)
     assert killed.checkpoint().name == "step-00000004"
     assert list(killed.checkpoints.glob(".step-00000008*"))  # half-written
     resumed = trainer.train(plan, folder, resume=True)
@@ -187,7 +189,7 @@ def test_a_batch_in_parts_is_the_batch(
     tiny = [item for item in TINY if not item.startswith("algorithm")]
     try:
         plans = [
-            recipe.load(
+            load_recipe(
                 "moco", [f"data.store={store.path}", *tiny, *changes, f"train.accumulate={parts}"]
             )
             for parts in (1, 4)
@@ -229,12 +231,12 @@ def test_sigterm_with_workers_saves_the_state(store: PatchStore, tmp_path: Path)
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Go on with --resume" in error
+    assert process.returncode == 130 and "Continue with --resume" in error
 
 
 def test_baseline_logs_no_rank_term(store: PatchStore, tmp_path: Path) -> None:
     run = trainer.train(load(store, "train.steps=2", name="moco"), tmp_path / "run")
-    row = run.metrics()[-1]
+    row = run.log.rows()[-1]
     assert "loss_georank" not in row and row["loss"] == row["loss_ssl"]
 
 
@@ -252,7 +254,7 @@ def test_tensorboard(store: PatchStore, tmp_path: Path) -> None:
     assert steps == [4, 8, 10]
 
 
-def refused(plan: recipe.Recipe, folder: Path, error: type[Exception], message: str, **kw) -> None:
+def refused(plan: Recipe, folder: Path, error: type[Exception], message: str, **kw) -> None:
     before = sorted(folder.parent.rglob("*"))
     with pytest.raises(error, match=message):
         trainer.train(plan, folder, **kw)
@@ -310,8 +312,8 @@ def test_half_a_line_of_metrics_is_left_out(finished: Run, tmp_path: Path) -> No
     copy = Run(tmp_path, finished.recipe)
     text = (finished.path / "metrics.jsonl").read_text()
     (tmp_path / "metrics.jsonl").write_text(text + '{"step": 13, "lo')
-    assert copy.metrics() == finished.metrics()
-    copy.rewind_metrics(10)
-    assert max(row["step"] for row in copy.metrics()) == 10
+    assert copy.log.rows() == finished.log.rows()
+    copy.log.rewind(10)
+    assert max(row["step"] for row in copy.log.rows()) == 10
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line)

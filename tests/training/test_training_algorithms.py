@@ -8,8 +8,9 @@ import torch
 from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.losses import REGULARIZERS
-from georank_zoo.training import recipe, trainer
-from georank_zoo.training.run import Run
+from georank_zoo.training import trainer
+from georank_zoo.training.recipe import load_recipe
+from georank_zoo.training.run import open_run
 from georank_zoo.utils.errors import Interrupted
 from tests.support.models import make_store
 from tests.support.small_algorithms import SMALL
@@ -31,7 +32,7 @@ RUNS = [*((name, "georank") for name in ALGORITHMS), *(("moco", name) for name i
 def test_resume_is_the_same_run(
     name: str, regularizer: str, store: PatchStore, tmp_path: Path
 ) -> None:
-    plan = recipe.load(
+    plan = load_recipe(
         "moco_georank",
         [
             f"data.store={store.path}",
@@ -47,7 +48,7 @@ def test_resume_is_the_same_run(
     whole = trainer.train(plan, tmp_path / "whole")
     with pytest.raises(Interrupted, match="after step 5 of 12"):
         trainer.train(plan, tmp_path / "parts", reporter=StopAt(4))
-    start = weights(Run.open(tmp_path / "parts"))
+    start = weights(open_run(tmp_path / "parts"))
     assert_equal_runs(whole, trainer.train(plan, tmp_path / "parts", resume=True))
     trained = weights(whole)
     assert all(torch.isfinite(value).all() for value in trained.values())

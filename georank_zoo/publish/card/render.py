@@ -22,7 +22,7 @@ from georank_zoo.publish.card.map import draw_footprint
 from georank_zoo.publish.card.markdown import markdown_environment
 from georank_zoo.publish.card.metadata import DEFAULT_LICENSE, check_front_matter, front_matter
 from georank_zoo.publish.catalog import CARDS_PACKAGE
-from georank_zoo.training import recipe as recipes
+from georank_zoo.training.recipe import list_recipes
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
 
@@ -165,7 +165,7 @@ def recipe_cards(names: Iterable[str], *, license: str = DEFAULT_LICENSE) -> dic
 
 def recipes_with_cards() -> list[str]:
     """Names of the shipped recipes that have a card: those of baselines, GeoRank and rivals."""
-    return [name for name in recipes.names() if not name.startswith(_STUDY)]
+    return [name for name in list_recipes() if not name.startswith(_STUDY)]
 
 
 def _shipped_results() -> list[Row]:
