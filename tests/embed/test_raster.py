@@ -106,6 +106,17 @@ def test_each_pixel_lies_on_the_center_of_its_tile(tmp_path, model, stride, kind
         assert area == pytest.approx(stride**2)
 
 
+def test_a_path_does_as_well_and_nothing_is_printed(tmp_path, scene, model_folder, model, capsys):
+    one = embed_scene(model_folder, scene, tmp_path / "a.tif", stride=16)
+    two = embed_scene(model.train(), scene, tmp_path / "b.tif", stride=16, progress=False)
+    np.testing.assert_array_equal(read(one.path)[0], read(two.path)[0])
+    assert all(module.training for module in model.modules())
+    model.eval()
+    tiles = f"{one.grid.rows} x {one.grid.cols}"
+    assert str(one) == f"{tiles} tiles of 32 px, 16 px apart; 96 bands: {one.path}"
+    assert capsys.readouterr() == ("", "")
+
+
 def test_the_file_says_what_it_is(tmp_path, scene, model):
     embed_scene(model, scene, tmp_path / "new" / "e.tif", stride=16)
     _, profile = read(tmp_path / "new" / "e.tif")

@@ -66,6 +66,30 @@ def test_a_file_holds_what_extract_gives_and_where_it_comes_from(tmp_path, store
     assert facts["class_names"] == ["class0", "class1"]
 
 
+def test_paths_do_as_well_and_nothing_is_printed(tmp_path, store, capsys):
+    folder = make_export(tmp_path / "m")
+    model = create_model(folder).train()
+    one = embed_store(folder, store.path, tmp_path / "one.safetensors")
+    two = embed_store(model, store, tmp_path / "two.safetensors", device="cpu", progress=False)
+    assert one.path.read_bytes() == two.path.read_bytes()
+    assert all(module.training for module in model.modules())
+    assert (one.patches, one.num_features) == (21, 96)
+    assert str(one) == f"21 patches, 96 features each: {one.path}"
+    assert os.fspath(one) == str(one.path)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_half_precision_has_its_own_partial_files(tmp_path, store, model):
+    path = tmp_path / "f.safetensors"
+    folder = make_export(tmp_path / "m")
+    interrupt(path, create_model(folder), store)
+    half = create_model(folder).half()
+    with pytest.raises(UsageError, match=r"other settings \(weights\)"):
+        embed_store(half, store, path)
+    embed_store(half, store, path, overwrite=True)
+    np.testing.assert_array_equal(load_file(path)["features"], extract(half, store))
+
+
 def test_without_labels_there_is_no_label(tmp_path, model):
     store = make_store(tmp_path / "store", [NO_LABEL] * 3, bands=("B02", "B8A"))
     path = embed_store(model, store, tmp_path / "f.safetensors", image_size=16).path

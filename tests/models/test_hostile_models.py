@@ -107,11 +107,11 @@ def test_disallowed_files_name_each_with_its_reason(copy):
     assert disallowed_files(copy) == {
         "checkpoints": "a folder",
         "gone": "a link that leads out of the folder",
-        "model.py": "no part of a model",
+        "model.py": "not part of a model",
         "optimizer.pt": "a pickle, which can run code when it is read",
         "secret": "a link that leads out of the folder",
     }
-    with pytest.raises(ModelError, match=r"must not: .*model\.py: no part of a model"):
+    with pytest.raises(ModelError, match=r"must not: .*model\.py: not part of a model"):
         check_model_folder(copy)
     with pytest.raises(ModelError, match="is not a folder"):
         disallowed_files(copy / "nothing")

@@ -115,7 +115,7 @@ def test_names_and_earlier_files(exported, tmp_path):
 def test_only_a_run_has_checkpoints_and_a_place_for_the_file(exported, capsys):
     folder = str(exported[2])
     assert _run(["export", folder, "--format", "onnx"], False) == 2
-    assert "say --out FILE.onnx" in capsys.readouterr().err
+    assert "pass --out FILE.onnx" in capsys.readouterr().err
     arguments = ["--out", "x.onnx", "--checkpoint", "step-00000001"]
     assert _run(["export", folder, "--format", "onnx", *arguments], False) == 2
     assert "no --checkpoint" in capsys.readouterr().err
