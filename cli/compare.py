@@ -28,7 +28,7 @@ def _parse_pair(
 @click.option("--task", "tasks", multiple=True, metavar="NAME",
               help="Task to show; repeatable [default: all].")  # fmt: skip
 @click.option("--pair", "pairs", multiple=True, metavar="MODEL=BASELINE", callback=_parse_pair,
-              help="Models to subtract; repeatable [default: georank-X and X].")  # fmt: skip
+              help="Models to subtract; repeatable [default: as their recipes state].")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="Folder to write CSV, Markdown, PNG and SVG to.")  # fmt: skip
 def compare(
@@ -41,31 +41,18 @@ def compare(
     """Put results side by side, and models against their baselines.
 
     Only rows of equal task, data, protocol, split, image size and seed share a column.
-    Differences have paired intervals where `georank eval --results` left predictions beside the
+    Differences have paired intervals where `georank eval --results` left predictions next to the
     results.
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
+    from georank_zoo.eval.results.compare import compare
 
-    from georank_zoo.eval.results import compare as library
-    from georank_zoo.eval.results import compare_tables as tables
+    from .tables import show_table
 
-    paths = tuple(dict.fromkeys(results))
-    comparison = library.compare(paths, metrics=metrics, tasks=tasks, pairs=pairs)
-    differences = tables.difference_table(comparison)
-    shown = [*tables.score_tables(comparison), *([differences] if differences else [])]
-    for table in shown:
-        first, *others = table.header
-        columns = [Column(first, overflow="fold")]
-        columns += [Column(name, justify="right", overflow="fold") for name in others]
-        grid = Table(*columns, title=escape(table.title), title_justify="left")
-        for row in table.rows:
-            grid.add_row(*map(escape, row))
-        Console().print(grid)
-    for note in (tables.BOOTSTRAP_NOTE, *comparison.notes):
+    comparison = compare(*results, metrics=metrics, tasks=tasks, pairs=pairs)
+    for table in comparison.tables():
+        show_table(table)
+    for note in comparison.all_notes():
         click.echo(note)
     if out is not None:
-        title = f"Results: {', '.join(path.name for path in paths)}"
-        files = tables.write_comparison(comparison, out, title=title)
+        files = comparison.save(out)
         click.echo(f"Wrote {', '.join(file.name for file in files)} to {out}.")

@@ -25,7 +25,7 @@ def demo(out: Path, steps: int | None, places: int, seed: int) -> None:
 
     Generates geotagged Sentinel-2 patches as GeoTIFFs, prepares them, pretrains MoCo v2 with and
     without GeoRank, exports both, loads them back with timm, and evaluates them by k-NN on
-    places held out, beside the floors. Repeat it to go on after an interruption.
+    places held out, together with the floors. Repeat it to go on after an interruption.
     """
     from georank_zoo import demo as library
 
@@ -48,16 +48,16 @@ def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
     from georank_zoo.data.prepare import prepare
     from georank_zoo.data.readers import open_reader
     from georank_zoo.data.store.patch_store import PatchStore
-    from georank_zoo.demo import SIZE
+    from georank_zoo.demo import DEMO_SIZE
 
     from .progress import Bar
 
     tiffs, store = folder.with_name(f"{folder.name}-geotiffs"), folder
-    _say(f"georank data prepare synthetic {tiffs} --out {store} --places {places} "
-         f"--seed {seed} --size {SIZE}")  # fmt: skip
+    _show_command(f"georank data prepare synthetic {tiffs} --out {store} --places {places} "
+         f"--seed {seed} --size {DEMO_SIZE}")  # fmt: skip
     with Bar("GeoTIFFs") as bar:
         reader = open_reader(
-            "synthetic", tiffs, places=places, seed=seed, size=SIZE, on_progress=bar.update
+            "synthetic", tiffs, places=places, seed=seed, size=DEMO_SIZE, on_progress=bar.update
         )
     if store.is_dir():
         return PatchStore(store)
@@ -75,7 +75,7 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Path:
     recipe = part.load(store.path)
     run = folder / recipe.name
     changes = " ".join(f"--set {override}" for override in part.overrides)
-    _say(f"georank train {part.recipe} --data {store.path} --out {run} {changes}")
+    _show_command(f"georank train {part.recipe} --data {store.path} --out {run} {changes}")
     begun = (run / "run.json").is_file()
     if begun and open_run(run).facts["status"] == "finished":
         open_run(run).require_same(recipe, store)
@@ -88,33 +88,21 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Path:
 def _evaluate(runs: list[Path], store: PatchStore, out: Path, seed: int) -> None:
     from georank_zoo import demo as library
     from georank_zoo.eval.evaluate import evaluate
-    from georank_zoo.eval.protocols.knn import KNN
-    from georank_zoo.eval.results import table as results
-    from georank_zoo.eval.splits.make import make_split
-    from georank_zoo.eval.tasks import class_names, get_task
-    from georank_zoo.models.encoder import create_model
-    from georank_zoo.utils.devices import pick_device
 
-    from .eval import show
+    from .eval import show_scores
     from .progress import Bar
 
-    task, split = get_task("synthetic"), make_split(store, "loo")
-    _say(f"georank eval {' '.join(map(str, runs))} --task synthetic --data {store.path} "
-         f"--split loo --seed {seed} --results {out / 'results.csv'}")  # fmt: skip
-    encoders = [create_model(run) for run in runs]
-    for encoder, run in zip(encoders, runs, strict=True):
-        encoder.name = run.name
+    results = out / "results.csv"
+    _show_command(f"georank eval {' '.join(map(str, runs))} --task synthetic --data {store.path} "
+                  f"--split loo --seed {seed} --results {results}")  # fmt: skip
     with Bar("k-NN") as bar:
-        rows = evaluate(
-            encoders, store, task, split, protocols=[KNN()], seed=seed, device=pick_device(),
-            on_progress=lambda what, done, total: bar.update(done, total, what),
-        )  # fmt: skip
-    show(rows, [KNN()], task.title, split, split.absent(class_names(task, store)))
-    results.append(out / "results.csv", rows)
-    library.draw(out / "demo.png", encoders, store, rows)
+        scores = evaluate(runs, store, "synthetic", split="loo", seed=seed, on_progress=bar.update)
+    show_scores(scores)
+    scores.save(results)
+    library.draw(out / "demo.png", runs, store, scores.rows)
     click.echo(f"Figure: {out / 'demo.png'}")
 
 
-def _say(command: str) -> None:
+def _show_command(command: str) -> None:
     """Shows the command that does the same: the demo is a lesson, too."""
     click.secho(f"$ {command}", bold=True)

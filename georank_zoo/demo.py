@@ -1,4 +1,4 @@
-"""The demo: a small synthetic world, MoCo v2 with and without GeoRank, end to end."""
+"""Demo: a small synthetic world, MoCo v2 with and without GeoRank, end to end."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.embed.extract import extract
 from georank_zoo.eval.results.table import Row
 from georank_zoo.geo import great_circle_km
-from georank_zoo.models.encoder import Encoder, create_model
+from georank_zoo.models.encoder import create_model
 from georank_zoo.models.folder import EXPORT
 from georank_zoo.models.reload import require_timm_features
 from georank_zoo.training.recipe import Recipe, load_recipe
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
 
-SIZE = 32
+DEMO_SIZE = 32
 STEPS = 400
 # What makes the shipped recipes small: a minute or two each on two cores.
 OVERRIDES: tuple[str, ...] = (
-    f"views.size={SIZE}",
+    f"views.size={DEMO_SIZE}",
     "train.batch_size=128",
     "train.workers=0",
     "train.checkpoint_epochs=25",
@@ -44,7 +44,7 @@ class Part:
 
     Attributes:
         recipe: Name of the shipped recipe.
-        overrides: What the demo changes in it.
+        overrides: Changes that the demo makes to it.
     """
 
     recipe: str
@@ -75,11 +75,12 @@ def check_reload(run: Path) -> None:
     require_timm_features(encoder.backbone, encoder.config, source, where=str(folder))
 
 
-def draw(path: Path, encoders: Sequence[Encoder], store: PatchStore, rows: Sequence[Row]) -> None:
-    """The figure of two models on held-out places, the baseline first."""
+def draw(path: Path, runs: Sequence[Path], store: PatchStore, rows: Sequence[Row]) -> None:
+    """The figure of two runs on held-out places, the baseline first."""
+    encoders = [create_model(run) for run in runs]
     first = np.unique(store.place, return_index=True)[1]  # one date of each place
     features = {encoder.name: extract(encoder, store, samples=first) for encoder in encoders}
-    draw_comparison(
+    draw_demo(
         path,
         latlon=store.latlon[first],
         features=features,
@@ -91,7 +92,7 @@ def draw(path: Path, encoders: Sequence[Encoder], store: PatchStore, rows: Seque
 _KM_EDGES = np.geomspace(50, 20_000, 16)
 
 
-def draw_comparison(
+def draw_demo(
     path: Path,
     *,
     latlon: npt.NDArray[np.float64],

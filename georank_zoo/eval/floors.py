@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from georank_zoo.eval.results.table import Kind, shown_name
 from georank_zoo.models.encoder import Encoder
 from georank_zoo.models.folder import build_network
 from georank_zoo.utils.errors import ModelError
-
-IMAGE_STATISTICS = "image statistics"
 
 
 class ImageStatistics(nn.Module):
@@ -27,68 +29,114 @@ class ImageStatistics(nn.Module):
         return torch.cat((mean, std), dim=1)
 
 
-def image_statistics(model: Encoder) -> Encoder:
+@dataclass(frozen=True, eq=False)
+class EvaluatedModel:
+    """A model or a floor of an evaluation.
+
+    Attributes:
+        encoder: Network and its input contract.
+        kind: Kind, as results name it.
+        origin: Text that tells it from others of its name; empty if it shares its name with none.
+        architecture: Name of the timm model; empty where there is none or it is not known.
+        sizes: Image sizes in pixels that it is evaluated at by default.
+    """
+
+    encoder: Encoder
+    kind: Kind = "model"
+    origin: str = ""
+    architecture: str = ""
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Name with its origin."""
+        return shown_name(self.encoder.name, self.origin)
+
+    @property
+    def input_hash(self) -> str:
+        """Hash of the input contract: bands, means and standard deviations."""
+        encoder = self.encoder
+        contract = [encoder.model_bands, encoder.mean.tolist(), encoder.std.tolist()]
+        return hashlib.sha256(json.dumps(contract).encode()).hexdigest()[:16]
+
+
+def deduplicate_names(
+    models: Sequence[Encoder], sources: Sequence[str]
+) -> tuple[EvaluatedModel, ...]:
+    """Models of an evaluation, those that share their name with another told apart by source.
+
+    Args:
+        models: The models.
+        sources: Folder, path or id of each.
+    """
+    names = [model.name for model in models]
+    return tuple(
+        EvaluatedModel(
+            model,
+            origin=source if names.count(model.name) > 1 else "",
+            architecture=model.config.architecture if model.config else "",
+            sizes=(model.image_size,),
+        )
+        for model, source in zip(models, sources, strict=True)
+    )
+
+
+def image_statistics(model: Encoder) -> EvaluatedModel:
     """The floor of the input itself, on the model's bands and standardization."""
-    return _with_backbone(model, ImageStatistics(len(model.model_bands)), IMAGE_STATISTICS)
+    backbone = ImageStatistics(len(model.model_bands))
+    return EvaluatedModel(_with_backbone(model, backbone, "image statistics"), "image-statistics")
 
 
-def random_initialization(model: Encoder, *, seed: int = 0) -> Encoder:
+def random_initialization(model: Encoder, *, seed: int = 0) -> EvaluatedModel:
     """The floor of the architecture: the model's network as timm initializes it.
 
     Raises:
-        ModelError: If the encoder does not know its architecture.
+        ModelError: If the architecture of the encoder is not known.
     """
-    if model.config is None:
-        raise ModelError(f"{model.name} does not say its architecture: no random floor.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build_network(model.config)
-    return _with_backbone(model, network, f"random {model.config.architecture}")
+    return _untrained(model, "random-init", "random {}", seed)
 
 
-Floor = tuple[Encoder, tuple[int, ...]]
-
-
-def floors(models: Sequence[Encoder], *, seed: int = 0) -> list[Floor]:
-    """The floors of frozen features, each once: models of one architecture and input share them.
-
-    Returns:
-        Each floor with the image sizes of the models that it belongs to.
-    """
+def floors_of(models: Sequence[EvaluatedModel], *, seed: int = 0) -> list[EvaluatedModel]:
+    """The floors of frozen features, each once: models of one architecture and input share them."""
     return _by_input(
         models, lambda model: [image_statistics(model), random_initialization(model, seed=seed)]
     )
 
 
-def from_scratch(models: Sequence[Encoder], *, seed: int = 0) -> list[Floor]:
-    """The floor of finetuning, supervised training alone: the networks before any training.
-
-    Returns:
-        Each floor with the image sizes of the models that it belongs to.
-    """
-
-    def untrained(model: Encoder) -> list[Encoder]:
-        floor = random_initialization(model, seed=seed)
-        floor.name = f"{floor.name.removeprefix('random ')} from scratch"
-        return [floor]
-
-    return _by_input(models, untrained)
+def from_scratch(models: Sequence[EvaluatedModel], *, seed: int = 0) -> list[EvaluatedModel]:
+    """The floor of finetuning, supervised training alone: the networks before any training."""
+    return _by_input(models, lambda model: [_untrained(model, "scratch", "{} from scratch", seed)])
 
 
-def _by_input(models: Sequence[Encoder], make: Callable[[Encoder], list[Encoder]]) -> list[Floor]:
-    groups: dict[object, list[Encoder]] = {}
+def _untrained(model: Encoder, kind: Kind, name: str, seed: int) -> EvaluatedModel:
+    if model.config is None:
+        raise ModelError(
+            f"The architecture of {model.name} is not known, so there is no random floor. Pass "
+            "--no-floors (floors=False)."
+        )
+    architecture = model.config.architecture
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(model.config)
+    encoder = _with_backbone(model, network, name.format(architecture))
+    return EvaluatedModel(encoder, kind, architecture=architecture)
+
+
+def _by_input(
+    models: Sequence[EvaluatedModel], make: Callable[[Encoder], list[EvaluatedModel]]
+) -> list[EvaluatedModel]:
+    groups: dict[object, list[EvaluatedModel]] = {}
     for model in models:
-        architecture = model.config.architecture if model.config else None
-        statistics = (tuple(model.mean.tolist()), tuple(model.std.tolist()))
-        groups.setdefault((architecture, model.model_bands, statistics), []).append(model)
-    result = []
-    for group in groups.values():
-        sizes = tuple(sorted({model.image_size for model in group}))
-        for floor in make(group[0]):
-            if len(groups) > 1:
-                floor.name += f" (input of {group[0].name})"
-            result.append((floor, sizes))
-    return result
+        groups.setdefault((model.architecture, model.input_hash), []).append(model)
+    return [
+        replace(
+            floor,
+            origin=f"input of {group[0].title}" if len(groups) > 1 else "",
+            sizes=tuple(sorted({model.encoder.image_size for model in group})),
+        )
+        for group in groups.values()
+        for floor in make(group[0].encoder)
+    ]
 
 
 def _with_backbone(model: Encoder, backbone: nn.Module, name: str) -> Encoder:

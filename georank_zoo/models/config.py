@@ -68,6 +68,12 @@ class ModelConfig:
         return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
     @property
+    def baseline(self) -> str:
+        """Name of the model that this one is a variant of; empty if the config tells none."""
+        name = self.georank.get("baseline")
+        return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
+
+    @property
     def recipe_hash(self) -> str:
         """Hash of the recipe that trained it; empty if the config has none, or not a plain one."""
         digest = self.georank.get("recipe_hash")

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from georank_zoo.eval.results.table import Row
+from georank_zoo.eval.results.table import Row, named_values
 from georank_zoo.models.config import CONFIG, WEIGHTS
 from georank_zoo.utils.errors import GeorankError, UsageError, plain
 from georank_zoo.utils.files import write_text
@@ -52,6 +52,7 @@ class CatalogScore(_Part):
     k: int | None
     temperature: float | None
     settings: str
+    chosen: str
     split: str
     image_size: int
     bands: str
@@ -73,7 +74,7 @@ class CatalogScore(_Part):
         """Protocol with its settings."""
         parts = [] if self.k is None else [f"k={self.k}"]
         parts += [] if self.temperature is None else [f"temperature={self.temperature:g}"]
-        parts += self.settings.split()
+        parts += named_values(self.settings)
         return f"{self.protocol} ({', '.join(parts)})" if parts else self.protocol
 
 

@@ -243,7 +243,7 @@ def _candidate(
             f"{folder} gives other features than when it was exported (they differ by "
             f"{compared.difference:.1e}). Export it again: `georank export {run.path} --overwrite`."
         )
-    rows: list[Row] = results_file.read(results) if results else []
+    rows: list[Row] = results_file.read_rows(results) if results else []
     scores = scores_of(rows, encoder.model_hash)
     if results and not scores:
         raise ModelError(

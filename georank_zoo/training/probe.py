@@ -12,13 +12,14 @@ from torch import nn
 from georank_zoo import bands as s2
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.embed.extract import extract
-from georank_zoo.eval.evaluate import check
+from georank_zoo.eval.evaluate import check_plan
 from georank_zoo.eval.metrics.average_precision import AP_MACRO
 from georank_zoo.eval.metrics.counts import ACCURACY_MACRO
 from georank_zoo.eval.protocols import knn
+from georank_zoo.eval.protocols.base import EvalPlan
 from georank_zoo.eval.protocols.neighbors import Neighbors, find_neighbors
 from georank_zoo.eval.splits.make import Split, make_split
-from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
+from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS, class_names
 from georank_zoo.models.config import has_fixed_size
 from georank_zoo.models.encoder import Encoder
 from georank_zoo.training.diagnostics import geo_spearman
@@ -74,7 +75,8 @@ class Probe:
         store.require_positions("the probe")
         split = make_split(store, "loo")
         _check_neighbors(store, split)
-        check([], store, TASKS["folder"], split)
+        classes = len(class_names(TASKS["folder"], store))
+        check_plan(EvalPlan(store=store, split=split, num_classes=classes))
         return cls(
             store=store,
             split=split,

@@ -58,6 +58,7 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model name.")
     summary: str = ""
+    baseline: str = Field("", description="Name of the model that this one is a variant of.")
     cost: str = Field("", description="Expected cost of a run.")
     mirrors: str = Field("", description="Published result to compare with.")
     seed: int = Field(0, ge=0)
@@ -136,7 +137,8 @@ class Recipe(Section):
         content = self.model_dump(
             mode="json",
             exclude={
-                "name": True, "summary": True, "cost": True, "mirrors": True, "probe": True,
+                "name": True, "summary": True, "baseline": True, "cost": True, "mirrors": True,
+                "probe": True,
                 "data": {"store"}, "train": {"workers", "checkpoint_epochs", "keep_checkpoints"},
             },
         )  # fmt: skip
@@ -252,6 +254,7 @@ def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[s
     extended = str(raw.pop("extends"))
     beside = Path(where).parent / f"{extended}.yaml"
     base, _ = _read(beside if beside.is_file() else extended, (*seen, where))
+    base.pop("baseline", None)  # that of the extended recipe need not be this one's
     return _merge(base, raw), where
 
 

@@ -230,6 +230,7 @@ class Run:
             tag=self.recipe.name,
             georank={
                 "name": self.recipe.name,
+                "baseline": self.recipe.baseline,
                 "recipe_hash": facts["recipe_hash"],
                 "recipe": published.model_dump(mode="json", exclude={"cost", "mirrors"}),
                 "step": int(source.name.removeprefix("step-")),

@@ -12,7 +12,7 @@ from georank_cli import main
 from georank_cli.eval import PROTOCOL_NAMES
 from georank_zoo.data.store.patch import NO_LABEL
 from georank_zoo.eval.protocols.registry import MASK_PROTOCOLS, PROTOCOLS
-from georank_zoo.eval.results.table import read
+from georank_zoo.eval.results.table import read_rows
 from georank_zoo.eval.tasks import TASKS
 from tests.support.models import edit_config, make_export, make_network, make_store
 
@@ -65,13 +65,14 @@ def test_table_of_two_models_and_floors(georank, tmp_path):
         "Added 16 rows",
     ):  # fmt: skip
         assert fact in out, fact
-    rows = read(results)
+    rows = read_rows(results)
     assert len(rows) == 4 * 2 * 2
     assert {row.image_size for row in rows} == {16, 32}
     assert len({row.model_hash for row in rows}) == 3
     # The folder's place on this disk is nobody's business.
     assert [row.model for row in rows[:8]] == ["moco"] * 4 + ["moco_georank"] * 4
-    assert "baseline" not in out + results.read_text()
+    assert {row.origin for row in rows} == {""}
+    assert "runs/" not in out + results.read_text()
 
 
 def test_models_of_one_name_are_shown_with_their_folders(georank, tmp_path):
@@ -82,7 +83,7 @@ def test_models_of_one_name_are_shown_with_their_folders(georank, tmp_path):
     )  # fmt: skip
     assert code == 0, err
     names = ["moco (runs/baseline)", "moco (namesake)", "moco_georank", "[bold]no name"]
-    assert list(dict.fromkeys(row.model for row in read(results))) == names
+    assert list(dict.fromkeys(row.title for row in read_rows(results))) == names
     assert "[bold]" in out, "read as markup"
 
 
@@ -102,7 +103,7 @@ def test_several_protocols(georank, tmp_path):
         " l2 ", " epoch ", "Added 16 rows",
     ):  # fmt: skip
         assert fact in out, fact
-    assert {(row.protocol, row.k, row.variant[0]) for row in read(results)} == {
+    assert {(row.protocol, row.k, row.variant[0]) for row in read_rows(results)} == {
         ("knn", 1, "k"), ("linear", None, "l2"), ("finetune", None, "epoch"),
     }  # fmt: skip
 
@@ -139,7 +140,7 @@ def test_defaults(georank):
         (
             ["georank", "--task", "eurosat", "--data", "eurosat", "--results", "notes.csv"],
             1,
-            "no results file",
+            "is not a results file",
         ),
         (
             [
@@ -159,7 +160,7 @@ def test_defaults(georank):
         (
             ["georank", "--task", "eurosat", "--data", "eurosat", "--lr", "0.1"],
             2,
-            "lr is no setting of protocol knn; it belongs to: finetune, linear-sgd",
+            "lr is not a setting of protocol knn; it belongs to: finetune, linear-sgd",
         ),
         (
             [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +13,15 @@ from torch import nn
 
 from georank_zoo.bands import S2_12
 from georank_zoo.data.store.patch import NO_LABEL
-from georank_zoo.eval.evaluate import evaluate, tell_apart
-from georank_zoo.eval.floors import ImageStatistics, floors, random_initialization
+from georank_zoo.eval.evaluate import evaluate
+from georank_zoo.eval.floors import (
+    ImageStatistics,
+    deduplicate_names,
+    floors_of,
+    random_initialization,
+)
 from georank_zoo.eval.protocols.knn import KNN
+from georank_zoo.eval.protocols.mask_knn import MaskKNN
 from georank_zoo.eval.splits.make import make_split
 from georank_zoo.eval.tasks import TASKS, class_names, get_task
 from georank_zoo.models.encoder import Encoder, create_model
@@ -25,7 +33,14 @@ FOLDER = TASKS["folder"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return create_model(make_export(tmp_path_factory.mktemp("eval") / "model"))
+    return create_model(
+        make_export(
+            tmp_path_factory.mktemp("eval") / "model",
+            georank={
+                "name": "moco_georank", "recipe_hash": "0123456789abcdef", "baseline": "moco-r18",
+            },
+        )
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +119,7 @@ def test_random_floor_is_seeded_and_leaves_the_random_state(model):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    first, again, other = (random_initialization(model, seed=s) for s in (0, 0, 1))
+    first, again, other = (random_initialization(model, seed=s).encoder for s in (0, 0, 1))
     assert torch.equal(torch.rand(1), expected)
     weight = [encoder.backbone.conv1[0].weight for encoder in (first, again, other)]
     assert torch.equal(weight[0], weight[1])
@@ -118,23 +133,35 @@ def other_encoder(model, **changes):
     return Encoder(model.backbone, model_bands=S2_12, name="other", config=model.config, **options)
 
 
+def entries(*models):
+    return deduplicate_names(models, [f"runs/{number}" for number in range(len(models))])
+
+
 def test_models_of_one_input_share_their_floors(model):
-    shared = [(floor.name, sizes) for floor, sizes in floors([model, other_encoder(model)])]
-    assert shared == [("image statistics", (32,)), ("random test_resnet", (32,))]
+    shared = floors_of(entries(model, other_encoder(model)))
+    assert [(floor.title, floor.kind, floor.sizes) for floor in shared] == [
+        ("image statistics", "image-statistics", (32,)),
+        ("random test_resnet", "random-init", (32,)),
+    ]
+    assert {floor.input_hash for floor in shared} == {entries(model)[0].input_hash}
+    assert [floor.architecture for floor in shared] == ["", "test_resnet"]
     larger = other_encoder(model, image_size=64)
-    assert [sizes for _, sizes in floors([larger, model])] == [(32, 64)] * 2
+    assert [floor.sizes for floor in floors_of(entries(larger, model))] == [(32, 64)] * 2
     other = other_encoder(model, mean=[m + 0.1 for m in MEAN])
-    names = [floor.name for floor, _ in floors([model, other])]
-    assert len(set(names)) == 4
-    assert names[2] == "image statistics (input of other)"
+    both = floors_of(entries(model, other))
+    assert len({floor.title for floor in both}) == 4
+    assert both[2].title == "image statistics (input of other)"
+    assert both[2].encoder.name == "image statistics"
+    assert both[2].input_hash == entries(other)[0].input_hash != both[0].input_hash
 
 
 def test_rows_of_models_and_floors(model, store):
     seen = []
-    rows = evaluate(
-        [model], store, FOLDER, make_split(store, "loo"), sizes=(16, 32), protocols=[KNN(k=(1, 5))],
+    scores = evaluate(
+        model, store, FOLDER, split="loo", image_sizes=(16, 32), protocols=KNN(k=(1, 5)),
         on_progress=lambda *a: seen.append(a),
     )  # fmt: skip
+    rows = scores.rows
     names = [model.name, "image statistics", "random test_resnet"]
     assert [(r.model, r.image_size, r.k, r.metric) for r in rows] == [
         (name, size, k, metric)
@@ -147,25 +174,33 @@ def test_rows_of_models_and_floors(model, store):
     assert first.model_hash == model.model_hash
     assert len(first.model_hash) == 64
     assert {r.model_hash for r in rows if r.model != model.name} == {"none"}
+    kinds = dict.fromkeys((r.model, r.kind) for r in rows)
+    assert list(kinds) == list(
+        zip(names, ("model", "image-statistics", "random-init"), strict=True)
+    )
+    assert first.baseline == "moco-r18"
+    assert {r.input_hash for r in rows} == {first.input_hash}
+    assert (first.architecture, rows[-1].architecture) == ("test_resnet", "test_resnet")
+    assert (first.settings, first.chosen, first.origin) == ("", "", "")
     assert first.recipe == "moco_georank@0123456789ab"
     assert (first.task, first.protocol, first.split) == ("folder", "knn", "loo")
     assert (first.n_train, first.n_test, first.store_hash) == (36, 36, store.hash)
     assert first.bands == " ".join(S2_12)
     assert all(0 <= r.ci_low <= r.value <= r.ci_high <= 1 for r in rows)
-    assert seen[-1] == ("random test_resnet at 32 px, knn", 12_000, 12_000)
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert seen[-1] == (12_000, 12_000, "random test_resnet at 32 px, knn")
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     # Classes differ by brightness: the floor that sees it must be right.
     statistics = [r for r in rows if r.model == "image statistics" and r.k == 1]
     assert all(r.value == 1 for r in statistics)
 
 
 def test_size_defaults_to_each_models_own_and_floors_can_be_left_out(model, store):
-    split = make_split(store, "random")
-    rows = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(3,))], floors=False)
+    options = {"split": "random", "protocols": [KNN(k=3)], "floors": False}
+    rows = evaluate([model], store, FOLDER, **options).rows
     assert {(r.model, r.image_size) for r in rows} == {(model.name, 32)}
     assert rows[0].n_train + rows[0].n_test == 36
     assert rows[0].split == "random80-seed0"
-    again = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(3,))], floors=False)
+    again = evaluate([model, model], store.path, "folder", **options).rows
     assert [r.value for r in again] == [r.value for r in rows]
 
 
@@ -195,11 +230,12 @@ def test_loo_never_sees_the_own_place(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "read", marked)
     model = Encoder(PlaceMark(), model_bands=S2_12, mean=MEAN, std=STD, image_size=16)
     split = make_split(store, "loo")
-    [_, overall] = evaluate([model], store, FOLDER, split, protocols=[KNN(k=(2,))], floors=False)
+    options = {"protocols": [KNN(k=(2,))], "floors": False}
+    [_, overall] = evaluate([model], store, FOLDER, split=split, **options).rows
     assert overall.value < 0.7
     # The same with only the sample itself left out finds its place, and is always right.
     lax = type(split)(**{**vars(split), "place": np.arange(len(places))})
-    [_, overall] = evaluate([model], store, FOLDER, lax, protocols=[KNN(k=(2,))], floors=False)
+    [_, overall] = evaluate([model], store, FOLDER, split=lax, **options).rows
     assert overall.value == 1
 
 
@@ -208,9 +244,14 @@ def test_loo_never_sees_the_own_place(tmp_path, monkeypatch):
     [
         ({"protocols": [KNN(k=(36 + 1,))]}, "k must lie between 1 and the 36"),
         ({"protocols": [KNN(k=())]}, "k must lie"),
-        ({"sizes": (32, 7)}, "between 8 and 2048 pixels, not 7"),
-        ({"sizes": (2049,)}, "between 8 and 2048"),
+        ({"image_sizes": (32, 7)}, "between 8 and 2048 pixels, not 7"),
+        ({"image_sizes": 2049}, "between 8 and 2048"),
         ({"protocols": [KNN(temperature=0.0)]}, "temperature"),
+        ({"protocols": []}, "No protocol is given"),
+        ({"protocols": "knm"}, "Did you mean 'knn'"),
+        ({"protocols": MaskKNN()}, "predicts mask, not the class"),
+        ({"pretrain_stores": ["stores/a"]}, "is for --min-km"),
+        ({"device": "gpu"}, "Unknown device"),
     ],
 )
 def test_wrong_settings_fail_before_any_feature(model, store, options, reason):
@@ -218,7 +259,7 @@ def test_wrong_settings_fail_before_any_feature(model, store, options, reason):
         raise AssertionError("a feature was computed")
 
     with pytest.raises(UsageError, match=reason):
-        evaluate([model], store, FOLDER, make_split(store, "loo"), on_progress=progress, **options)
+        evaluate([model], store, FOLDER, split="loo", on_progress=progress, **options)
 
 
 def test_intervals_count_places_not_dates(model, tmp_path):
@@ -234,7 +275,10 @@ def test_intervals_count_places_not_dates(model, tmp_path):
     )  # fmt: skip
     options = {"protocols": [KNN(k=(1,))], "floors": False}
     widths = [
-        [row.ci_high - row.ci_low for row in evaluate([model], once, FOLDER, s, **options)]
+        [
+            row.ci_high - row.ci_low
+            for row in evaluate([model], once, FOLDER, split=s, **options).rows
+        ]
         for s in (split, often)
     ]
     assert widths[1] == pytest.approx(widths[0])
@@ -244,8 +288,35 @@ def test_intervals_count_places_not_dates(model, tmp_path):
 def test_models_of_one_name_are_told_apart(model):
     models = [other_encoder(model) for _ in range(3)]
     models[1].name = "unique"
-    tell_apart(models, ["runs/a", "runs/b", "runs/c"])
-    assert [m.name for m in models] == ["other (runs/a)", "unique", "other (runs/c)"]
+    found = deduplicate_names(models, ["runs/a", "runs/b", "runs/c"])
+    assert [m.title for m in found] == ["other (runs/a)", "unique", "other (runs/c)"]
+    assert [m.encoder.name for m in found] == ["other", "unique", "other"]
+
+
+def test_nothing_to_evaluate(store):
+    with pytest.raises(UsageError, match="There is no model to evaluate"):
+        evaluate([], store, FOLDER)
+
+
+def test_a_model_is_left_as_it_was(model, store):
+    model.train()
+    evaluate(model, store, FOLDER, split="loo", floors=False)
+    assert model.training
+    model.eval()
+
+
+def test_evaluation_loads_nothing_of_the_training():
+    code = (
+        "import sys\n"
+        "import georank_zoo.eval.evaluate\n"
+        "heavy = ('georank_zoo.training', 'accelerate')\n"
+        "loaded = {name for name in sys.modules if name.startswith(heavy)}\n"
+        "assert not loaded, sorted(loaded)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_absent_classes(tmp_path):

@@ -10,7 +10,7 @@ from georank_zoo import bands as s2
 from georank_zoo.data.readers import READERS
 from georank_zoo.data.store.patch import Patch
 from georank_zoo.data.store.writer import StoreWriter
-from georank_zoo.eval.metrics.score import METRICS
+from georank_zoo.eval.metrics.score import METRICS_BY_NAME
 from georank_zoo.eval.tasks import TASKS, default_split
 from georank_zoo.utils.errors import StoreError
 
@@ -26,7 +26,7 @@ def test_a_reader_prepares_it(task):
 def test_states_its_facts(task):
     assert len(set(task.classes)) == len(task.classes) > 1
     assert s2.resolve(task.bands) == task.bands
-    assert set(task.metrics) <= set(METRICS)
+    assert set(task.metrics) <= set(METRICS_BY_NAME)
     assert all((task.source, task.license, task.layout, task.unit, task.level, task.image_size))
     assert task.split in {*task.official, *task.own, "random", "loo"}
     if task.name == "so2sat-culture10":  # the paper does not evaluate it

@@ -50,7 +50,7 @@ def runs(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
 def scores(runs: list[Path]) -> Path:
     path = Path("results.csv")
     hashes = [sha256_of(run / "export" / "model.safetensors") for run in runs]
-    results.append(path, [row(name, sha) for name, sha in zip(NAMES, hashes, strict=True)])
+    results.append_rows(path, [row(name, sha) for name, sha in zip(NAMES, hashes, strict=True)])
     return path
 
 

@@ -11,7 +11,8 @@ import torch
 from scipy.sparse import csr_array
 from torchmetrics.functional.classification import binary_average_precision
 
-from georank_zoo.eval.metrics.bootstrap import Floats, Integers, resample_weights
+from georank_zoo.eval.arrays import Floats, Integers
+from georank_zoo.eval.metrics.bootstrap import resample_weights
 
 _CELLS = 4_000_000  # of a table of points and replicates: 32 MB in float64
 

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from georank_zoo.eval.arrays import Floats, Integers
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from georank_zoo.data.store.patch import UNKNOWN
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.eval.metrics.bootstrap import Floats, Integers, resample_totals
+from georank_zoo.eval.arrays import Floats, Integers
+from georank_zoo.eval.metrics.bootstrap import resample_totals
 from georank_zoo.eval.splits.make import Split
 
 _CHUNK = 256  # masks at a time

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from georank_zoo.eval.arrays import Floats, Integers
 from georank_zoo.eval.metrics.average_precision import AP_MACRO, AP_MICRO
-from georank_zoo.eval.metrics.bootstrap import RESAMPLES, Floats, Integers, interval
+from georank_zoo.eval.metrics.bootstrap import RESAMPLES, interval
 from georank_zoo.eval.metrics.counts import (
     ACCURACY_MACRO,
     ACCURACY_OVERALL,
@@ -50,7 +51,7 @@ class Metric(Protocol):
         """The metric (m, resamples) of m models on the same resampled places."""
 
 
-METRICS: dict[str, Metric] = {
+METRICS_BY_NAME: dict[str, Metric] = {
     "accuracy_macro": ACCURACY_MACRO,
     "accuracy_overall": ACCURACY_OVERALL,
     "ap_macro": AP_MACRO,
@@ -83,12 +84,12 @@ def get_metric(name: str) -> Metric:
     Raises:
         UsageError: If there is none.
     """
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
-    return METRICS[name]
+    if name not in METRICS_BY_NAME:
+        raise unknown_name("metric", name, METRICS_BY_NAME)
+    return METRICS_BY_NAME[name]
 
 
-def score(
+def score_with_interval(
     metric: str,
     predicted: npt.NDArray[Any],
     target: npt.NDArray[np.int64],
@@ -103,7 +104,7 @@ def score(
     The model and the training samples stay what they are.
 
     Args:
-        metric: Name in `METRICS`.
+        metric: Name in `METRICS_BY_NAME`.
         predicted: What was predicted of n samples, as the metric takes it.
         target: What is true of them.
         num_classes: Number of classes.
@@ -156,7 +157,7 @@ def paired_difference(
     of other training runs: the models stay what they are.
 
     Args:
-        metric: Name in `georank_zoo.eval.metrics.score.METRICS`.
+        metric: Name in `georank_zoo.eval.metrics.score.METRICS_BY_NAME`.
         first: What the first model predicts of n samples, as the metric takes it.
         second: What the second model predicts.
         target: What is true of them.

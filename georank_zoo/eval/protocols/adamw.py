@@ -1,17 +1,18 @@
-"""What the protocols share that train with AdamW: the published settings, batches and rates."""
+"""Published settings, batches and rates of the protocols that train with AdamW."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from georank_zoo.eval.protocols.base import Protocol
-from georank_zoo.eval.splits.make import Indices, Split, require_held_out
+from georank_zoo.eval.arrays import Indices
+from georank_zoo.eval.protocols.base import EvalPlan, Protocol
+from georank_zoo.eval.splits.make import require_held_out
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.rng import stream
 from georank_zoo.utils.schedules import warmup_cosine
@@ -27,7 +28,7 @@ class Supervised(Protocol):
     Attributes:
         epochs: Passes over the samples; 30 as published.
         lr: Highest learning rate of the head.
-        weight_decay: Of weights; biases and norms have none.
+        weight_decay: Weight decay of weights; biases and norms have none.
         train_batch_size: Samples per step.
     """
 
@@ -36,7 +37,7 @@ class Supervised(Protocol):
     weight_decay: float = 0.01
     train_batch_size: int = 64
 
-    def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
+    def check(self, plan: EvalPlan) -> None:
         """Raises UsageError where a setting is out of range or the split holds nothing out."""
         if self.epochs < 1:
             raise UsageError(f"epochs must be 1 or more, not {self.epochs}.")
@@ -46,7 +47,7 @@ class Supervised(Protocol):
             raise UsageError(f"weight-decay must be 0 or more, not {self.weight_decay:g}.")
         if self.train_batch_size < 2:
             raise UsageError(f"train-batch-size must be 2 or more, not {self.train_batch_size}.")
-        require_held_out(split, self.name)
+        require_held_out(plan.split, self.name)
 
     def batches(self, count: int, epoch: int, seed: int) -> list[npt.NDArray[np.int64]]:
         """The samples 0 ... count - 1 in the order of an epoch, in batches of nearly equal size.
@@ -77,12 +78,9 @@ class Supervised(Protocol):
             {"params": others, "lr": rate, "peak": rate, "weight_decay": 0.0},
         ]
 
-    def settings(self) -> str:
-        """The settings as they stand in results."""
-        return (
-            f"epochs={self.epochs} lr={self.lr:g} weight_decay={self.weight_decay:g} "
-            f"train_batch_size={self.train_batch_size}"
-        )
+    def settings(self) -> dict[str, Any]:
+        """All settings, for results."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
 def require_batch(fitted: Indices, protocol: str) -> None:

@@ -15,11 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from georank_zoo.eval.protocols.base import Prediction, Protocol, Subject
+from georank_zoo.eval.protocols.base import EvalContext, EvalPlan, Prediction, Protocol
 from georank_zoo.eval.protocols.neighbors import Neighbors, find_neighbors
-from georank_zoo.eval.splits.make import Split
 from georank_zoo.utils.errors import UsageError
 
 K = 10
@@ -28,44 +26,51 @@ TEMPERATURE = 0.9
 
 @dataclass(frozen=True)
 class KNN(Protocol):
-    """The protocol with its settings.
+    """k-nearest-neighbor classification of frozen features.
 
     Attributes:
-        k: Numbers of neighbors that vote, all in one pass.
-        temperature: Of the neighbors' weights.
+        k: Number of neighbors that vote; of several, all in one pass.
+        temperature: Temperature of the neighbors' weights.
     """
 
     name: ClassVar[str] = "knn"
-    k: Sequence[int] = (K,)
+    k: int | Sequence[int] = (K,)
     temperature: float = TEMPERATURE
 
-    def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """All numbers of neighbors."""
+        return (self.k,) if isinstance(self.k, int) else tuple(self.k)
+
+    def check(self, plan: EvalPlan) -> None:
         """Raises UsageError where k or the temperature is out of range."""
-        if not self.k or not all(1 <= value <= len(split.train) for value in self.k):
+        known = len(plan.split.train)
+        if not self.counts or not all(1 <= value <= known for value in self.counts):
             raise UsageError(
-                f"k must lie between 1 and the {len(split.train)} training samples, not "
-                f"{list(self.k)}."
+                f"k must lie between 1 and the {known} training samples, not {list(self.counts)}."
             )
         if not self.temperature > 0:
             raise UsageError(f"The temperature must be positive, not {self.temperature}.")
 
-    def predict(self, subject: Subject) -> list[Prediction]:
+    def predict(self, context: EvalContext) -> list[Prediction]:
         """The votes of the nearest training samples of other places, for each k."""
-        split = subject.split
+        split = context.split
         neighbors = find_neighbors(
-            subject.features[split.test],
-            subject.features[split.train],
-            max(self.k),
+            context.features[split.test],
+            context.features[split.train],
+            max(self.counts),
             query_groups=split.place[split.test],
             bank_groups=split.place[split.train],
-            device=subject.device,
-            on_progress=subject.on_progress,
+            device=context.device,
+            on_progress=context.on_progress,
         )
         label = split.label[split.train]
         votes: dict[int, npt.NDArray[Any]] = (
-            score_labels(neighbors, label, k=self.k, temperature=self.temperature)
+            score_labels(neighbors, label, k=self.counts, temperature=self.temperature)
             if split.multi_label
-            else vote(neighbors, label, subject.num_classes, k=self.k, temperature=self.temperature)
+            else vote(
+                neighbors, label, context.num_classes, k=self.counts, temperature=self.temperature
+            )
         )
         return [Prediction(votes[k], k=k, temperature=self.temperature) for k in votes]
 
@@ -78,7 +83,7 @@ def weights(neighbors: Neighbors, *, temperature: float = TEMPERATURE) -> npt.ND
     """exp(similarity / temperature) of each neighbor (Q, k), up to a factor per query.
 
     The factor, which no comparison of scores within a query depends on, keeps low temperatures
-    from overflowing. A neighbor that is lacking weighs 0.
+    from overflowing. A missing neighbor weighs 0.
 
     Raises:
         UsageError: If the temperature is not positive.

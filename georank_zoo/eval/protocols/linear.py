@@ -6,7 +6,7 @@ The problem is convex, so nothing but the L2 strength is left to choose, and no 
 order of samples or number of epochs can favor a model. The solver is scipy's full-batch L-BFGS,
 in float64, with loss and gradient by torch. It is not scikit-learn's LogisticRegression, with which
 it agrees (tests/eval/protocols/test_linear.py): hundreds of thousands of features and a sweep of
-strengths want the GPU, and a class that the training samples lack is no special case here.
+strengths want the GPU, and a class without a training sample is no special case here.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
 
-from georank_zoo.eval.protocols.base import Prediction, Protocol, Subject
+from georank_zoo.eval.protocols.base import EvalContext, EvalPlan, Prediction, Protocol
 from georank_zoo.eval.protocols.logits import cross_entropy, predict, validation_score
-from georank_zoo.eval.splits.make import Split, hold_out_validation, require_held_out
+from georank_zoo.eval.splits.make import hold_out_validation, require_held_out
 from georank_zoo.utils.errors import UsageError
 
 # On the mean cross-entropy of standardized features: from hardly any class told apart to nearly
@@ -37,50 +37,58 @@ class Linear(Protocol):
     """Logistic regression on standardized features.
 
     Attributes:
-        l2: Strengths of which validation chooses one; a single one is taken as it is.
+        l2: Strength; of several, validation chooses one.
     """
 
     name: ClassVar[str] = "linear"
-    l2: Sequence[float] = L2
+    l2: float | Sequence[float] = L2
 
-    def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """All strengths to choose from."""
+        return (float(self.l2),) if isinstance(self.l2, int | float) else tuple(self.l2)
+
+    def check(self, plan: EvalPlan) -> None:
         """Raises UsageError where a strength is not positive or the split holds nothing out."""
-        if not self.l2 or not all(0 < strength < float("inf") for strength in self.l2):
-            raise UsageError(f"L2 strengths must be positive numbers, not {list(self.l2)}.")
-        require_held_out(split, self.name)
-        if len(self.l2) > 1:
-            hold_out_validation(split, seed=seed)
+        given = self.strengths
+        if not given or not all(0 < strength < float("inf") for strength in given):
+            raise UsageError(f"L2 strengths must be positive numbers, not {list(given)}.")
+        require_held_out(plan.split, self.name)
+        if len(given) > 1:
+            hold_out_validation(plan.split, seed=plan.seed)
 
-    def predict(self, subject: Subject) -> list[Prediction]:
+    def predict(self, context: EvalContext) -> list[Prediction]:
         """Chooses the strength on validation, then fits all training samples with it."""
-        chosen_of = len(self.l2)
-        progress = _Progress(subject.on_progress, fits=1 if chosen_of == 1 else chosen_of + 1)
-        strength = self.l2[0] if chosen_of == 1 else self._choose(subject, progress)
-        split, features = subject.split, subject.features
-        train, test = standardize(features[split.train], features[split.test])
-        head = fit(train, split.label[split.train], subject.num_classes, strength,
-                   device=subject.device, on_iteration=progress.iterated)  # fmt: skip
+        given = self.strengths
+        progress = _Progress(context.on_progress, fits=1 if len(given) == 1 else len(given) + 1)
+        strength = given[0] if len(given) == 1 else self._choose(context, progress)
+        split, features = context.split, context.features
+        train, test = standardize_features(features[split.train], features[split.test])
+        head = fit(train, split.label[split.train], context.num_classes, strength,
+                   device=context.device, on_iteration=progress.iterated)  # fmt: skip
         progress.fitted()
         predicted = predict(head(test), multi_label=split.multi_label)
-        return [Prediction(predicted, settings=f"l2={strength:g} strengths={chosen_of}")]
+        if len(given) == 1:
+            return [Prediction(predicted, settings={"l2": strength})]
+        return [Prediction(predicted, settings={"l2": list(given)}, chosen={"l2": strength})]
 
     def describe(self) -> str:
         """How the strength came about."""
         chosen = (
             "strength fixed"
-            if len(self.l2) == 1
+            if len(self.strengths) == 1
             else "strength chosen on validation, then fitted to all training samples"
         )
         return f"logistic regression on frozen standardized features, L2 {chosen}"
 
-    def _choose(self, subject: Subject, progress: _Progress) -> float:
-        fitted, held = hold_out_validation(subject.split, seed=subject.seed)
-        train, validation = standardize(subject.features[fitted], subject.features[held])
-        label, best, head = subject.split.label, (-1.0, 0.0), None
+    def _choose(self, context: EvalContext, progress: _Progress) -> float:
+        fitted, held = hold_out_validation(context.split, seed=context.seed)
+        train, validation = standardize_features(context.features[fitted], context.features[held])
+        label, best, head = context.split.label, (-1.0, 0.0), None
         # The strong ones are solved in a few steps, and of equal ones the strongest is kept.
-        for strength in sorted(self.l2, reverse=True):
-            head = fit(train, label[fitted], subject.num_classes, strength, start=head,
-                       device=subject.device, on_iteration=progress.iterated)  # fmt: skip
+        for strength in sorted(self.strengths, reverse=True):
+            head = fit(train, label[fitted], context.num_classes, strength, start=head,
+                       device=context.device, on_iteration=progress.iterated)  # fmt: skip
             progress.fitted()
             score = validation_score(head(validation), label[held])
             if score > best:
@@ -129,7 +137,7 @@ class LinearHead:
         return features @ self.weight[:, :-1].T + self.weight[:, -1]
 
 
-def standardize(
+def standardize_features(
     train: npt.NDArray[np.float32], *others: npt.NDArray[np.float32]
 ) -> tuple[torch.Tensor, ...]:
     """Features (., D) in float64 with the mean and standard deviation of the first ones.

@@ -15,8 +15,8 @@ from typing import ClassVar
 import torch
 
 from georank_zoo.eval.protocols.adamw import Supervised, seeded_head
-from georank_zoo.eval.protocols.base import Prediction, Subject
-from georank_zoo.eval.protocols.linear import standardize
+from georank_zoo.eval.protocols.base import EvalContext, Prediction
+from georank_zoo.eval.protocols.linear import standardize_features
 from georank_zoo.eval.protocols.logits import cross_entropy, predict
 
 
@@ -26,29 +26,29 @@ class LinearSGD(Supervised):
 
     name: ClassVar[str] = "linear-sgd"
 
-    def predict(self, subject: Subject) -> list[Prediction]:
+    def predict(self, context: EvalContext) -> list[Prediction]:
         """Trains the head on all training samples."""
-        split, features = subject.split, subject.features
+        split, features = context.split, context.features
         train, test = (
-            part.float().to(subject.device)
-            for part in standardize(features[split.train], features[split.test])
+            part.float().to(context.device)
+            for part in standardize_features(features[split.train], features[split.test])
         )
-        label = torch.from_numpy(split.label[split.train]).to(subject.device)
-        head = seeded_head(train.shape[1], subject.num_classes, subject.seed).to(subject.device)
+        label = torch.from_numpy(split.label[split.train]).to(context.device)
+        head = seeded_head(train.shape[1], context.num_classes, context.seed).to(context.device)
         for parameter in head.parameters():
             torch.nn.init.zeros_(parameter)
         optimizer = torch.optim.AdamW(self.groups(head, self.lr))
         step = 0
         for epoch in range(self.epochs):
-            for batch in self.batches(len(train), epoch, subject.seed):
+            for batch in self.batches(len(train), epoch, context.seed):
                 self.set_rates(optimizer, step, len(train))
-                chosen = torch.from_numpy(batch).to(subject.device)
+                chosen = torch.from_numpy(batch).to(context.device)
                 optimizer.zero_grad()
                 cross_entropy(head(train[chosen]), label[chosen]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 step += 1
-            if subject.on_progress is not None:
-                subject.on_progress(epoch + 1, self.epochs)
+            if context.on_progress is not None:
+                context.on_progress(epoch + 1, self.epochs)
         with torch.inference_mode():
             predicted = predict(head(test), multi_label=split.multi_label)
         return [Prediction(predicted, settings=self.settings())]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,12 +22,13 @@ from torch import nn
 from georank_zoo.data.datasets.base import Target
 from georank_zoo.data.store.patch import UNKNOWN
 from georank_zoo.embed.extract import read_images, warn_of_missing_bands
+from georank_zoo.eval.arrays import Indices
 from georank_zoo.eval.metrics.counts import MIOU, PIXEL_ACCURACY, confusion
 from georank_zoo.eval.protocols.adamw import Supervised, require_batch
-from georank_zoo.eval.protocols.base import Prediction, Subject
+from georank_zoo.eval.protocols.base import EvalContext, EvalPlan, Prediction
 from georank_zoo.eval.protocols.feature_maps import channels, feature_maps
 from georank_zoo.eval.protocols.mask_heads import UPERNET_MAPS, PixelLinear, UPerNet
-from georank_zoo.eval.splits.make import Indices, Split, hold_out_validation
+from georank_zoo.eval.splits.make import hold_out_validation
 from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.utils.rng import stream
 
@@ -42,30 +43,30 @@ class MaskLinear(Supervised):
     targets: ClassVar[tuple[Target, ...]] = ("mask",)
     train_batch_size: int = 16
 
-    def predict(self, subject: Subject) -> list[Prediction]:
+    def predict(self, context: EvalContext) -> list[Prediction]:
         """Trains the head on the maps of all training samples."""
-        split, device = subject.split, subject.device
-        with _seeded(subject):
-            head = PixelLinear([subject.maps.shape[1]], subject.num_classes).to(device)
+        split, device = context.split, context.device
+        with _seeded(context):
+            head = PixelLinear([context.maps.shape[1]], context.num_classes).to(device)
             optimizer = torch.optim.AdamW(self.groups(head, self.lr))
             step = 0
             for epoch in range(self.epochs):
-                for batch in self.batches(len(split.train), epoch, subject.seed):
+                for batch in self.batches(len(split.train), epoch, context.seed):
                     chosen = split.train[batch]
                     self.set_rates(optimizer, step, len(split.train))
-                    maps = torch.from_numpy(subject.maps[chosen]).to(device)
+                    maps = torch.from_numpy(context.maps[chosen]).to(device)
                     optimizer.zero_grad()
-                    pixel_loss(head([maps]), _masks(subject, chosen)).backward()  # type: ignore[no-untyped-call]
+                    pixel_loss(head([maps]), _masks(context, chosen)).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     step += 1
-                if subject.on_progress is not None:
-                    subject.on_progress(epoch + 1, self.epochs)
+                if context.on_progress is not None:
+                    context.on_progress(epoch + 1, self.epochs)
             head.eval()
             with torch.inference_mode():
                 counts = _count(
-                    subject,
+                    context,
                     split.test,
-                    lambda chosen: head([torch.from_numpy(subject.maps[chosen]).to(device)]),
+                    lambda chosen: head([torch.from_numpy(context.maps[chosen]).to(device)]),
                 )
         return [Prediction(counts, settings=self.settings())]
 
@@ -86,15 +87,15 @@ class MaskUPerNet(Supervised):
     takes_features: ClassVar[bool] = False
     train_batch_size: int = 16
 
-    def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
+    def check(self, plan: EvalPlan) -> None:
         """Raises UsageError where a setting is out of range or the split holds nothing out."""
-        super().check(split, sizes=sizes, seed=seed, device=device)
-        fitted, _ = hold_out_validation(split, seed=seed)
+        super().check(plan)
+        fitted, _ = hold_out_validation(plan.split, seed=plan.seed)
         require_batch(fitted, self.name)
 
-    def predict(self, subject: Subject) -> list[Prediction]:
+    def predict(self, context: EvalContext) -> list[Prediction]:
         """Trains on the training samples and takes the best epoch on the validation samples."""
-        return _train(self, subject, backbone_lr=None)
+        return _train(self, context, backbone_lr=None)
 
     def describe(self) -> str:
         """The decoder and the schedule."""
@@ -116,20 +117,16 @@ class MaskFinetune(MaskUPerNet):
     trains_network: ClassVar[bool] = True
     backbone_lr: float = 1e-4
 
-    def check(self, split: Split, *, sizes: Sequence[int], seed: int, device: torch.device) -> None:
+    def check(self, plan: EvalPlan) -> None:
         """Raises UsageError where a setting is out of range or the split holds nothing out."""
-        super().check(split, sizes=sizes, seed=seed, device=device)
+        super().check(plan)
         if not 0 <= self.backbone_lr < math.inf:
             raise UsageError(f"backbone-lr must be 0 or more, not {self.backbone_lr:g}.")
 
-    def predict(self, subject: Subject) -> list[Prediction]:
+    def predict(self, context: EvalContext) -> list[Prediction]:
         """Trains on the training samples and takes the best epoch on the validation samples."""
-        rate = self.lr if subject.from_scratch else self.backbone_lr
-        return _train(self, subject, backbone_lr=rate)
-
-    def settings(self) -> str:
-        """The settings as they stand in results."""
-        return f"{super().settings()} backbone_lr={self.backbone_lr:g}"
+        rate = self.lr if context.from_scratch else self.backbone_lr
+        return _train(self, context, backbone_lr=rate)
 
     def describe(self) -> str:
         """The decoder and the schedule."""
@@ -141,14 +138,14 @@ class MaskFinetune(MaskUPerNet):
 
 
 class MaskNetwork(nn.Module):
-    """A copy of a subject's encoder with a UPerNet decoder: images to logits of each pixel."""
+    """A copy of a context's encoder with a UPerNet decoder: images to logits of each pixel."""
 
-    def __init__(self, subject: Subject, *, frozen: bool) -> None:
+    def __init__(self, context: EvalContext, *, frozen: bool) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(subject.encoder).requires_grad_(not frozen)
-        self.head = UPerNet(channels(self.encoder, UPERNET_MAPS), subject.num_classes)
+        self.encoder = copy.deepcopy(context.encoder).requires_grad_(not frozen)
+        self.head = UPerNet(channels(self.encoder, UPERNET_MAPS), context.num_classes)
         self.frozen = frozen
-        self.to(subject.device)
+        self.to(context.device)
 
     def train(self, mode: bool = True) -> MaskNetwork:
         """A frozen backbone keeps its statistics."""
@@ -181,20 +178,20 @@ def _enlarged(logits: torch.Tensor, size: int) -> torch.Tensor:
     return F.interpolate(logits.float(), size=(size, size), mode="bilinear", align_corners=False)
 
 
-def _masks(subject: Subject, chosen: Indices) -> torch.Tensor:
-    masks = torch.from_numpy(subject.store.masks(subject.split.samples[chosen]))
-    return masks.to(subject.device, torch.int64)
+def _masks(context: EvalContext, chosen: Indices) -> torch.Tensor:
+    masks = torch.from_numpy(context.store.masks(context.split.samples[chosen]))
+    return masks.to(context.device, torch.int64)
 
 
 def _train(
-    protocol: MaskUPerNet, subject: Subject, *, backbone_lr: float | None
+    protocol: MaskUPerNet, context: EvalContext, *, backbone_lr: float | None
 ) -> list[Prediction]:
     """Trains a decoder, and the backbone where it has a rate."""
-    fitted, held = hold_out_validation(subject.split, seed=subject.seed)
-    warn_of_missing_bands(subject.encoder, subject.store.bands, subject.store.path)
+    fitted, held = hold_out_validation(context.split, seed=context.seed)
+    warn_of_missing_bands(context.encoder, context.store.bands, context.store.path)
     best, number, weights = (-1.0, -1.0), 0, {}
-    with _seeded(subject):
-        network = MaskNetwork(subject, frozen=backbone_lr is None)
+    with _seeded(context):
+        network = MaskNetwork(context, frozen=backbone_lr is None)
         groups = protocol.groups(network.head, protocol.lr)
         if backbone_lr is not None:
             groups += protocol.groups(network.encoder, backbone_lr)
@@ -202,36 +199,36 @@ def _train(
         step = 0
         for epoch in range(protocol.epochs):
             network.train()
-            for batch in protocol.batches(len(fitted), epoch, subject.seed):
+            for batch in protocol.batches(len(fitted), epoch, context.seed):
                 protocol.set_rates(optimizer, step, len(fitted))
-                _take_step(network, optimizer, subject, fitted[batch], step)
+                _take_step(network, optimizer, context, fitted[batch], step)
                 step += 1
-            score = _validate(network, subject, held)
+            score = _validate(network, context, held)
             if score > best:
                 best, number, weights = score, epoch + 1, copy.deepcopy(network.state_dict())
-            if subject.on_progress is not None:
-                subject.on_progress(epoch + 1, protocol.epochs)
+            if context.on_progress is not None:
+                context.on_progress(epoch + 1, protocol.epochs)
         network.load_state_dict(weights)
-        counts = _predict(network, subject, subject.split.test)
-    own = f"scratch_lr={backbone_lr:g} " if subject.from_scratch and backbone_lr else ""
-    return [Prediction(counts, settings=f"epoch={number} {own}{protocol.settings()}")]
+        counts = _predict(network, context, context.split.test)
+    own = {"backbone_lr": backbone_lr} if context.from_scratch and backbone_lr else {}
+    return [Prediction(counts, settings=protocol.settings(), chosen={"epoch": number, **own})]
 
 
 def _take_step(
     network: MaskNetwork,
     optimizer: torch.optim.Optimizer,
-    subject: Subject,
+    context: EvalContext,
     chosen: Indices,
     step: int,
 ) -> None:
-    samples = subject.split.samples[chosen]
-    z = read_images(network.encoder, subject.store, samples, subject.image_size, subject.device)
-    z, masks = _turned(z, _masks(subject, chosen), stream(subject.seed, "mask views", step))
+    samples = context.split.samples[chosen]
+    z = read_images(network.encoder, context.store, samples, context.image_size, context.device)
+    z, masks = _turned(z, _masks(context, chosen), stream(context.seed, "mask views", step))
     optimizer.zero_grad()
     loss = pixel_loss(network(z), masks)
     if not bool(loss.isfinite()):
         raise GeorankError(
-            f"Training on {subject.encoder.name}: the loss is not finite in step {step + 1}. "
+            f"Training on {context.encoder.name}: the loss is not finite in step {step + 1}. "
             "Lower --lr and --backbone-lr."
         )
     loss.backward()  # type: ignore[no-untyped-call]
@@ -251,45 +248,45 @@ def _turned(
     return torch.stack(images), torch.stack(turned_masks)
 
 
-def _validate(network: MaskNetwork, subject: Subject, held: Indices) -> tuple[float, float]:
-    counts = _predict(network, subject, held)
-    label = subject.split.label[held]
-    values = [m.value(counts, label, subject.num_classes) for m in (MIOU, PIXEL_ACCURACY)]
+def _validate(network: MaskNetwork, context: EvalContext, held: Indices) -> tuple[float, float]:
+    counts = _predict(network, context, held)
+    label = context.split.label[held]
+    values = [m.value(counts, label, context.num_classes) for m in (MIOU, PIXEL_ACCURACY)]
     return values[0], values[1]
 
 
-def _predict(network: MaskNetwork, subject: Subject, chosen: Indices) -> npt.NDArray[np.int64]:
+def _predict(network: MaskNetwork, context: EvalContext, chosen: Indices) -> npt.NDArray[np.int64]:
     network.eval()
 
     def logits(part: Indices) -> torch.Tensor:
         z = read_images(
-            network.encoder, subject.store, subject.split.samples[part], subject.image_size,
-            subject.device,
+            network.encoder, context.store, context.split.samples[part], context.image_size,
+            context.device,
         )  # fmt: skip
         result: torch.Tensor = network(z)
         return result
 
     with torch.inference_mode():
-        return _count(subject, chosen, logits)
+        return _count(context, chosen, logits)
 
 
 def _count(
-    subject: Subject, chosen: Indices, logits: Callable[[Indices], torch.Tensor]
+    context: EvalContext, chosen: Indices, logits: Callable[[Indices], torch.Tensor]
 ) -> npt.NDArray[np.int64]:
     """Pixels per true and predicted class (n, C, C), at the size of the masks."""
     parts = []
     for start in range(0, len(chosen), _BATCH):
         part = chosen[start : start + _BATCH]
-        masks = subject.store.masks(subject.split.samples[part])
+        masks = context.store.masks(context.split.samples[part])
         predicted = _enlarged(logits(part), masks.shape[-1]).argmax(dim=1).cpu().numpy()
-        parts.append(confusion(masks, predicted, subject.num_classes))
+        parts.append(confusion(masks, predicted, context.num_classes))
     return np.concatenate(parts)
 
 
 @contextmanager
-def _seeded(subject: Subject) -> Iterator[None]:
+def _seeded(context: EvalContext) -> Iterator[None]:
     """Seeds the decoder's weights and dropout, and leaves the caller's random state alone."""
-    device = torch.device(subject.device)
+    device = torch.device(context.device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(subject.seed)
+        torch.manual_seed(context.seed)
         yield

@@ -1,4 +1,4 @@
-"""The registries of evaluation protocols: one for classes and labels, one for masks."""
+"""Registries of evaluation protocols: one for classes and labels, one for masks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,25 @@ MASK_PROTOCOLS: dict[str, type[Protocol]] = {
 }
 
 
+def as_protocols(
+    given: str | Protocol | Sequence[str | Protocol], *, target: Target
+) -> list[Protocol]:
+    """Protocols of names, with their default settings, among protocols that are there already.
+
+    Raises:
+        UsageError: If there is none, or the target has no protocol of a name.
+    """
+    entries = [given] if isinstance(given, str | Protocol) else list(given)
+    if not entries:
+        registry = MASK_PROTOCOLS if target == "mask" else PROTOCOLS
+        raise UsageError(f"No protocol is given. Choose from: {', '.join(registry)}.")
+    return [
+        entry if isinstance(entry, Protocol) else make_protocols([entry], target=target)[0]
+        for number, entry in enumerate(entries)
+        if entry not in entries[:number]
+    ]
+
+
 def make_protocols(
     names: Sequence[str], *, target: Target = "class", **settings: Any
 ) -> list[Protocol]:
@@ -32,7 +51,8 @@ def make_protocols(
     Args:
         names: Their names, each taken once.
         target: What is to be predicted.
-        **settings: Values of the protocols' fields; None takes a protocol's default.
+        **settings: Values of the protocols' fields; None, and no values where several may be
+            given, take a protocol's default.
 
     Raises:
         UsageError: If the target has no such protocol, or a setting is none of the protocols'.
@@ -43,13 +63,18 @@ def make_protocols(
         what = "protocol of masks" if target == "mask" else "protocol of classes and labels"
         raise unknown_name(what, unknown, registry)
     chosen = [registry[name] for name in dict.fromkeys(names)]
-    given = {key: value for key, value in settings.items() if value is not None}
+    given = {
+        key: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+        for key, value in settings.items()
+        if value is not None and value != ()
+    }
     for key in given:
         if not any(key in _settings(protocol) for protocol in chosen):
             takers = sorted(name for name, kind in registry.items() if key in _settings(kind))
-            belongs = f"it belongs to: {', '.join(takers)}" if takers else "nor of any other here"
+            belongs = f"it belongs to: {', '.join(takers)}" if takers else "no protocol here has it"
             raise UsageError(
-                f"{key.replace('_', '-')} is no setting of protocol {', '.join(names)}; {belongs}."
+                f"{key.replace('_', '-')} is not a setting of protocol {', '.join(names)}; "
+                f"{belongs}."
             )
     return [
         protocol(**{key: value for key, value in given.items() if key in _settings(protocol)})

@@ -1,1 +1,1 @@
-"""Results: the table, the predictions beside it, comparisons."""
+"""Results: tables of scores, predictions, comparisons."""

@@ -1,149 +1,187 @@
-"""Results files put side by side: only what is comparable, and differences on the same samples."""
+"""Comparison of results: only what is comparable, and differences on the same samples."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from georank_zoo.eval.metrics.score import Difference, paired_difference
-from georank_zoo.eval.results import predictions
-from georank_zoo.eval.results import table as results
-from georank_zoo.eval.results.table import Row
-from georank_zoo.models.encoder import NO_HASH
+from georank_zoo.eval.results.compare_figure import comparison_figure
+from georank_zoo.eval.results.compare_tables import (
+    BOOTSTRAP_NOTE,
+    comparison_tables,
+    score_records,
+    write_comparison,
+)
+from georank_zoo.eval.results.comparison_data import (
+    ComparedRow,
+    ComparisonData,
+    Pair,
+    PairedResult,
+    Setting,
+)
+from georank_zoo.eval.results.predictions import Predictions, read_predictions
+from georank_zoo.eval.results.scores import Scores, tables_with_notes
+from georank_zoo.eval.results.table import SETTING, Row, read_rows
 from georank_zoo.utils.errors import UsageError, unknown_name
+from georank_zoo.utils.figures import NotebookFigure
+from georank_zoo.utils.tables import Table
 
-# Rows are comparable where all of these are equal.
-SETTING: tuple[str, ...] = (
-    "task", "protocol", "k", "temperature", "split", "image_size", "store_hash", "seed", "n_train",
-    "n_test", "given_settings",
-)  # fmt: skip
-# What recipes put before the name of their baseline: georank-moco-r18 is moco-r18 with GeoRank.
-_VARIANTS = ("georank-", "geobasic-", "geoaware-")
+if TYPE_CHECKING:
+    import pandas as pd
 
-Setting = tuple[object, ...]
-Pair = tuple[str, str]
+Source = Scores | Path
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A row, and the file that it stands in.
+class Comparison(ComparisonData):
+    """What `compare` returns: models side by side, and against their baselines.
 
-    Attributes:
-        path: Results file.
-        row: The row.
-        model: Name that no other model of the comparison has.
+    A notebook shows it as tables, `print` as text.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> runs = ["runs/moco-r18", "runs/georank-moco-r18"]
+        >>> comparison = gz.compare(gz.evaluate(runs, "stores/eurosat", task="synthetic"))
+        >>> comparison.pairs
+        (('georank-moco-r18', 'moco-r18'),)
+        >>> figure = comparison.plot()
+        >>> [path.name for path in comparison.save("out/comparison")]
+        ['scores.csv', 'differences.csv', 'compare.md', 'compare.png', 'compare.svg']
     """
 
-    path: Path
-    row: Row
-    model: str
+    def tables(self) -> list[Table]:
+        """Scores in percent per metric and task, then the differences in percentage points."""
+        return comparison_tables(self)
 
-    @property
-    def setting(self) -> Setting:
-        """What must be equal in comparable rows."""
-        return tuple(getattr(self.row, name) for name in SETTING)
+    def all_notes(self) -> tuple[str, ...]:
+        """What one must know to read it, the bootstrap first."""
+        return (BOOTSTRAP_NOTE, *self.notes)
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """The scores, a row per model, setting and metric.
 
-@dataclass(frozen=True)
-class PairedResult:
-    """Two models under one setting.
+        Example:
+            >>> import georank_zoo as gz
+            >>> runs = ["runs/moco-r18", "runs/georank-moco-r18"]
+            >>> comparison = gz.compare(gz.evaluate(runs, "stores/eurosat", task="synthetic"))
+            >>> comparison.to_dataframe()[["model", "metric", "k"]].head(2)
+                          model          metric   k
+            0          moco-r18  accuracy_macro  10
+            1  georank-moco-r18  accuracy_macro  10
+        """
+        import pandas as pd
 
-    Attributes:
-        first: Entry of the model.
-        second: Entry of its baseline.
-        value: Difference of the scores, first minus second, as a fraction.
-        paired: The paired difference, where both models' predictions are there.
-    """
+        columns, records = score_records(self)
+        return pd.DataFrame(records, columns=list(columns))
 
-    first: Entry
-    second: Entry
-    value: float
-    paired: Difference | None
+    def plot(self) -> NotebookFigure:
+        """A panel per setting and metric with the models' scores, and one with the differences."""
+        return comparison_figure(self)
 
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes `scores.csv`, `differences.csv`, `compare.md`, `compare.png` and `compare.svg`.
 
-@dataclass(frozen=True)
-class Comparison:
-    """Models side by side.
+        Returns:
+            The files.
+        """
+        return write_comparison(self, Path(folder))
 
-    Attributes:
-        entries: The newest row of each model, setting and metric.
-        models: Names of the models in the order of the files, floors last.
-        floors: Those of them that nobody trained.
-        settings: Settings in the order of the files.
-        metrics: Metrics in the order of the files.
-        pairs: Models with their baselines.
-        differences: Per pair, metric and setting.
-        notes: What one must know to read it.
-    """
-
-    entries: tuple[Entry, ...]
-    models: tuple[str, ...]
-    floors: frozenset[str]
-    settings: tuple[Setting, ...]
-    metrics: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    differences: tuple[PairedResult, ...]
-    notes: tuple[str, ...]
-
-    def find(self, model: str, setting: Setting, metric: str) -> Entry | None:
-        """The entry of a cell of the table."""
-        return next(
-            (
-                entry
-                for entry in self.entries
-                if (entry.model, entry.setting, entry.row.metric) == (model, setting, metric)
-            ),
-            None,
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({len(self.models)} models and floors, {len(self.settings)} settings, "
+            f"{len(self.differences)} differences)"
         )
 
-    def labels(self) -> dict[Setting, str]:
-        """A short name for each setting; with the store, and more, where it is needed."""
-        labels = {}
-        for setting in self.settings:
-            fact = dict(zip(SETTING, setting, strict=True))
-            k = f" k={fact['k']}" if fact["protocol"] == "knn" else ""
-            labels[setting] = (
-                f"{fact['task']}, {fact['protocol']}{k}, {fact['image_size']} px, {fact['split']}"
-            )
-            same = [other for other in labels if labels[other] == labels[setting]]
-            if len(same) > 1:
-                differing = [
-                    f"{name} {str(value)[:8]}"
-                    for name, value, *others in zip(SETTING, setting, *same, strict=True)
-                    if len(set(others)) > 1
-                ]
-                labels[setting] += f" ({', '.join(differing)})"
-        return labels
+    def __str__(self) -> str:
+        return "\n\n".join([*(t.to_text() for t in self.tables()), "\n".join(self.all_notes())])
+
+    def _repr_html_(self) -> str:
+        return tables_with_notes(self.tables(), self.all_notes())
 
 
 def compare(
-    paths: Sequence[Path],
-    *,
+    *sources: Scores | str | os.PathLike[str],
     metrics: Sequence[str] = (),
     tasks: Sequence[str] = (),
     pairs: Sequence[Pair] = (),
     seed: int = 0,
 ) -> Comparison:
-    """Puts the rows of results files side by side.
+    """Puts results side by side, and models against their baselines.
+
+    Only rows of equal task, data, protocol, split, image size and seed share a column.
 
     Args:
-        paths: Results files.
+        *sources: Scores, and paths of results files.
         metrics: Metrics to show; by default the first of each task and store.
         tasks: Tasks to show; by default all.
-        pairs: Models with their baselines; by default by name, `georank-moco-r18` with
-            `moco-r18`.
+        pairs: Models with their baselines, as names; by default as the models' recipes state
+            them.
         seed: Seed of the bootstrap.
 
     Raises:
         UsageError: If a name is unknown, or no two models have a setting in common.
-        GeorankError: If a file is damaged or no results file.
+        GeorankError: If a file is damaged or is not a results file.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> runs = ["runs/moco-r18", "runs/georank-moco-r18"]
+        >>> scores = gz.evaluate(runs, "stores/eurosat", task="synthetic")
+        >>> gz.compare(scores)
+        Comparison(4 models and floors, 1 settings, 1 differences)
+        >>> gz.compare(scores, pairs=[("moco-r18", "random resnet18")]).differences[0].second.model
+        'random resnet18'
     """
-    entries = _named([(path, row) for path in paths for row in results.read(path)])
+    given = _unique(sources)
+    title = f"Results: {', '.join(s.name if isinstance(s, Path) else s.title for s in given)}"
+    rows = [
+        (number, row)
+        for number, source in enumerate(given)
+        for row in (read_rows(source) if isinstance(source, Path) else source.rows)
+    ]
+    entries = _chosen(_named(rows), metrics, tasks, title)
+    _require_comparable(entries)
+    floors = frozenset(entry.model for entry in entries if entry.row.kind != "model")
+    models = list(dict.fromkeys(entry.model for entry in entries))
+    for name in (name for pair in pairs for name in pair):
+        _require("model", [name], models)
+    notes: list[str] = []
+    chosen = list(pairs) or _stated_pairs(entries, floors, notes)
+    return Comparison(
+        title=title,
+        entries=tuple(entries),
+        models=tuple(sorted(models, key=lambda model: model in floors)),
+        floors=floors,
+        settings=tuple(dict.fromkeys(entry.setting for entry in entries)),
+        metrics=tuple(dict.fromkeys(entry.row.metric for entry in entries)),
+        pairs=tuple(chosen),
+        differences=tuple(_differences(given, entries, chosen, seed, notes)),
+        notes=tuple(notes),
+    )
+
+
+def _unique(sources: Iterable[Scores | str | os.PathLike[str]]) -> list[Source]:
+    """Scores and paths, each path once."""
+    found: list[Source] = []
+    for source in sources:
+        known = source if isinstance(source, Scores) else Path(source)
+        if not any(known is other or (isinstance(known, Path) and known == other)
+                   for other in found):  # fmt: skip
+            found.append(known)
+    if not found:
+        raise UsageError("There is nothing to compare. Give scores or results files.")
+    return found
+
+
+def _chosen(
+    entries: list[ComparedRow], metrics: Sequence[str], tasks: Sequence[str], title: str
+) -> list[ComparedRow]:
+    """Rows of the tasks and metrics to show."""
     if not entries:
-        raise UsageError(f"{', '.join(map(str, paths))}: no results in it. Run `georank eval`.")
+        raise UsageError(f"{title}: there are no results in it. Run `georank eval`.")
     _require("task", tasks, (entry.row.task for entry in entries))
     entries = [entry for entry in entries if not tasks or entry.row.task in tasks]
     _require("metric", metrics, (entry.row.metric for entry in entries))
@@ -151,46 +189,27 @@ def compare(
     first: dict[tuple[str, str], str] = {}
     for entry in entries:
         first.setdefault((entry.row.task, entry.row.store_hash), entry.row.metric)
-    entries = [
+    return [
         entry
         for entry in entries
         if entry.row.metric in (metrics or (first[entry.row.task, entry.row.store_hash],))
     ]
-    _require_comparable(entries)
-    floors = frozenset(entry.model for entry in entries if entry.row.model_hash == NO_HASH)
-    models = list(dict.fromkeys(entry.model for entry in entries))
-    for name in (name for pair in pairs for name in pair):
-        _require("model", [name], models)
-    notes: list[str] = []
-    chosen = list(pairs) or _pairs_by_name(entries, floors, notes)
-    return Comparison(
-        entries=tuple(entries),
-        models=tuple(sorted(models, key=lambda model: model in floors)),
-        floors=floors,
-        settings=tuple(dict.fromkeys(entry.setting for entry in entries)),
-        metrics=tuple(dict.fromkeys(entry.row.metric for entry in entries)),
-        pairs=tuple(chosen),
-        differences=tuple(_differences(entries, chosen, seed, notes)),
-        notes=tuple(notes),
-    )
 
 
-def baseline_name(model: str) -> str | None:
-    """The name that recipes give to a model's baseline, which lacks its regularizer."""
-    prefix = next((prefix for prefix in _VARIANTS if model.startswith(prefix)), None)
-    return None if prefix is None else model.removeprefix(prefix)
-
-
-def _named(rows: Sequence[tuple[Path, Row]]) -> list[Entry]:
-    """Entries with a name per model; of a repeated evaluation the newest."""
-    hashes: dict[str, set[str]] = {}
+def _named(rows: Sequence[tuple[int, Row]]) -> list[ComparedRow]:
+    """Rows with a name per model; of a repeated evaluation the newest."""
+    titles: dict[tuple[str, ...], str] = {}
     for _, row in rows:
-        hashes.setdefault(row.model, set()).add(row.model_hash)
-    newest: dict[tuple[object, ...], Entry] = {}
-    for path, row in rows:
-        alone = len(hashes[row.model]) == 1
-        entry = Entry(path, row, row.model if alone else f"{row.model} #{row.model_hash[:8]}")
-        key = (entry.model, entry.setting, row.metric)
+        titles.setdefault(row.identity, row.title)
+    shared = list(titles.values())
+    newest: dict[tuple[object, ...], ComparedRow] = {}
+    for number, row in rows:
+        name = titles[row.identity]
+        if shared.count(name) > 1:
+            digest = row.model_hash if row.kind == "model" else row.input_hash
+            name = f"{name} #{digest[:8]}"
+        entry = ComparedRow(row, number, name)
+        key = (row.identity, row.setting, row.metric)
         if key not in newest or newest[key].row.when <= row.when:
             newest[key] = entry
     return list(newest.values())
@@ -203,7 +222,7 @@ def _require(kind: str, names: Iterable[str], valid: Iterable[str]) -> None:
             raise unknown_name(kind, name, choices)
 
 
-def _require_comparable(entries: Sequence[Entry]) -> None:
+def _require_comparable(entries: Sequence[ComparedRow]) -> None:
     models: dict[Setting, set[str]] = {}
     for entry in entries:
         models.setdefault(entry.setting, set()).add(entry.model)
@@ -221,17 +240,14 @@ def _require_comparable(entries: Sequence[Entry]) -> None:
     )
 
 
-def _pairs_by_name(
-    entries: Sequence[Entry], floors: frozenset[str], notes: list[str]
+def _stated_pairs(
+    entries: Sequence[ComparedRow], floors: frozenset[str], notes: list[str]
 ) -> list[Pair]:
     """Each variant with its baseline, where there is exactly one."""
-    core = {e.model: e.row.model.partition(" (")[0] for e in entries if e.model not in floors}
+    rows = {entry.model: entry.row for entry in entries if entry.model not in floors}
     found = []
-    for model, name in core.items():
-        baseline = baseline_name(name)
-        if baseline is None:
-            continue
-        baselines = [m for m, other in core.items() if other == baseline]
+    for model, row in rows.items():
+        baselines = [m for m, other in rows.items() if row.baseline and other.model == row.baseline]
         if len(baselines) == 1:
             found.append((model, baselines[0]))
         elif baselines:
@@ -243,7 +259,11 @@ def _pairs_by_name(
 
 
 def _differences(
-    entries: Sequence[Entry], pairs: Sequence[Pair], seed: int, notes: list[str]
+    sources: Sequence[Source],
+    entries: Sequence[ComparedRow],
+    pairs: Sequence[Pair],
+    seed: int,
+    notes: list[str],
 ) -> list[PairedResult]:
     by_cell = {(e.model, e.setting, e.row.metric): e for e in entries}
     found = []
@@ -257,20 +277,21 @@ def _differences(
         if not with_twin:
             notes.append(f"{first_name} and {second_name} have no setting in common.")
         for first, second in with_twin:
-            paired = _paired(first, second, seed)
+            paired = _paired(sources, first, second, seed)
             value = paired.value if paired else first.row.value - second.row.value
             found.append(PairedResult(first, second, value, paired))
     if any(result.paired is None for result in found):
         notes.append(
-            "Differences without an interval: the predictions of one of the models are not there, "
-            "or not for the same samples. `georank eval --results` writes them beside the results."
+            "Differences without an interval: the predictions of one of the models are missing, or "
+            "are not of the same samples. `georank eval --results` writes them next to the results."
         )
     return found
 
 
-def _paired(first: Entry, second: Entry, seed: int) -> Difference | None:
-    own = predictions.read(first.path, first.row)
-    other = predictions.read(second.path, second.row)
+def _paired(
+    sources: Sequence[Source], first: ComparedRow, second: ComparedRow, seed: int
+) -> Difference | None:
+    own, other = (_predictions(sources[entry.source], entry.row) for entry in (first, second))
     if own is None or other is None:
         return None
     for name in ("sample", "place", "target"):
@@ -285,3 +306,7 @@ def _paired(first: Entry, second: Entry, seed: int) -> Difference | None:
         place=own.place,
         seed=seed,
     )
+
+
+def _predictions(source: Source, row: Row) -> Predictions | None:
+    return read_predictions(source, row) if isinstance(source, Path) else source.predictions_of(row)

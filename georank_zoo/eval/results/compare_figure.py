@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 
-from georank_zoo.eval.results.compare import Comparison, Setting
-from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, save_figure, style
+from georank_zoo.eval.results.comparison_data import ComparisonData, Setting
+from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, NotebookFigure, style
 
 _COLUMNS = 4  # panels side by side
 _OTHER = "#333333"
 
 
-def draw_comparison(path: Path, comparison: Comparison, *, title: str) -> None:
-    """A panel per setting and metric with the models' scores, and one with the differences.
-
-    Args:
-        path: PNG or SVG file.
-        comparison: What to draw.
-        title: Of the figure.
-
-    Raises:
-        UsageError: If the suffix is another.
-    """
+def comparison_figure(comparison: ComparisonData) -> NotebookFigure:
+    """A panel per setting and metric with the models' scores, and one with the differences."""
     panels = [
         (setting, metric)
         for metric in comparison.metrics
@@ -36,7 +25,8 @@ def draw_comparison(path: Path, comparison: Comparison, *, title: str) -> None:
     tall = 0.9 + 0.27 * len(comparison.models)
     low = 1.0 + 0.3 * len(comparison.differences) if comparison.differences else 0
     with style():
-        figure = Figure(figsize=(3 + 2.9 * columns, 0.5 + lines * tall + low), layout="constrained")
+        size = (3 + 2.9 * columns, 0.5 + lines * tall + low)
+        figure = NotebookFigure(figsize=size, layout="constrained")
         above: FigureBase = figure
         if low:
             parts = figure.subfigures(2, 1, height_ratios=(lines * tall, low), squeeze=False)
@@ -47,11 +37,11 @@ def draw_comparison(path: Path, comparison: Comparison, *, title: str) -> None:
             _draw_scores(axis, comparison, setting, metric)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
-        figure.suptitle(title)
-        save_figure(figure, path)
+        figure.suptitle(comparison.title)
+    return figure
 
 
-def _draw_scores(axis: Axes, comparison: Comparison, setting: Setting, metric: str) -> None:
+def _draw_scores(axis: Axes, comparison: ComparisonData, setting: Setting, metric: str) -> None:
     variants = {first for first, _ in comparison.pairs}
     baselines = {second for _, second in comparison.pairs}
     for position, model in enumerate(reversed(comparison.models)):
@@ -74,7 +64,7 @@ def _draw_scores(axis: Axes, comparison: Comparison, setting: Setting, metric: s
     axis.grid(axis="x", alpha=0.25)
 
 
-def _draw_differences(axis: Axes, comparison: Comparison) -> None:
+def _draw_differences(axis: Axes, comparison: ComparisonData) -> None:
     labels = comparison.labels()
     several = len(comparison.metrics) > 1
     names = []

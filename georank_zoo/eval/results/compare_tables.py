@@ -1,16 +1,18 @@
-"""A comparison as text, Markdown and CSV."""
+"""Tables of a comparison: values, Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from georank_zoo.eval.results.compare import SETTING, Comparison, PairedResult
-from georank_zoo.eval.results.compare_figure import draw_comparison
+from georank_zoo.eval.results.compare_figure import comparison_figure
+from georank_zoo.eval.results.comparison_data import ComparisonData, PairedResult
+from georank_zoo.eval.results.table import SETTING
+from georank_zoo.utils.figures import save_figure
 from georank_zoo.utils.files import write_text
+from georank_zoo.utils.tables import Table
 
 BOOTSTRAP_NOTE = (
     "95 % intervals in brackets (bootstrap over places; of differences the paired one: both "
@@ -19,24 +21,13 @@ BOOTSTRAP_NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """A table of text; the first column holds names."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def to_markdown(self) -> str:
-        """As a Markdown table with its title."""
-        lines = [self.header, ("---", *("---:" for _ in self.header[1:])), *self.rows]
-        body = "\n".join(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-        )
-        return f"### {self.title}\n\n{body}\n"
+def comparison_tables(comparison: ComparisonData) -> list[Table]:
+    """Scores in percent per metric and task, then the differences in percentage points."""
+    differences = difference_table(comparison)
+    return [*score_tables(comparison), *([differences] if differences else [])]
 
 
-def score_tables(comparison: Comparison) -> list[TextTable]:
+def score_tables(comparison: ComparisonData) -> list[Table]:
     """Models by settings, one table per metric and task, in percent."""
     labels = comparison.labels()
     tables = []
@@ -51,17 +42,15 @@ def score_tables(comparison: Comparison) -> list[TextTable]:
             for model in comparison.models:
                 cells = [comparison.find(model, setting, metric) for setting in settings]
                 if any(cells):
-                    scores = ((e.row.value, e.row.ci_low, e.row.ci_high) if e else None
-                              for e in cells)  # fmt: skip
-                    rows.append((model, *(_percent(score) for score in scores)))
+                    rows.append((model, *(e.row.percent if e else "" for e in cells)))
             if rows:
                 header = ("model", *(labels[s].partition(", ")[2] for s in settings))
                 title = f"{task}: {metric.replace('_', ' ')} %"
-                tables.append(TextTable(title, header, tuple(rows)))
+                tables.append(Table(title, header, tuple(rows)))
     return tables
 
 
-def difference_table(comparison: Comparison) -> TextTable | None:
+def difference_table(comparison: ComparisonData) -> Table | None:
     """Models against their baselines, in percentage points; None without a pair."""
     if not comparison.differences:
         return None
@@ -79,34 +68,35 @@ def difference_table(comparison: Comparison) -> TextTable | None:
     )
     metric = "" if several else f" of {comparison.metrics[0].replace('_', ' ')}"
     header = ("models", "setting", *(("metric",) if several else ()), "difference", "above 0")
-    return TextTable(f"Differences{metric} in percentage points", header, rows)
+    return Table(f"Differences{metric} in percentage points", header, rows)
 
 
-def write_comparison(comparison: Comparison, folder: Path, *, title: str) -> list[Path]:
+def to_markdown(table: Table) -> str:
+    """A table in Markdown, with its title as a heading."""
+    lines = [table.header, ("---", *("---:" for _ in table.header[1:])), *table.rows]
+    body = "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+    return f"### {table.title}\n\n{body}\n"
+
+
+def write_comparison(comparison: ComparisonData, folder: Path) -> list[Path]:
     """Writes `scores.csv`, `differences.csv`, `compare.md`, `compare.png` and `compare.svg`.
 
     Returns:
         The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tables = score_tables(comparison)
-    differences = difference_table(comparison)
-    texts = [table.to_markdown() for table in [*tables, *([differences] if differences else [])]]
+    texts = [to_markdown(table) for table in comparison_tables(comparison)]
     notes = "\n".join(f"- {note}" for note in (BOOTSTRAP_NOTE, *comparison.notes))
-    write_text(folder / "scores.csv", _scores_csv(comparison))
+    markdown = f"# {comparison.title}\n\n" + "\n".join(texts) + f"\n{notes}\n"
+    write_text(folder / "scores.csv", _csv(*score_records(comparison)))
     write_text(folder / "differences.csv", _differences_csv(comparison))
-    write_text(folder / "compare.md", f"# {title}\n\n" + "\n".join(texts) + f"\n{notes}\n")
+    write_text(folder / "compare.md", markdown)
     for suffix in ("png", "svg"):
-        draw_comparison(folder / f"compare.{suffix}", comparison, title=title)
+        save_figure(comparison_figure(comparison), folder / f"compare.{suffix}")
     names = ("scores.csv", "differences.csv", "compare.md", "compare.png", "compare.svg")
     return [folder / name for name in names]
-
-
-def _percent(score: tuple[float, float, float] | None) -> str:
-    if score is None:
-        return ""
-    value, low, high = (100 * number for number in score)
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _points(result: PairedResult) -> str:
@@ -116,17 +106,20 @@ def _points(result: PairedResult) -> str:
     return f"{100 * result.value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def _scores_csv(comparison: Comparison) -> str:
+def score_records(
+    comparison: ComparisonData,
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Columns and cells of the scores, a line per model, setting and metric."""
     columns = ("metric", *SETTING, "model", "model_hash", "value", "ci_low", "ci_high")
-    rows = []
+    records: list[tuple[object, ...]] = []
     for entry in comparison.entries:
-        row, setting = entry.row, entry.setting
+        row = entry.row
         values = (row.value, row.ci_low, row.ci_high)
-        rows.append((row.metric, *setting, entry.model, row.model_hash, *values))
-    return _csv(columns, rows)
+        records.append((row.metric, *row.setting, entry.model, row.model_hash, *values))
+    return columns, records
 
 
-def _differences_csv(comparison: Comparison) -> str:
+def _differences_csv(comparison: ComparisonData) -> str:
     columns = ("metric", *SETTING, "model", "baseline", "difference", "ci_low", "ci_high", "above")
     rows = []
     for result in comparison.differences:

@@ -1,4 +1,4 @@
-"""Predictions of single samples, kept beside a results file.
+"""Predictions of single samples, kept in a folder next to a results file.
 
 Two models are compared on the same samples, and scores alone do not tell on which of them the
 models differ. `results.csv` has its predictions in `results_predictions/`, one safetensors file
@@ -18,12 +18,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from georank_zoo.eval.arrays import Indices
 from georank_zoo.eval.results.table import Row
 from georank_zoo.eval.splits.make import Split
 from georank_zoo.utils.errors import GeorankError
 from georank_zoo.utils.files import new_file
-
-Indices = npt.NDArray[np.int64]
 
 # What differs between the metrics of one evaluation, or says nothing of what was evaluated.
 _OF_THE_METRIC = ("metric", "value", "ci_low", "ci_high", "versions")
@@ -48,7 +47,7 @@ class Predictions:
     predicted: npt.NDArray[Any]
 
     @classmethod
-    def of(cls, split: Split, predicted: npt.NDArray[Any]) -> Predictions:
+    def from_split(cls, split: Split, predicted: npt.NDArray[Any]) -> Predictions:
         """What was predicted for the test samples of a split."""
         test = split.test
         return cls(split.samples[test], split.place[test], split.label[test], predicted)
@@ -61,40 +60,45 @@ class Predictions:
         return int(max(self.target.max(), self.predicted.max())) + 1
 
 
-def path_of(results: Path, row: Row) -> Path:
-    """Where the predictions behind a row of a results file lie."""
+def predictions_key(row: Row) -> str:
+    """What names the predictions behind a row: equal for all metrics of one evaluation."""
     facts = {
         # As the CSV file rounds them: a row that was read names the same file.
         name: round(value, 6) if isinstance(value, float) else value
         for name, value in asdict(row).items()
         if name not in _OF_THE_METRIC
     }
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return results.with_name(f"{results.stem}_predictions") / f"{name}.safetensors"
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(results: Path, row: Row, predictions: Predictions) -> Path:
+def predictions_path(results: Path, row: Row) -> Path:
+    """Where the predictions behind a row of a results file lie."""
+    name = f"{predictions_key(row)}.safetensors"
+    return results.with_name(f"{results.stem}_predictions") / name
+
+
+def write_predictions(results: Path, row: Row, predictions: Predictions) -> Path:
     """Writes the predictions behind a row; whole or not at all.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    path = path_of(results, row)
+    path = predictions_path(results, row)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: np.ascontiguousarray(getattr(predictions, name)) for name in _TENSORS}
-    about = {"model": row.model, "task": row.task, "store_hash": row.store_hash, "split": row.split}
-    with new_file(path) as beside:
-        save_file(tensors, beside, metadata={"georank": json.dumps(about, sort_keys=True)})
+    about = {"model": row.title, "task": row.task, "store_hash": row.store_hash, "split": row.split}
+    with new_file(path) as temporary:
+        save_file(tensors, temporary, metadata={"georank": json.dumps(about, sort_keys=True)})
     return path
 
 
-def read(results: Path, row: Row) -> Predictions | None:
+def read_predictions(results: Path, row: Row) -> Predictions | None:
     """The predictions behind a row, or None where none were kept.
 
     Raises:
         GeorankError: If the file is damaged or does not fit the row.
     """
-    path = path_of(results, row)
+    path = predictions_path(results, row)
     if not path.is_file():
         return None
     try:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from filelock import FileLock
 
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
-from georank_zoo.utils.files import new_file
+
+Kind = Literal["model", "image-statistics", "random-init", "scratch"]
+"""A model, or one of the floors: statistics of the images as features, a network as it is
+initialized, a network that is trained from there on the labels alone."""
+
+# Rows are comparable where all of these are equal.
+SETTING: tuple[str, ...] = (
+    "task", "protocol", "k", "temperature", "split", "image_size", "store_hash", "seed", "n_train",
+    "n_test", "settings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,33 +37,46 @@ class Row:
 
     Attributes:
         when: UTC, ISO 8601.
-        model: Name in the model's config, with its folder where evaluated models share one; its
-            Hub id; or the floor's name.
+        model: Name in the model's config, its Hub id, or the floor's name.
+        origin: Text that tells it from others of its name in the evaluation: the model's source,
+            or the model whose input a floor takes; empty if it shared its name with none.
+        kind: One of `Kind`.
+        baseline: Name of the model that this one is a variant of, as its recipe states it; empty
+            if it is of none.
         model_hash: SHA-256 of model.safetensors, `none` for floors.
+        architecture: Name of the timm model; empty where there is none or it is not known.
+        input_hash: Hash of the bands, means and standard deviations that images were prepared by.
         recipe: Name and hash of the recipe, as far as the model tells.
-        task: Task.
+        task: Name of the task.
         store_hash: Content of the store.
         protocol: Name of the protocol.
-        k: Neighbors that vote; None, an empty cell, where the protocol has none.
-        temperature: Of the neighbors' weights; None where the protocol has none.
-        settings: Other settings of the protocol, `name=value` separated by blanks; what
-            validation chose comes first.
+        k: Number of neighbors that voted; None, an empty cell, where the protocol has none.
+        temperature: Temperature of the neighbors' weights; None where the protocol has none.
+        settings: Other settings of the protocol as they were given, a JSON object; empty if there
+            are none.
+        chosen: What the protocol settled by itself, such as the strength or the epoch that
+            validation chose, a JSON object; empty if there is nothing.
         split: Split, with its seed.
         image_size: Side in pixels that the network saw.
         bands: Bands that the network was given, separated by blanks.
         seed: Seed of split, random floor and bootstrap.
-        n_train: Samples that are known.
-        n_test: Samples that are predicted.
+        n_train: Number of training samples.
+        n_test: Number of test samples.
         metric: Name of the metric.
-        value: The metric as a fraction.
+        value: Value as a fraction.
         ci_low: Lower end of the 95 % interval, from resampled places.
         ci_high: Upper end.
-        versions: What made it: packages and device.
+        versions: Packages and device that it was computed with.
     """
 
     when: str
     model: str
+    origin: str
+    kind: Kind
+    baseline: str
     model_hash: str
+    architecture: str
+    input_hash: str
     recipe: str
     task: str
     store_hash: str
@@ -61,6 +84,7 @@ class Row:
     k: int | None
     temperature: float | None
     settings: str
+    chosen: str
     split: str
     image_size: int
     bands: str
@@ -74,25 +98,47 @@ class Row:
     versions: str
 
     @property
-    def given_settings(self) -> str:
-        """The other settings without those that may differ between comparable models."""
-        chosen = ("l2=", "epoch=", "scratch_lr=")
-        return " ".join(part for part in self.settings.split() if not part.startswith(chosen))
+    def title(self) -> str:
+        """Name with its origin."""
+        return shown_name(self.model, self.origin)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What is equal in two rows of one model or floor."""
+        if self.kind != "model":
+            return (self.kind, self.architecture, self.input_hash)
+        nameless = self.model_hash == "none"
+        return (self.kind, self.model_hash, *((self.model, self.origin) if nameless else ()))
+
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """What must be equal in comparable rows; see `SETTING`."""
+        return tuple(getattr(self, name) for name in SETTING)
 
     @property
     def variant(self) -> tuple[str, str]:
         """What tells the rows of a protocol apart: `("k", "10")`, or what validation chose."""
         if self.k is not None:
             return "k", str(self.k)
-        name, _, value = self.settings.partition(" ")[0].partition("=")
-        return name, value
+        values = from_json(self.chosen) or from_json(self.settings)
+        return next(((name, shown_value(value)) for name, value in values.items()), ("", ""))
+
+    @property
+    def protocol_text(self) -> str:
+        """Protocol with all that was given to it."""
+        parts = [] if self.k is None else [f"k={self.k}"]
+        parts += [] if self.temperature is None else [f"temperature={self.temperature:g}"]
+        parts += named_values(self.settings)
+        return f"{self.protocol} ({', '.join(parts)})" if parts else self.protocol
+
+    @property
+    def percent(self) -> str:
+        """Value with its interval, in percent."""
+        return as_percent(self.value, self.ci_low, self.ci_high)
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
-# Columns that files of earlier versions lack, with the value that their rows have.
-_ADDED = {"settings": ""}
-_OLD_HEADER = ",".join(name for name in COLUMNS if name not in _ADDED) + "\n"
 _TAIL = 4096  # bytes that surely hold the end of the last line
 
 
@@ -107,11 +153,49 @@ def made_with(device: str | torch.device) -> str:
     return "; ".join([*packages, f"device {device_name(device)}"])
 
 
-def append(path: str | Path, rows: Sequence[Row]) -> None:
+def shown_name(name: str, origin: str) -> str:
+    """A name with what tells it from others of that name."""
+    return f"{name} ({origin})" if origin else name
+
+
+def as_percent(value: float, low: float, high: float) -> str:
+    """Fractions as a value with its interval, in percent."""
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    """Settings for a cell; empty if there are none."""
+    return json.dumps(dict(values)) if values else ""
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """Settings of a cell.
+
+    Raises:
+        ValueError: If the text is not a JSON object.
+    """
+    values = json.loads(text) if text else {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{text[:60]!r} is not a JSON object")
+    return values
+
+
+def named_values(text: str) -> list[str]:
+    """Settings of a cell as `name=value`."""
+    return [f"{name}={shown_value(value)}" for name, value in from_json(text).items()]
+
+
+def shown_value(value: Any) -> str:
+    """A setting for a reader; of a list, its ends and its length."""
+    if isinstance(value, list):
+        return f"{value[0]:g} to {value[-1]:g} ({len(value)})" if value else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
     """Appends rows to a CSV file; a new one gets its header.
 
-    Several processes may append at once. A file of an earlier version gets the columns that it
-    lacks. After a failure no row is lost, and none half added.
+    Several processes may append at once. After a failure no row is lost, and none half added.
 
     Raises:
         GeorankError: If the file has other columns or ends within a line.
@@ -120,15 +204,15 @@ def append(path: str | Path, rows: Sequence[Row]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path):
-        if path.exists() and _check_content(path) == _OLD_HEADER:
-            _upgrade(path)
+        if path.exists():
+            _check_content(path)
         with path.open("ab", buffering=0) as file:
             size = path.stat().st_size
             text = _to_csv(rows) if size else _HEADER + _to_csv(rows)
             _write_or_restore(file.fileno(), text.encode(), size, path)
 
 
-def check(path: str | Path) -> None:
+def check_results_file(path: str | Path) -> None:
     """Checks that rows can be appended, before hours are spent on computing them.
 
     Raises:
@@ -147,7 +231,7 @@ def check(path: str | Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
 
 
-def read(path: str | Path) -> list[Row]:
+def read_rows(path: str | Path) -> list[Row]:
     """All rows of a file.
 
     Raises:
@@ -168,10 +252,13 @@ def read(path: str | Path) -> list[Row]:
 
 def _parse(text: str, path: Path) -> list[Row]:
     rows = []
-    for number, raw in enumerate(csv.DictReader(io.StringIO(text)), start=2):
-        cells = {**_ADDED, **raw}
+    for number, cells in enumerate(csv.DictReader(io.StringIO(text)), start=2):
         try:
             values = {f.name: _value(str(f.type), cells[f.name]) for f in fields(Row)}
+            if values["kind"] not in get_args(Kind):
+                raise ValueError(f"unknown kind {values['kind']!r}")
+            for name in ("settings", "chosen"):
+                from_json(values[name])
         except (ValueError, TypeError) as error:
             raise GeorankError(f"{path}, row {number}: {error}.") from error
         rows.append(Row(**values))
@@ -186,36 +273,29 @@ def _value(kind: str, text: str) -> Any:
     return {"int": int, "float": float}.get(number, str)(text)
 
 
-def _upgrade(path: Path) -> None:
-    """Gives a file of an earlier version the columns that it lacks."""
-    rows = _parse(path.read_text(encoding="utf-8"), path)
-    with new_file(path.resolve()) as beside:
-        beside.write_bytes((_HEADER + _to_csv(rows)).encode())
-
-
 def _lock(path: Path) -> FileLock:
     """One process at a time, on Windows too; a crash gives the lock back.
 
-    The lock is a file beside, which stays there: to delete it would let two processes in.
+    The lock is a file next to it, which stays there: to delete it would let two processes in.
     """
     path = path.resolve()  # a link and what it names are one file, with one lock
     return FileLock(path.with_name(f".{path.name}.lock"))
 
 
-def _check_content(path: Path) -> str:
-    """The header of a file that rows may be appended to, empty if the file is."""
+def _check_content(path: Path) -> None:
+    """Refuses a file that rows may not be appended to."""
     with path.open("rb") as file:
         start = file.read(len(_HEADER)).decode(errors="replace")
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL))
         tail = file.read(_TAIL).decode(errors="replace")
     if size == 0:
-        return ""
+        return
     header = start.partition("\n")[0] + "\n"
-    if header not in (_HEADER, _OLD_HEADER):
+    if header != _HEADER:
         raise GeorankError(
-            f"{path} is no results file of this version: it begins with {header[:60].rstrip()!r}, "
-            f"not {_HEADER[:30]!r}... Choose another file."
+            f"{path} is not a results file of this version: it begins with "
+            f"{header[:60].rstrip()!r}, not {_HEADER[:30]!r}... Choose another file."
         )
     if not tail.endswith("\n"):
         cut = tail.rpartition("\n")[2]
@@ -223,7 +303,6 @@ def _check_content(path: Path) -> str:
             f"{path} ends within a line ({cut[:60]!r}...): a program was stopped while it wrote. "
             "Delete that line, or complete it and end it with a line break."
         )
-    return header
 
 
 def _to_csv(rows: Sequence[Row]) -> str:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from georank_zoo.data.store.patch import ROLES, UNKNOWN
 from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.eval.arrays import Indices
 from georank_zoo.eval.splits.distance import split_by_distance
 from georank_zoo.utils.errors import StoreError, UsageError, unknown_name
 from georank_zoo.utils.rng import stream
 
-Indices = npt.NDArray[np.int64]
 TEST_FRACTION = 0.2
 VALIDATION_FRACTION = 0.2
 LEAVE_ONE_OUT = "loo"
@@ -58,7 +58,7 @@ class Split:
         return self.label.ndim == 2
 
     @property
-    def divided(self) -> int:
+    def n_shared_places(self) -> int:
         """Test samples of a place that training samples are of too."""
         known = np.isin(self.place[self.test], self.place[self.train])
         return int(known.sum())
@@ -111,7 +111,7 @@ def make_split(store: PatchStore, name: str, *, seed: int = 0) -> Split:
         train, test = split_by_distance(store.latlon[samples], km, TEST_FRACTION, seed=seed)
         split_name = f"{name}-seed{seed}"
     else:
-        split_name, train, test = SPLITS[name](_strata(label), place, seed)
+        split_name, train, test = DRAWN_SPLITS[name](_strata(label), place, seed)
     if len(train) == 0 or len(test) == 0:
         raise StoreError(f"Store {store.path} has too few places per class for split {name!r}.")
     used = len(np.unique(np.concatenate([train, test, [] if validation is None else validation])))
@@ -140,7 +140,7 @@ def _masks_are_uniform(store: PatchStore, samples: Indices) -> bool:
 
 def split_names(store: PatchStore) -> tuple[str, ...]:
     """Names that `make_split` takes for a store, with one example of a split by distance."""
-    return (*store.roles, *SPLITS, "distance50km")
+    return (*store.roles, *DRAWN_SPLITS, "distance50km")
 
 
 def _published(
@@ -239,7 +239,7 @@ def _random(label: Indices, place: Indices, seed: int) -> tuple[str, Indices, In
     return name, np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 
-SPLITS: dict[str, Callable[[Indices, Indices, int], tuple[str, Indices, Indices]]] = {
+DRAWN_SPLITS: dict[str, Callable[[Indices, Indices, int], tuple[str, Indices, Indices]]] = {
     LEAVE_ONE_OUT: _leave_one_out,
     "random": _random,
 }

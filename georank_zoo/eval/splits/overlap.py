@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.neighbors import BallTree
 
 from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.eval.arrays import Floats, Indices
 from georank_zoo.eval.splits.make import make_split
 from georank_zoo.geo import check_latlon, km_of_chord, unit_vectors
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import write_text
-
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 RADII_KM: tuple[float, ...] = (1, 10, 50, 100, 500, 1000)
 _FOUND_AT_ONCE = 2**20  # neighbors in memory at a time: 16 MB

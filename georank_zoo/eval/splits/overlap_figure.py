@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from georank_zoo.eval.splits.overlap import RADII_KM, Overlap
 from georank_zoo.utils.figures import save_figure, style
 
-Array = npt.NDArray[Any]
+_Array = npt.NDArray[Any]
 
 _COLORS = colormaps["viridis"]
 _NEAREST_KM = 0.1  # nearer ones stand at the left end: patch centers tell no more
@@ -52,7 +52,7 @@ def draw_overlap(
         save_figure(figure, path)
 
 
-def _draw_map(axis: Axes, found: Overlap, colors: Array) -> None:
+def _draw_map(axis: Axes, found: Overlap, colors: _Array) -> None:
     (south, west), (north, east) = found.latlon.min(axis=0), found.latlon.max(axis=0)
     middle = np.deg2rad(np.clip((south + north) / 2, -60, 60))
     # At least 2 degrees, and a margin in which near pretraining places show.
@@ -90,7 +90,7 @@ def _marker(count: int) -> float:
 
 
 def _draw_histogram(
-    axis: Axes, found: Overlap, km: Array, norm: LogNorm, radii: Sequence[float]
+    axis: Axes, found: Overlap, km: _Array, norm: LogNorm, radii: Sequence[float]
 ) -> None:
     assert norm.vmin is not None and norm.vmax is not None
     edges = np.geomspace(norm.vmin, norm.vmax, 25)

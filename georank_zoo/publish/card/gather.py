@@ -149,7 +149,7 @@ def _changes(recipe: Recipe | None, shipped: str | None) -> tuple[Change, ...]:
         return ()
     here, there = (flat(each.model_dump(mode="json")) for each in (recipe, original))
     irrelevant = {
-        "name", "summary", "cost", "mirrors", "data.store",
+        "name", "baseline", "summary", "cost", "mirrors", "data.store",
         "train.workers", "train.checkpoint_epochs", "train.keep_checkpoints",
     }  # fmt: skip
     return tuple(

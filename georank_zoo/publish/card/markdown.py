@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import jinja2
 import yaml
 
-from georank_zoo.publish.card.evaluation import score
 from georank_zoo.training.recipe import Recipe
 from georank_zoo.training.recipe_schema import Section
 
@@ -26,7 +25,7 @@ def markdown_environment() -> jinja2.Environment:
     environment.filters |= {
         "plain": _plain,
         "count": lambda number: f"{number:,}",
-        "score": score,
+        "score": lambda row: row.percent,
         "duration": _duration,
         "options": _options,
         "value": lambda value: "none" if value is None else _plain(value),
@@ -81,7 +80,7 @@ def _short(value: object) -> str:
 
 def _recipe_yaml(recipe: Recipe) -> str:
     """The resolved recipe as code, without the texts that name published numbers."""
-    document = recipe.model_dump(mode="json", exclude={"cost", "mirrors"})
+    document = recipe.model_dump(mode="json", exclude={"baseline", "cost", "mirrors"})
     text = yaml.safe_dump(document, sort_keys=False, width=100)
     # No text in it can close the block: a fence is closed by one of its length.
     fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", text)])))

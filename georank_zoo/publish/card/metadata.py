@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from georank_zoo.data.datasets.base import Task
-from georank_zoo.eval.results.table import Row
+from georank_zoo.eval.results.table import Row, named_values
 from georank_zoo.eval.tasks import TASKS
 from georank_zoo.publish.card.evaluation import Evaluation
 from georank_zoo.publish.card.facts import Facts
@@ -130,7 +130,7 @@ def _tags(facts: Facts) -> list[str]:
 def _setting(row: Row) -> tuple[str, str]:
     """What tells a result's data set from others: its `config` and its `split`."""
     variant = f", k={row.k}" if row.k is not None else ""
-    given = f", {row.given_settings}" if row.given_settings else ""
+    given = "".join(f", {setting}" for setting in named_values(row.settings))
     config = f"{row.protocol}{variant}{given}, {row.image_size} px, store {row.store_hash[:12]}"
     return config, row.split
 

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from georank_zoo.bands import DN_PER_REFLECTANCE
-from georank_zoo.eval.evaluate import SMALL_TEST_SET
 from georank_zoo.eval.results import table as results_file
+from georank_zoo.eval.results.notes import SMALL_TEST_SET
 from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CARD, CARD_MAP
 from georank_zoo.models.find import find_model
@@ -110,10 +110,8 @@ def folder_card(
     path = find_model(folder)
     facts = folder_facts(path)
     evaluation = evaluation_of(
-        results_file.read(Path(results)) if results is not None else [],
+        results_file.read_rows(Path(results)) if results is not None else [],
         sha256=facts.weights.sha256 if facts.weights else "",
-        name=facts.name,
-        architecture=facts.network.architecture,
         baseline=baseline,
     )
     card = _render(facts, evaluation, _source(path, repo, revision), license=license)
@@ -137,8 +135,6 @@ def recipe_card(name: str, *, license: str = DEFAULT_LICENSE) -> Card:
     evaluation = evaluation_of(
         _shipped_results(),
         sha256=facts.published.model_hash,
-        name=facts.name,
-        architecture=facts.network.architecture,
     )
     hub = facts.published.id
     return _render(facts, evaluation, Source(f"hf-hub:{hub}", hub), license=license)
@@ -171,7 +167,7 @@ def recipes_with_cards() -> list[str]:
 def _shipped_results() -> list[Row]:
     """The scores of published weights; none as long as nothing has been published."""
     with resources.as_file(resources.files(CARDS_PACKAGE) / _RESULTS) as path:
-        return results_file.read(path) if path.is_file() else []
+        return results_file.read_rows(path) if path.is_file() else []
 
 
 def _source(folder: Path, repo: str | None, revision: str | None) -> Source:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix, f1_score, jaccard_score
 
-from georank_zoo.eval.metrics.score import paired_difference, score
+from georank_zoo.eval.metrics.score import paired_difference, score_with_interval
 
 LABELS = 5
 
@@ -46,7 +46,9 @@ ORACLES = {"ap_macro": ap_macro, "ap_micro": ap_micro, "f1_macro": f1_macro, "f1
 @pytest.mark.parametrize("metric", ORACLES)
 def test_equal_scikit_learn_and_leave_out_labels_without_a_positive(metric, ties):
     scores, target = sample(ties=ties)
-    found = score(metric, scores, target, LABELS, place=np.arange(len(target)), resamples=10)
+    found = score_with_interval(
+        metric, scores, target, LABELS, place=np.arange(len(target)), resamples=10
+    )
     assert found.value == pytest.approx(ORACLES[metric](scores, target), abs=1e-6)
 
 
@@ -60,7 +62,7 @@ def test_interval_equals_resampling_of_places(metric):
     for _ in range(800):
         drawn = np.concatenate([members[p] for p in rng.integers(0, 80, 80)])
         values.append(ORACLES[metric](scores[drawn], target[drawn]))
-    found = score(metric, scores, target, LABELS, place=place)
+    found = score_with_interval(metric, scores, target, LABELS, place=place)
     assert found.low == pytest.approx(np.quantile(values, 0.025), abs=0.015)
     assert found.high == pytest.approx(np.quantile(values, 0.975), abs=0.015)
     assert found.low < found.value < found.high
@@ -74,7 +76,7 @@ def test_paired_differences_are_narrower_where_models_err_together(metric):
     found = paired_difference(metric, better, worse, target, LABELS, place=place, resamples=400)
     oracle = ORACLES[metric]
     assert found.value == pytest.approx(oracle(better, target) - oracle(worse, target), abs=1e-5)
-    one = score(metric, better, target, LABELS, place=place, resamples=400)
+    one = score_with_interval(metric, better, target, LABELS, place=place, resamples=400)
     assert found.high - found.low < one.high - one.low
     same = paired_difference(metric, better, better, target, LABELS, place=place, resamples=50)
     assert (same.value, same.low, same.high, same.above) == (0, 0, 0, 0.5)
@@ -91,11 +93,11 @@ def test_masks():
         ]
     )
     label, place = np.zeros(40, np.int64), np.arange(40)
-    miou = score("miou", counts, label, 4, place=place)
+    miou = score_with_interval("miou", counts, label, 4, place=place)
     oracle = jaccard_score(true.ravel(), found.ravel(), labels=[0, 1, 2], average="macro")
     assert miou.value == pytest.approx(oracle)
     assert miou.low < miou.value < miou.high
-    accuracy = score("pixel_accuracy", counts, label, 4, place=place)
+    accuracy = score_with_interval("pixel_accuracy", counts, label, 4, place=place)
     assert accuracy.value == pytest.approx((true == found).mean())
 
 
@@ -103,5 +105,7 @@ def test_no_positive_at_all_is_zero():
     scores, target = sample(20)
     nothing = np.zeros_like(target)
     for metric in ORACLES:
-        found = score(metric, scores, nothing, LABELS, place=np.arange(20), resamples=20)
+        found = score_with_interval(
+            metric, scores, nothing, LABELS, place=np.arange(20), resamples=20
+        )
         assert (found.value, found.low, found.high) == (0, 0, 0), metric

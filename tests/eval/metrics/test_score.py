@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from georank_zoo.eval.metrics.score import score
+from georank_zoo.eval.metrics.score import score_with_interval
 from georank_zoo.utils.errors import UsageError
 
 ACCURACIES = {"accuracy_macro": balanced_accuracy_score, "accuracy_overall": accuracy_score}
@@ -25,7 +25,7 @@ def alone(target):
 
 
 def value(metric, predicted, target, classes):
-    return score(metric, predicted, target, classes, place=alone(target)).value
+    return score_with_interval(metric, predicted, target, classes, place=alone(target)).value
 
 
 def test_equal_scikit_learn():
@@ -53,7 +53,7 @@ def test_interval_equals_resampling_of_samples(metric):
     oracle = ACCURACIES[metric]
     draws = [rng.integers(0, 150, 150) for _ in range(1500)]
     values = [oracle(target[d], predicted[d]) for d in draws]
-    found = score(metric, predicted, target, 6, place=alone(target))
+    found = score_with_interval(metric, predicted, target, 6, place=alone(target))
     assert found.low == pytest.approx(np.quantile(values, 0.025), abs=0.012)
     assert found.high == pytest.approx(np.quantile(values, 0.975), abs=0.012)
     assert found.low < found.value < found.high
@@ -62,11 +62,11 @@ def test_interval_equals_resampling_of_samples(metric):
 @pytest.mark.parametrize("metric", ACCURACIES)
 def test_copies_of_the_samples_of_a_place_change_nothing(metric):
     predicted, target = sample(150)
-    once = score(metric, predicted, target, 6, place=alone(target))
+    once = score_with_interval(metric, predicted, target, 6, place=alone(target))
     copies = [np.tile(values, 3) for values in (predicted, target)]
-    assert score(metric, *copies, 6, place=np.tile(alone(target), 3)) == once
+    assert score_with_interval(metric, *copies, 6, place=np.tile(alone(target), 3)) == once
     # Taken for independent, they would seem to know more.
-    naive = score(metric, *copies, 6, place=np.arange(3 * 150))
+    naive = score_with_interval(metric, *copies, 6, place=np.arange(3 * 150))
     assert naive.high - naive.low < 0.7 * (once.high - once.low)
 
 
@@ -87,7 +87,7 @@ def test_interval_equals_resampling_of_places(metric):
     for _ in range(1500):
         drawn = np.concatenate([members[i] for i in rng.integers(0, 80, 80)])
         values.append(oracle(target[drawn], predicted[drawn]))
-    found = score(metric, predicted, target, 4, place=place)
+    found = score_with_interval(metric, predicted, target, 4, place=place)
     assert found.low == pytest.approx(np.quantile(values, 0.025), abs=0.012)
     assert found.high == pytest.approx(np.quantile(values, 0.975), abs=0.012)
 
@@ -98,7 +98,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
         rng = np.random.default_rng(seed)
         target = rng.integers(0, 4, 300)
         predicted = np.where(rng.random(300) < 0.8, target, (target + 1) % 4)
-        interval = score(
+        interval = score_with_interval(
             "accuracy_overall", predicted, target, 4, place=alone(target), seed=seed, resamples=400
         )
         covered += interval.low <= 0.8 <= interval.high
@@ -107,19 +107,25 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 
 def test_seeded():
     predicted, target = sample()
-    first = score("accuracy_macro", predicted, target, 6, place=alone(target), seed=3)
-    assert score("accuracy_macro", predicted, target, 6, place=alone(target), seed=3) == first
-    assert score("accuracy_macro", predicted, target, 6, place=alone(target), seed=4) != first
+    first = score_with_interval("accuracy_macro", predicted, target, 6, place=alone(target), seed=3)
+    assert (
+        score_with_interval("accuracy_macro", predicted, target, 6, place=alone(target), seed=3)
+        == first
+    )
+    assert (
+        score_with_interval("accuracy_macro", predicted, target, 6, place=alone(target), seed=4)
+        != first
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_extremes(share):
     target = np.array([0, 1, 2] * 5)
     predicted = target if share else (target + 1) % 3
-    found = score("accuracy_macro", predicted, target, 3, place=alone(target))
+    found = score_with_interval("accuracy_macro", predicted, target, 3, place=alone(target))
     assert (found.value, found.low, found.high) == (share, share, share)
 
 
 def test_unknown_metric():
     with pytest.raises(UsageError, match="Choose from: accuracy_macro, accuracy_overall"):
-        score("accuracy", np.array([0]), np.array([0]), 1, place=np.array([0]))
+        score_with_interval("accuracy", np.array([0]), np.array([0]), 1, place=np.array([0]))

@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from georank_zoo.eval.evaluate import evaluate
-from georank_zoo.eval.protocols.base import Subject
+from georank_zoo.eval.protocols.base import EvalPlan
 from georank_zoo.eval.protocols.finetune import Finetune
 from georank_zoo.eval.protocols.knn import KNN
 from georank_zoo.eval.protocols.linear import Linear
 from georank_zoo.eval.protocols.linear_sgd import LinearSGD
 from georank_zoo.eval.protocols.registry import PROTOCOLS, make_protocols
+from georank_zoo.eval.results.table import from_json
 from georank_zoo.eval.splits.make import hold_out_validation, make_split
 from georank_zoo.eval.tasks import TASKS
 from georank_zoo.models.encoder import create_model
 from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.views import GeometricViews
-from tests.eval.protocols.test_linear import blobs, check, subject_of
+from tests.eval.protocols.test_linear import blobs, check, context_of
 from tests.support.models import make_export, make_store
 
 FOLDER = TASKS["folder"]
@@ -40,8 +41,9 @@ def store(tmp_path_factory):
 
 def finetune(model, store, protocol, split=None, **options):
     split = split or make_split(store, "random")
-    subject = Subject(model, store, split, 3, 32, **options)
-    [prediction] = protocol.predict(subject)
+    plan = EvalPlan(store=store, split=split, num_classes=3, seed=options.pop("seed", 0))
+    context = plan.context(model, 32, **options)
+    [prediction] = protocol.predict(context)
     return prediction
 
 
@@ -84,15 +86,17 @@ def test_rates_warm_up_and_end_at_a_tenth():
 
 def test_linear_head_learns_deterministically():
     features, label = blobs(n=400, spread=0.5)
-    subject = subject_of(features, label)
+    context = context_of(features, label)
     protocol = LinearSGD(lr=1e-2)
-    [first], [again] = protocol.predict(subject), protocol.predict(subject)
-    [linear] = Linear().predict(subject)
-    truth = label[subject.split.test]
+    [first], [again] = protocol.predict(context), protocol.predict(context)
+    [linear] = Linear().predict(context)
+    truth = label[context.split.test]
     assert (first.predicted == truth).mean() > 0.9
     assert abs((first.predicted == truth).mean() - (linear.predicted == truth).mean()) < 0.05
     np.testing.assert_array_equal(first.predicted, again.predicted)
-    assert first.settings == "epochs=30 lr=0.01 weight_decay=0.01 train_batch_size=64"
+    assert first.settings == {
+        "epochs": 30, "lr": 0.01, "weight_decay": 0.01, "train_batch_size": 64,
+    }  # fmt: skip
 
 
 def test_views_of_finetuning_are_the_eight_orientations():
@@ -120,7 +124,9 @@ def test_finetuning_learns_and_leaves_the_model_alone(model, store):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not model.training
     assert seen == [(epoch, 12) for epoch in range(1, 13)]
-    assert prediction.settings.endswith("train_batch_size=8 backbone_lr=0.003 precision=fp32")
+    assert list(prediction.settings.items())[-3:] == [
+        ("train_batch_size", 8), ("backbone_lr", 0.003), ("precision", "fp32"),
+    ]  # fmt: skip
 
 
 class Scores:
@@ -155,7 +161,7 @@ def test_the_best_epoch_on_validation_predicts(model, store, monkeypatch):
     scores = Scores(0.5, 0.9, 0.9, 0.2)
     monkeypatch.setattr("georank_zoo.eval.protocols.finetune.validation_score", scores)
     chosen = finetune(model, store, replace(FAST, epochs=4), same)
-    assert chosen.settings.startswith("epoch=2 epochs=4 ")
+    assert (chosen.chosen, chosen.settings["epochs"]) == ({"epoch": 2}, 4)
     assert all((label == split.label[held]).all() for label in scores.labels)
     np.testing.assert_array_equal(chosen.predicted, scores.logits[1].argmax(dim=1))
 
@@ -168,7 +174,7 @@ def test_labels_of_the_test_set_are_never_seen(model, store):
     clean = finetune(model, store, brief, split)
     blind = finetune(model, store, brief, replace(split, label=wrong))
     np.testing.assert_array_equal(clean.predicted, blind.predicted)
-    assert clean.settings == blind.settings
+    assert (clean.settings, clean.chosen) == (blind.settings, blind.chosen)
 
 
 def test_a_loss_that_is_not_finite_says_what_to_do(model, store):
@@ -199,10 +205,10 @@ def test_what_does_not_suit_is_refused(store):
         check(protocol, split)
         with pytest.raises(UsageError, match=r"split loo.*Choose from: random"):
             check(protocol, make_split(store, "loo"))
-    cpu = torch.device("cpu")
-    Finetune(precision="bf16").check(split, sizes=(32, 64), seed=0, device=cpu)
+    plan = EvalPlan(store=store, split=split, num_classes=3, image_sizes=(32, 64))
+    Finetune(precision="bf16").check(plan)
     with pytest.raises(UsageError, match="16 px cannot be finetuned in bf16"):
-        Finetune(precision="bf16").check(split, sizes=(64, 16), seed=0, device=cpu)
+        Finetune(precision="bf16").check(replace(plan, image_sizes=(64, 16)))
     few = replace(split, train=split.train[:3], place=np.arange(60) % 3)
     with pytest.raises(UsageError, match="one training place per class"):
         check(Finetune(), few)
@@ -211,7 +217,7 @@ def test_what_does_not_suit_is_refused(store):
 def test_protocols_take_their_own_settings():
     knn, head = make_protocols(["knn", "linear-sgd", "knn"], k=(3,), lr=0.1, epochs=None)
     assert (knn, head) == (KNN(k=(3,)), LinearSGD(lr=0.1))
-    with pytest.raises(UsageError, match="backbone-lr is no setting of protocol knn, linear-sgd"):
+    with pytest.raises(UsageError, match="backbone-lr is not a setting of protocol knn, linear"):
         make_protocols(["knn", "linear-sgd"], backbone_lr=0.1)
     with pytest.raises(UsageError, match="it belongs to: finetune, linear-sgd"):
         make_protocols(["knn"], lr=0.1)
@@ -230,9 +236,9 @@ def test_rows_of_all_protocols_and_their_floors(model, store, monkeypatch):
     )
     protocols = make_protocols(PROTOCOLS, epochs=1, k=(3,), lr=1e-2)
     rows = evaluate(
-        [model], store, FOLDER, make_split(store, "random"), protocols=protocols, sizes=(16,),
+        [model], store, FOLDER, split="random", protocols=protocols, image_sizes=16,
         on_progress=lambda *a: seen.append(a),
-    )  # fmt: skip
+    ).rows  # fmt: skip
     frozen = ["knn", "linear", "linear-sgd"]
     expected = [
         *((model.name, name) for name in (*frozen, "finetune")),
@@ -244,16 +250,20 @@ def test_rows_of_all_protocols_and_their_floors(model, store, monkeypatch):
     assert extracted == [model.name, "image statistics", "random test_resnet"]
     by = {(row.model, row.protocol): row for row in rows}
     assert by[model.name, "knn"].k == 3
-    assert by[model.name, "linear"].settings.startswith("l2=")
-    # All of a network from scratch is new.
-    assert "backbone_lr=0.0001 " in by[model.name, "finetune"].settings
-    assert "scratch_lr=0.01 " in by["test_resnet from scratch", "finetune"].settings
+    assert set(from_json(by[model.name, "linear"].chosen)) == {"l2"}
+    # All of a network from scratch is new, and the floor is comparable with the model.
+    tuned, floor = by[model.name, "finetune"], by["test_resnet from scratch", "finetune"]
+    assert from_json(tuned.settings)["backbone_lr"] == 0.0001
+    assert from_json(tuned.chosen) == {"epoch": 1}
+    assert from_json(floor.chosen) == {"epoch": 1, "backbone_lr": 0.01}
+    assert floor.setting == tuned.setting
+    assert (floor.kind, floor.architecture) == ("scratch", "test_resnet")
     # Classes differ by brightness, which image statistics tell.
     assert by["image statistics", "linear"].value == 1
-    assert seen[-1] == ("test_resnet from scratch at 16 px, finetune", 14_000, 14_000)
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert seen[-1] == (14_000, 14_000, "test_resnet from scratch at 16 px, finetune")
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     # Features and protocols take a piece each, and each says what it is.
-    ends = [what for what, done, _ in seen if done % 1000 == 0 and done]
+    ends = [what for done, _, what in seen if done % 1000 == 0 and done]
     assert list(dict.fromkeys(ends)) == [
         *(f"{model.name} at 16 px{piece}" for piece in ("", ", knn", ", linear", ", linear-sgd")),
         f"{model.name} at 16 px, finetune",
@@ -261,3 +271,9 @@ def test_rows_of_all_protocols_and_their_floors(model, store, monkeypatch):
         *(f"random test_resnet at 16 px{piece}" for piece in ("", *(f", {p}" for p in frozen))),
         "test_resnet from scratch at 16 px, finetune",
     ]
+
+
+def test_finetuning_runs_in_one_process(model, store, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="runs in one process"):
+        finetune(model, store, FAST)

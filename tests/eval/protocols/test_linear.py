@@ -10,8 +10,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from georank_zoo.eval.protocols import linear
-from georank_zoo.eval.protocols.base import Subject
-from georank_zoo.eval.protocols.linear import Linear, fit, standardize, validation_score
+from georank_zoo.eval.protocols.base import EvalContext, EvalPlan
+from georank_zoo.eval.protocols.linear import Linear, fit, standardize_features, validation_score
 from georank_zoo.eval.splits.make import Split, hold_out_validation, make_split
 from georank_zoo.utils.errors import UsageError
 from tests.support.models import make_store
@@ -26,8 +26,8 @@ def blobs(n=300, classes=4, dim=12, spread=1.0, seed=0):
     return (features * np.geomspace(0.01, 100, dim) + 5).astype(np.float32), label
 
 
-def subject_of(features, label, *, test=0.3, place=None, seed=0, classes=4):
-    """A subject whose features are given; the last samples are the test set."""
+def context_of(features, label, *, test=0.3, place=None, seed=0, classes=4, on_progress=None):
+    """A context whose features are given; the last samples are the test set."""
     n = len(label)
     cut = round(n * (1 - test))
     split = Split(
@@ -35,16 +35,19 @@ def subject_of(features, label, *, test=0.3, place=None, seed=0, classes=4):
         place=np.arange(n) if place is None else place,
         train=np.arange(cut), test=np.arange(cut, n), dropped=0,
     )  # fmt: skip
-    subject = Subject(None, None, split, classes, 32, seed=seed)
-    subject.features = features
-    return subject
+    context = EvalContext(
+        encoder=None, store=None, split=split, num_classes=classes, image_size=32, seed=seed,
+        on_progress=on_progress,
+    )  # fmt: skip
+    vars(context)["features"] = features
+    return context
 
 
 @pytest.mark.parametrize("l2", [1.0, 1e-2, 1e-4])
 @pytest.mark.parametrize("spread", [1.0, 0.05])
 def test_same_optimum_as_scikit_learn(l2, spread):
     raw, label = blobs(spread=spread)
-    (features,) = standardize(raw)
+    (features,) = standardize_features(raw)
     oracle = LogisticRegression(C=1 / (l2 * len(label)), tol=1e-10, max_iter=20_000)
     oracle.fit(features.numpy(), label)
     head = fit(features, label, 4, l2)
@@ -55,7 +58,7 @@ def test_same_optimum_as_scikit_learn(l2, spread):
 
 def test_the_start_does_not_move_the_optimum():
     raw, label = blobs()
-    (features,) = standardize(raw)
+    (features,) = standardize_features(raw)
     cold = fit(features, label, 4, 1e-3)
     warm = fit(features, label, 4, 1e-3, start=fit(features, label, 4, 10.0))
     np.testing.assert_allclose(warm.weight[:, :-1], cold.weight[:, :-1], atol=1e-4)
@@ -64,13 +67,13 @@ def test_the_start_does_not_move_the_optimum():
 
 def test_a_class_without_a_sample_is_never_predicted():
     raw, label = blobs()
-    (features,) = standardize(raw)
+    (features,) = standardize_features(raw)
     assert (fit(features, label, 6, 1e-3)(features).argmax(dim=1) < 4).all()
 
 
 def test_standardized_with_the_training_set_alone():
     train = np.array([[1, 7, 0.1], [3, 7, 0.1], [5, 7, 0.1]], np.float32)
-    a, b = standardize(train, np.array([[5, 9, 0.1]], np.float32))
+    a, b = standardize_features(train, np.array([[5, 9, 0.1]], np.float32))
     np.testing.assert_allclose(a[:, 0], [-(1.5**0.5), 0, 1.5**0.5])
     np.testing.assert_allclose(b[0], [1.5**0.5, 2, 0], atol=1e-12)
     assert (a[:, 1:] == 0).all()
@@ -78,13 +81,13 @@ def test_standardized_with_the_training_set_alone():
 
 def test_learns_and_is_deterministic():
     features, label = blobs(n=400, spread=0.5)
-    subject = subject_of(features, label)
-    [first] = Linear().predict(subject)
-    [again] = Linear().predict(subject)
-    accuracy = (first.predicted == label[subject.split.test]).mean()
+    context = context_of(features, label)
+    [first] = Linear().predict(context)
+    [again] = Linear().predict(context)
+    accuracy = (first.predicted == label[context.split.test]).mean()
     assert accuracy > 0.9
     np.testing.assert_array_equal(first.predicted, again.predicted)
-    assert first.settings == again.settings
+    assert (first.settings, first.chosen) == (again.settings, again.chosen)
     assert (first.k, first.temperature) == (None, None)
 
 
@@ -95,12 +98,12 @@ def test_the_strength_that_validation_finds_best():
     label = rng.integers(0, 2, 600)
     features = rng.normal(size=(600, 60)).astype(np.float32)
     features[:, 1] = features[:, 0] + 0.3 * label + 0.1 * features[:, 1]
-    subject = subject_of(features, label, classes=2)
-    [chosen] = Linear().predict(subject)
-    strength = float(chosen.settings.split()[0].removeprefix("l2="))
+    context = context_of(features, label, classes=2)
+    [chosen] = Linear().predict(context)
+    strength = chosen.chosen["l2"]
     # By hand, each strength from the start.
-    fitted, held = hold_out_validation(subject.split)
-    train, validation = standardize(features[fitted], features[held])
+    fitted, held = hold_out_validation(context.split)
+    train, validation = standardize_features(features[fitted], features[held])
     scores = {}
     for l2 in Linear().l2:
         head = fit(train, label[fitted], 2, l2)
@@ -108,17 +111,16 @@ def test_the_strength_that_validation_finds_best():
     assert strength == max(scores, key=scores.get)
     assert 1e-6 < strength < 10
     # The prediction is that of a fit to all training samples, not to the fitted part.
-    [alone] = Linear(l2=(strength,)).predict(subject)
+    [alone] = Linear(l2=(strength,)).predict(context)
     np.testing.assert_array_equal(alone.predicted, chosen.predicted)
-    assert alone.settings == f"l2={strength:g} strengths=1"
+    assert (alone.settings, alone.chosen) == ({"l2": strength}, {})
 
 
 @pytest.mark.parametrize(("l2", "fits"), [((1.0, 1e-2, 1e-4), 4), ((1e-2,), 1)])
 def test_progress_moves_within_each_fit_and_ends_once(l2, fits):
     seen = []
-    subject = subject_of(*blobs(spread=2.0))
-    subject.on_progress = lambda *step: seen.append(step)
-    Linear(l2=l2).predict(subject)
+    context = context_of(*blobs(spread=2.0), on_progress=lambda *step: seen.append(step))
+    Linear(l2=l2).predict(context)
     done = [step for step, _ in seen]
     total = fits * 1000
     assert {of for _, of in seen} == {total}
@@ -131,9 +133,8 @@ def test_progress_moves_within_each_fit_and_ends_once(l2, fits):
 def test_a_fit_that_is_cut_off_is_done_once(monkeypatch):
     monkeypatch.setattr(linear, "_MAX_ITERATIONS", 3)
     seen = []
-    subject = subject_of(*blobs(spread=2.0))
-    subject.on_progress = lambda *step: seen.append(step)
-    Linear(l2=(1e-4,)).predict(subject)
+    context = context_of(*blobs(spread=2.0), on_progress=lambda *step: seen.append(step))
+    Linear(l2=(1e-4,)).predict(context)
     assert seen == [(1, 3), (2, 3), (2, 3), (3, 3)]
 
 
@@ -153,20 +154,20 @@ def test_validation_is_of_other_places_and_never_of_the_test_set(tmp_path):
 
 def test_test_samples_change_nothing_but_their_own_prediction():
     features, label = blobs(n=200)
-    subject = subject_of(features, label)
-    [clean] = Linear().predict(subject)
-    test = subject.split.test
+    context = context_of(features, label)
+    [clean] = Linear().predict(context)
+    test = context.split.test
     spoiled, wrong = features.copy(), label.copy()
     spoiled[test[1:]] *= 1000
     wrong[test] = (wrong[test] + 1) % 4
-    [other] = Linear().predict(subject_of(spoiled, wrong))
-    assert other.settings == clean.settings
+    [other] = Linear().predict(context_of(spoiled, wrong))
+    assert (other.settings, other.chosen) == (clean.settings, clean.chosen)
     assert other.predicted[0] == clean.predicted[0]
     assert (other.predicted != clean.predicted).any()
 
 
 def check(protocol, split):
-    protocol.check(split, sizes=(32,), seed=0, device=torch.device("cpu"))
+    protocol.check(EvalPlan(store=None, split=split, num_classes=3, image_sizes=(32,)))
 
 
 def test_what_does_not_suit_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from georank_zoo.embed.extract import read_images
 from georank_zoo.eval.evaluate import evaluate
 from georank_zoo.eval.floors import image_statistics
 from georank_zoo.eval.metrics.counts import MIOU, absent_from_masks, confusion
-from georank_zoo.eval.protocols.base import Subject
+from georank_zoo.eval.protocols.base import EvalPlan
 from georank_zoo.eval.protocols.feature_maps import channels, extract_maps, feature_maps
 from georank_zoo.eval.protocols.mask_heads import PixelLinear, UPerNet
 from georank_zoo.eval.protocols.mask_knn import GRID, MaskKNN, coarse_masks
@@ -32,8 +32,8 @@ from georank_zoo.eval.protocols.mask_trained import (
 from georank_zoo.eval.protocols.registry import make_protocols
 from georank_zoo.eval.results import predictions
 from georank_zoo.eval.results import table as results
+from georank_zoo.eval.results.table import from_json
 from georank_zoo.eval.splits.make import hold_out_validation, make_split
-from georank_zoo.eval.tasks import TASKS
 from georank_zoo.models.encoder import create_model
 from georank_zoo.utils.errors import UsageError
 from tests.support.models import make_export
@@ -87,9 +87,13 @@ def store(tmp_path_factory):
     return mask_store(tmp_path_factory.mktemp("s") / "s")
 
 
-def subject(export, store, **changes):
+def context(export, store, **changes):
     split = make_split(store, "official")
-    return Subject(create_model(export), store, split, 3, SIZE, batch_size=5, **changes)
+    plan = EvalPlan(
+        store=store, split=split, num_classes=3, image_sizes=(SIZE,), batch_size=5,
+        seed=changes.pop("seed", 0),
+    )  # fmt: skip
+    return plan.context(create_model(export), SIZE, **changes)
 
 
 def test_confusion_counts_known_pixels():
@@ -111,14 +115,15 @@ def test_maps_are_the_network_s(export, store):
     np.testing.assert_allclose(maps, expected, atol=1e-5)
     assert channels(encoder, 4) == [m.shape[1] for m in feature_maps(encoder, z, 4)]
     # The floor: each cell of 32 pixels by the statistics of its bands.
-    floor = extract_maps(image_statistics(encoder), store, samples=samples, image_size=SIZE)
+    statistics = image_statistics(encoder).encoder
+    floor = extract_maps(statistics, store, samples=samples, image_size=SIZE)
     cell = z[2, :, :32, 32:].numpy()
     np.testing.assert_allclose(floor[2, :3, 0, 1], cell.mean(axis=(1, 2)), atol=1e-5)
     np.testing.assert_allclose(floor[2, 3:, 0, 1], cell.std(axis=(1, 2)), atol=1e-3)
 
 
 def test_knn_equals_brute_force(export, store):
-    one = subject(export, store)
+    one = context(export, store)
     (three, seven) = MaskKNN(k=(3, 7)).predict(one)
     split = one.split
     grid = torch.nn.functional.interpolate(
@@ -153,12 +158,12 @@ def test_knn_equals_brute_force(export, store):
 )
 def test_learns_what_is_there_and_nothing_else(protocol, export, store, tmp_path):
     def miou(of):
-        one = subject(export, of)
+        one = context(export, of)
         before = {name: value.clone() for name, value in one.encoder.state_dict().items()}
-        protocol.check(one.split, sizes=[SIZE], seed=0, device=torch.device("cpu"))
+        protocol.check(one)
         (prediction,) = protocol.predict(one)
         assert prediction.predicted.shape == (len(one.split.test), 3, 3)
-        # The subject's own network is for the next protocol too.
+        # The context's own network is for the next protocol too.
         for name, value in one.encoder.state_dict().items():
             torch.testing.assert_close(value, before[name], rtol=0, atol=0)
         return MIOU.value(prediction.predicted, one.split.label[one.split.test], 3)
@@ -168,21 +173,21 @@ def test_learns_what_is_there_and_nothing_else(protocol, export, store, tmp_path
 
 
 def test_upernet_takes_an_odd_number_of_samples_by_twos(export, tmp_path):
-    one = subject(export, mask_store(tmp_path / "s", count=9))
+    one = context(export, mask_store(tmp_path / "s", count=9))
     protocol = MaskUPerNet(epochs=1, train_batch_size=2)
     fitted, _ = hold_out_validation(one.split)
     assert len(fitted) % 2 == 1
-    protocol.check(one.split, sizes=[SIZE], seed=0, device=torch.device("cpu"))
+    protocol.check(one)
     (prediction,) = protocol.predict(one)
     assert prediction.predicted.sum() > 0
     few = make_split(mask_store(tmp_path / "few", count=4), "random")
     few = replace(few, train=few.train[:1], validation=few.train[1:])
     with pytest.raises(UsageError, match="upernet needs two training samples"):
-        protocol.check(few, sizes=[SIZE], seed=0, device=torch.device("cpu"))
+        protocol.check(replace(one, split=few))
 
 
 def test_upernet_leaves_the_backbone_and_finetune_does_not(export, store):
-    one = subject(export, store)
+    one = context(export, store)
     for frozen in (True, False):
         network = MaskNetwork(one, frozen=frozen).train()
         assert network.encoder.training != frozen
@@ -227,10 +232,10 @@ def test_what_does_not_fit_is_refused(store):
         make_protocols(["linear-sgd"], target="mask")
     with pytest.raises(UsageError, match="protocol of classes and labels 'upernet'"):
         make_protocols(["upernet"], target="class")
-    with pytest.raises(UsageError, match="temperature is no setting of protocol knn"):
+    with pytest.raises(UsageError, match="temperature is not a setting of protocol knn"):
         make_protocols(["knn"], target="mask", temperature=0.5)
     with pytest.raises(UsageError, match="trains on every sample"):
-        MaskKNN().check(make_split(store, "loo"), sizes=[], seed=0, device=torch.device("cpu"))
+        MaskKNN().check(EvalPlan(store=store, split=make_split(store, "loo"), num_classes=3))
 
 
 def test_floors_and_progress_of_each_protocol(export, store):
@@ -239,20 +244,22 @@ def test_floors_and_progress_of_each_protocol(export, store):
     protocols = make_protocols(names, target="mask", epochs=1)
     seen = []
     rows = evaluate(
-        [create_model(export)], store, TASKS["folder"], make_split(store, "official"),
-        protocols=protocols, on_progress=lambda *told: seen.append(told),
-    )  # fmt: skip
+        export, store, "folder", split="official", protocols=protocols,
+        on_progress=lambda *told: seen.append(told),
+    ).rows  # fmt: skip
     models = {name: {row.model for row in rows if row.protocol == name} for name in names}
     frozen = {"moco", "image statistics", "random resnet10t"}
     assert models == {
         "knn": frozen, "linear": frozen, "upernet": frozen - {"image statistics"},
         "finetune": {"moco", "resnet10t from scratch"},
     }  # fmt: skip
-    assert not any("scratch_lr" in row.settings for row in rows if row.protocol == "upernet")
+    assert {tuple(from_json(r.chosen)) for r in rows if r.protocol == "upernet"} == {("epoch",)}
+    chosen = {r.kind: from_json(r.chosen) for r in rows if r.protocol == "finetune"}
+    assert chosen == {"model": {"epoch": 1}, "scratch": {"epoch": 1, "backbone_lr": 0.001}}
     # Five pieces of the model, three and four of the frozen floors, one of the other: each told.
-    assert seen[-1][1:] == (13_000, 13_000)
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
-    told = {what.rpartition(", ")[2] for what, _, _ in seen}
+    assert seen[-1][:2] == (13_000, 13_000)
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    told = {what.rpartition(", ")[2] for _, _, what in seen}
     assert told >= set(names)
 
 
@@ -267,7 +274,7 @@ def test_a_published_split_through_places_is_told(export, tmp_path, capsys):
         assert ("4 of the test samples are of a place that training" in shown) == told
         assert "Validation: the 4 samples" in shown
     drawn = make_split(store, "random")
-    assert drawn.divided == 0
+    assert drawn.n_shared_places == 0
     assert len(drawn.test) == 4
 
 
@@ -280,14 +287,14 @@ def test_command(export, store, tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "miou" in shown
     assert "Not in the test set, so not in the macro averages: absent" in shown
-    rows = results.read(tmp_path / "r.csv")
+    rows = results.read_rows(tmp_path / "r.csv")
     frozen = {"moco", "image statistics", "random resnet10t"}
     evaluated = {p: {row.model for row in rows if row.protocol == p} for p in ("knn", "linear")}
     assert evaluated == {"knn": frozen, "linear": frozen}
     trained = {row.model for row in rows if row.protocol == "finetune"}
     assert trained == {"moco", "resnet10t from scratch"}
     assert {row.metric for row in rows} == {"miou", "pixel_accuracy"}
-    kept = predictions.read(tmp_path / "r.csv", rows[0])
+    kept = predictions.read_predictions(tmp_path / "r.csv", rows[0])
     assert kept is not None
     assert kept.predicted.shape == (6, 3, 3)
     compare = ["compare", "r.csv", "--pair", "moco=random resnet10t", "--out", "c"]

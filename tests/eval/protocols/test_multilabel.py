@@ -8,9 +8,9 @@ import timm
 from sklearn.linear_model import LogisticRegression
 
 from georank_cli.main import _run
-from georank_zoo.eval.metrics.score import score
+from georank_zoo.eval.metrics.score import score_with_interval
 from georank_zoo.eval.protocols.knn import score_labels
-from georank_zoo.eval.protocols.linear import fit, standardize
+from georank_zoo.eval.protocols.linear import fit, standardize_features
 from georank_zoo.eval.protocols.neighbors import Neighbors
 from georank_zoo.eval.results import predictions
 from georank_zoo.eval.results import table as results
@@ -38,7 +38,7 @@ def test_linear_is_one_regression_a_label():
     rng = np.random.default_rng(1)
     features = rng.normal(size=(200, 4)).astype(np.float32)
     labels = (features @ rng.normal(size=(4, 3)) + rng.normal(size=(200, 3)) > 0).astype(np.int64)
-    (x,) = standardize(features)
+    (x,) = standardize_features(features)
     head = fit(x, labels, 3, 1e-2)
     for c in range(3):
         oracle = LogisticRegression(C=1 / (200 * 1e-2), tol=1e-10, max_iter=1000)
@@ -66,14 +66,14 @@ def test_command(protocol, model, tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "ap macro" in shown
     assert "8 training and 8 test samples" in shown
-    rows = results.read(tmp_path / "r.csv")
+    rows = results.read_rows(tmp_path / "r.csv")
     assert [row.metric for row in rows[:4]] == ["ap_macro", "ap_micro", "f1_macro", "f1_micro"]
-    kept = predictions.read(tmp_path / "r.csv", rows[0])
+    kept = predictions.read_predictions(tmp_path / "r.csv", rows[0])
     assert kept is not None
     assert kept.predicted.shape == kept.target.shape == (8, 3)
     np.testing.assert_array_equal(kept.target, store.labels[kept.sample])
     for row in rows[:4]:
-        again = score(row.metric, kept.predicted, kept.target, 3, place=kept.place)
+        again = score_with_interval(row.metric, kept.predicted, kept.target, 3, place=kept.place)
         assert row.value == pytest.approx(again.value, abs=1e-6)
         assert row.ci_low == pytest.approx(again.low, abs=1e-6)
     floor = next(row.model for row in rows if row.model != "moco")

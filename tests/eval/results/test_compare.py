@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from georank_cli.main import _run
-from georank_zoo.eval.metrics.score import paired_difference, score
-from georank_zoo.eval.results import predictions
+from georank_zoo.eval.metrics.score import paired_difference, score_with_interval
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.results.compare import compare
 from georank_zoo.eval.results.compare_tables import score_tables
-from georank_zoo.eval.results.predictions import Predictions
+from georank_zoo.eval.results.predictions import (
+    Predictions,
+    predictions_path,
+    write_predictions,
+)
+from georank_zoo.eval.results.scores import Scores
 from georank_zoo.utils.errors import GeorankError, UsageError
 from tests.eval.results.test_table import ROW
 
@@ -41,19 +45,31 @@ def world(seed=0):
 def write(path, models, *, keep=True, **changes):
     """A results file with predictions; values are what the predictions give."""
     target, place, *_ = world()
-    for name, predicted in models.items():
-        digest = "none" if name.startswith("random") else name.ljust(64, "0")[:64]
+    for title, predicted in models.items():
+        name, _, origin = title.partition(" @ ")
+        floor = name.startswith("random")
+        digest = "none" if floor else title.replace("georank", "variant").ljust(64, "0")[:64]
+        stated = name.removeprefix("georank-") if name.startswith("georank-") else ""
         for metric in ACCURACIES:
-            found = score(metric, predicted, target, 4, place=place)
+            found = score_with_interval(metric, predicted, target, 4, place=place)
             numbers = {"value": found.value, "ci_low": found.low, "ci_high": found.high}
             row = replace(
-                ROW, model=name, model_hash=digest, metric=metric, n_train=N, n_test=N, **numbers
+                ROW,
+                model=name,
+                origin=origin,
+                kind="random-init" if floor else "model",
+                baseline=stated,
+                model_hash=digest,
+                metric=metric,
+                n_train=N,
+                n_test=N,
+                **numbers,
             )
             row = replace(row, **changes)
-            results.append(path, [row])
+            results.append_rows(path, [row])
         if keep:
             kept = Predictions(np.arange(N), place, target, predicted)
-            predictions.write(path, row, kept)
+            write_predictions(path, row, kept)
     return path
 
 
@@ -81,7 +97,7 @@ def test_known_difference_and_resampling_of_places():
 def test_narrower_than_unpaired_where_predictions_correlate(metric):
     target, place, baseline, better = world()
     found = paired_difference(metric, better, baseline, target, 4, place=place)
-    scores = [score(metric, p, target, 4, place=place) for p in (better, baseline)]
+    scores = [score_with_interval(metric, p, target, 4, place=place) for p in (better, baseline)]
     assert found.value == pytest.approx(scores[0].value - scores[1].value)
     unpaired = np.hypot(*(s.high - s.low for s in scores))
     assert 0 < found.high - found.low < 0.6 * unpaired
@@ -98,8 +114,8 @@ def test_identical_models_differ_by_nothing(metric):
     assert (found.value, found.low, found.high, found.above) == (0, 0, 0, 0.5)
 
 
-def test_twins_are_found_by_name_and_paired(twins):
-    comparison = compare([twins])
+def test_baselines_that_rows_state_are_paired(twins):
+    comparison = compare(twins)
     assert comparison.models == ("georank-moco-r18", "moco-r18", "random resnet18")
     assert comparison.metrics == ("accuracy_macro",)
     assert comparison.pairs == (("georank-moco-r18", "moco-r18"),)
@@ -108,27 +124,27 @@ def test_twins_are_found_by_name_and_paired(twins):
     expected = paired_difference("accuracy_macro", better, baseline, target, 4, place=place)
     assert result.paired == expected
     assert comparison.notes == ()
-    other = compare([twins], pairs=[("moco-r18", "random resnet18")], metrics=list(ACCURACIES))
+    other = compare(twins, pairs=[("moco-r18", "random resnet18")], metrics=list(ACCURACIES))
     assert [r.second.model for r in other.differences] == ["random resnet18"] * 2
 
 
 def test_without_predictions_the_scores_only(tmp_path):
     _, _, baseline, better = world()
     path = write(tmp_path / "r.csv", {"georank-x": better, "x": baseline}, keep=False)
-    comparison = compare([path], metrics=["accuracy_overall"])
+    comparison = compare(path, metrics=["accuracy_overall"])
     [result] = comparison.differences
     assert result.paired is None
     assert result.value == pytest.approx(8 / N, abs=1e-6)
-    assert "predictions of one of the models are not there" in comparison.notes[0]
+    assert "predictions of one of the models are missing" in comparison.notes[0]
 
 
 def test_predictions_for_other_samples_are_not_paired(tmp_path):
     target, place, baseline, better = world()
     path = write(tmp_path / "r.csv", {"georank-x": better, "x": baseline})
-    row = next(row for row in results.read(path) if row.model == "x")
+    row = next(row for row in results.read_rows(path) if row.model == "x")
     moved = Predictions(np.arange(N) + 1, place, target, baseline)
-    predictions.write(path, row, moved)
-    assert compare([path]).differences[0].paired is None
+    write_predictions(path, row, moved)
+    assert compare(path).differences[0].paired is None
 
 
 def test_only_equal_settings_share_a_column(tmp_path):
@@ -136,14 +152,14 @@ def test_only_equal_settings_share_a_column(tmp_path):
     a = write(tmp_path / "a.csv", {"georank-x": better, "x": baseline})
     b = write(tmp_path / "b.csv", {"georank-x": better}, image_size=128)
     c = write(tmp_path / "c.csv", {"x": baseline}, store_hash="c" * 64)
-    comparison = compare([a, b, c])
+    comparison = compare(a, b, c)
     assert len(comparison.settings) == 3
     assert len(set(comparison.labels().values())) == 3
     assert len(comparison.differences) == 1
     with pytest.raises(UsageError, match=r"no two models .* image_size \(128, 64\); store_hash"):
-        compare([b, c])
+        compare(b, c)
     with pytest.raises(UsageError, match="there is one model only"):
-        compare([b])
+        compare(b)
 
 
 def test_stores_of_one_task_have_their_own_metrics(tmp_path):
@@ -154,8 +170,8 @@ def test_stores_of_one_task_have_their_own_metrics(tmp_path):
         for model in ("a", "b")
         for metric in metrics
     ]
-    results.append(tmp_path / "r.csv", rows)
-    comparison = compare([tmp_path / "r.csv"])
+    results.append_rows(tmp_path / "r.csv", rows)
+    comparison = compare(tmp_path / "r.csv")
     assert comparison.metrics == ("accuracy_macro", "miou")
     tables = score_tables(comparison)
     assert [(len(table.header), len(table.rows)) for table in tables] == [(2, 2), (2, 2)]
@@ -164,34 +180,34 @@ def test_stores_of_one_task_have_their_own_metrics(tmp_path):
 def test_ambiguous_baselines_and_models_of_one_name(tmp_path):
     _, _, baseline, better = world()
     path = tmp_path / "r.csv"
-    write(path, {"georank-x": better, "x (a)": baseline, "x (b)": baseline})
-    comparison = compare([path])
+    write(path, {"georank-x": better, "x @ a": baseline, "x @ b": baseline})
+    comparison = compare(path)
     assert comparison.pairs == ()
     assert "--pair 'georank-x=x (a)'" in comparison.notes[0]
     write(path, {"georank-x": baseline}, model_hash="d" * 64)
-    names = compare([path]).models
-    assert {"georank-x #georank-", "georank-x #dddddddd"} <= set(names)
+    names = compare(path).models
+    assert {"georank-x #variant-", "georank-x #dddddddd"} <= set(names)
 
 
 def test_the_newest_of_repeated_rows_counts(tmp_path):
     _, _, baseline, better = world()
     path = write(tmp_path / "r.csv", {"a": better, "b": better}, when="2026-01-02T00:00:00+00:00")
     write(path, {"a": baseline}, when="2026-01-01T00:00:00+00:00")
-    [_, b] = [e.row.value for e in compare([path]).entries]
-    assert compare([path]).find("a", compare([path]).settings[0], "accuracy_macro").row.value == b
+    [_, b] = [e.row.value for e in compare(path).entries]
+    assert compare(path).find("a", compare(path).settings[0], "accuracy_macro").row.value == b
 
 
 def test_damaged_predictions(twins):
-    row = next(row for row in results.read(twins) if row.model == "moco-r18")
-    path = predictions.path_of(twins, row)
+    row = next(row for row in results.read_rows(twins) if row.model == "moco-r18")
+    path = predictions_path(twins, row)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(GeorankError, match="is damaged"):
-        compare([twins])
+        compare(twins)
     one = np.arange(1)
-    predictions.write(twins, row, Predictions(one, one, one, one))
+    write_predictions(twins, row, Predictions(one, one, one, one))
     with pytest.raises(GeorankError, match="does not hold the 240 predictions"):
-        compare([twins])
+        compare(twins)
 
 
 def test_command_shows_and_writes(twins, tmp_path, capsys, monkeypatch):
@@ -204,7 +220,7 @@ def test_command_shows_and_writes(twins, tmp_path, capsys, monkeypatch):
     names = {"scores.csv", "differences.csv", "compare.md", "compare.png", "compare.svg"}
     assert {path.name for path in out.iterdir()} == names
     [line] = csv.DictReader((out / "differences.csv").open())
-    paired = compare([twins]).differences[0].paired
+    paired = compare(twins).differences[0].paired
     assert float(line["ci_low"]) == pytest.approx(paired.low, abs=1e-6)
     assert len(list(csv.DictReader((out / "scores.csv").open()))) == 3
     markdown = (out / "compare.md").read_text()
@@ -216,8 +232,8 @@ def test_command_shows_and_writes(twins, tmp_path, capsys, monkeypatch):
     ("arguments", "code", "reason"),
     [
         (["nothing.csv"], 2, "does not exist"),
-        (["notes.csv"], 1, "no results file"),
-        (["empty.csv"], 2, "no results in it"),
+        (["notes.csv"], 1, "is not a results file"),
+        (["empty.csv"], 2, "there are no results in it"),
         (["results.csv", "--metric", "f1"], 2, "Unknown metric 'f1'"),
         (["results.csv", "--task", "euro"], 2, "Unknown task 'euro'. Did you mean 'eurosat'"),
         (["results.csv", "--pair", "moco-r18"], 2, "MODEL=BASELINE"),
@@ -229,6 +245,40 @@ def test_mistakes_end_with_a_sentence(twins, monkeypatch, capsys, arguments, cod
     monkeypatch.chdir(twins.parent)
     (twins.parent / "notes.csv").write_text("my notes\n")
     (twins.parent / "empty.csv").touch()
-    results.append("single.csv", [ROW])
+    results.append_rows("single.csv", [ROW])
     assert _run(["compare", *arguments], False) == code
     assert reason in " ".join(capsys.readouterr().err.split())
+
+
+def test_scores_compare_as_their_file_does(twins, tmp_path):
+    """Rows and predictions in memory, or a file and its folder: the same, and each counts once."""
+    target, place, baseline, better = world()
+    rows = tuple(results.read_rows(twins))
+    named = {"moco-r18": baseline, "georank-moco-r18": better}
+    kept = tuple(
+        (row, Predictions(np.arange(N), place, target, named[row.model]))
+        for row in rows
+        if row.model in named and row.metric == ACCURACIES[1]
+    )
+    scores = Scores(rows, kept, "EuroSAT land cover", ())
+    alone, stored, both = compare(scores), compare(twins), compare(scores, twins, twins)
+    for found in (alone, both):
+        assert found.differences[0].paired == stored.differences[0].paired is not None
+        assert [e.row for e in found.entries] == [e.row for e in stored.entries]
+    assert alone.title == "Results: EuroSAT land cover"
+    assert both.title == "Results: EuroSAT land cover, results.csv"
+    with pytest.raises(UsageError, match="There is nothing to compare"):
+        compare()
+
+
+def test_a_notebook_shows_a_comparison(twins):
+    comparison = compare(twins)
+    page = comparison._repr_html_()
+    for text in ("<caption>eurosat: accuracy macro %</caption>", "georank-moco-r18 - moco-r18",
+                 "<li>95 % intervals in brackets"):  # fmt: skip
+        assert text in page
+    assert "Differences of accuracy macro in percentage points" in str(comparison)
+    assert repr(comparison) == "Comparison(3 models and floors, 1 settings, 1 differences)"
+    assert comparison.plot()._repr_png_().startswith(b"\x89PNG")
+    frame = comparison.to_dataframe()
+    assert len(frame) == 3 and set(frame["model"]) == set(comparison.models)

@@ -61,10 +61,10 @@ def test_command_evaluates_them_and_keeps_predictions(root, tmp_path, capsys):
     arguments = ["eval", "run", "--task", "folder", "--data", "eval", "--split", "loo", "--k", "1"]
     assert _run([*arguments, "--min-km", "1", "--results", str(path)], False) == 0
     assert "2 of 12 test samples lie within 1 km" in capsys.readouterr().out
-    rows = results.read(path)
+    rows = results.read_rows(path)
     assert {row.n_test for row in rows} == {10}
     assert all("loo-beyond1km-" in row.split for row in rows)
-    kept = [predictions.read(path, row) for row in rows]
+    kept = [predictions.read_predictions(path, row) for row in rows]
     assert len(list((tmp_path / "results_predictions").iterdir())) == len(rows) / 2 == 3
     for row, found in zip(rows, kept, strict=True):
         assert found.sample.tolist() == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11]

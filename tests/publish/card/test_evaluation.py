@@ -9,7 +9,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from georank_zoo.eval.results import table as results
-from georank_zoo.publish.card.evaluation import evaluation_of, score
+from georank_zoo.eval.results.table import to_json
+from georank_zoo.publish.card import facts as card_facts
+from georank_zoo.publish.card.evaluation import evaluation_of
 from georank_zoo.publish.card.metadata import LICENSES, check_front_matter
 from georank_zoo.utils.errors import GeorankError, UsageError
 from tests.support import card_parts as cards
@@ -31,7 +33,7 @@ def test_every_score_is_one_of_results_csv(card_folder: Path, tmp_path: Path) ->
     path = write_rows(tmp_path / "results.csv", rows)
     text = cards.render_folder(card_folder, results=path)
     # All rows are shown, and nothing else.
-    assert sorted(table_scores(text)) == sorted(score(known) for known in rows)
+    assert sorted(table_scores(text)) == sorted(known.percent for known in rows)
     assert "**81.2 [80.0, 82.6]** | 79.9 [78.6, 81.2] | 68.3 [67.1, 69.7] | 61.5" in text
     header = next(line for line in text.splitlines() if line.startswith("| Task"))
     columns = ["**georank-moco-r18**", "moco-r18", "image statistics", "random resnet18"]
@@ -70,19 +72,26 @@ def test_a_changed_row_changes_the_card(card_folder: Path, tmp_path: Path) -> No
 
 
 def test_a_score_in_the_front_matter_that_no_row_holds_is_refused(
-    card_folder: Path, tmp_path: Path
+    card_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = block(sha256(card_folder))
     path = write_rows(tmp_path / "results.csv", rows)
     text = cards.render_folder(card_folder, results=path)
-    found = evaluation_of(
-        rows, sha256=sha256(card_folder), name="georank-moco-r18", architecture="resnet18"
-    )
+    found = evaluation_of(rows, sha256=sha256(card_folder))
     check_front_matter(text, found)
     with pytest.raises(GeorankError, match=r"Macro accuracy 0\.82.*no row"):
         check_front_matter(text.replace("value: 0.812345", "value: 0.82"), found)
     with pytest.raises(GeorankError, match="does not hold the 2 scores"):
         check_front_matter(cards.render_folder(card_folder), found)
+    # A template that changes a score does not render.
+    template = card_facts.text_of("card.md.jinja")
+    boast = template.replace("{{ front_matter }}", "{{ front_matter | replace('0.81', '0.91') }}")
+    assert boast != template
+    monkeypatch.setattr(
+        "georank_zoo.publish.card.render.text_of", lambda name: boast if "card" in name else ""
+    )
+    with pytest.raises(GeorankError, match=r"Macro accuracy 0\.912345.*no row"):
+        cards.render_folder(card_folder, results=path)
 
 
 def test_rows_of_other_weights_are_not_its_scores(card_folder: Path, tmp_path: Path) -> None:
@@ -98,15 +107,15 @@ def test_rows_of_other_weights_are_not_its_scores(card_folder: Path, tmp_path: P
 def test_only_what_was_evaluated_alike_stands_in_a_line(card_folder: Path, tmp_path: Path) -> None:
     own = sha256(card_folder)
     rows = [
-        row("georank-moco-r18 (runs/a)", own),
+        row("georank-moco-r18", own, origin="runs/a"),
         row("georank-moco-r18", own, value=0.7, when="2026-11-24T00:00:00+00:00"),  # newer
         row("georank-moco-r18", own, image_size=128),
-        row("moco-r18 (runs/b)", TWIN_HASH, image_size=128, value=0.71),
+        row("moco-r18", TWIN_HASH, origin="runs/b", image_size=128, value=0.71),
         row("byol-r18", "d" * 64, value=0.72),  # another model
-        row("random resnet50", "none", value=0.73),  # of another architecture
-        row("image statistics (input of georank-moco-r18)", "none", value=0.75),
-        row("image statistics (input of byol-r18)", "none", value=0.74),
-        row("moco-r18 (runs/b)", TWIN_HASH, value=0.69, bands="B02 B03"),
+        row("random resnet50", "none", value=0.73, architecture="resnet50"),
+        row("image statistics", "none", origin="input of georank-moco-r18", value=0.75),
+        row("image statistics", "none", origin="input of x", value=0.74, input_hash="1" * 16),
+        row("moco-r18", TWIN_HASH, value=0.69, bands="B02 B03"),
         row("image statistics", "none", value=0.76, store_hash="f" * 64),
         row("random resnet18", "none", value=0.77, bands="B02 B03"),
     ]
@@ -122,20 +131,22 @@ def test_only_what_was_evaluated_alike_stands_in_a_line(card_folder: Path, tmp_p
 
 def test_finetuning_stands_beside_training_from_scratch(card_folder: Path, tmp_path: Path) -> None:
     common = {"protocol": "finetune", "k": None, "temperature": None}
-    settings = "epochs=30 lr=0.001 backbone_lr={} precision=fp32"
+    settings = to_json({"epochs": 30, "lr": 0.001, "backbone_lr": 0.0001})
+    common |= {"settings": settings}
+    own = {"chosen": to_json({"epoch": 9, "backbone_lr": 0.001})}
     rows = [
-        row("georank-moco-r18", sha256(card_folder), settings=f"epoch=7 {settings.format(0.0001)}"),
-        row("resnet18 from scratch", "none", settings=f"epoch=9 {settings.format(0.001)}"),
-        row("resnet50 from scratch", "none", settings=f"epoch=9 {settings.format(0.001)}"),
+        row("georank-moco-r18", sha256(card_folder), chosen=to_json({"epoch": 7})),
+        row("resnet18 from scratch", "none", **own),
+        row("resnet50 from scratch", "none", kind="scratch", architecture="resnet50", **own),
     ]
     rows = [replace(known, **common) for known in rows]
     text = cards.render_folder(card_folder, results=write_rows(tmp_path / "results.csv", rows))
-    assert sorted(table_scores(text)) == sorted([score(rows[0]), score(rows[1])])
+    assert sorted(table_scores(text)) == sorted([rows[0].percent, rows[1].percent])
     assert "resnet18 from scratch" in text and "backbone_lr=0.0001" in text
 
 
 def test_the_baseline_is_one_model_or_named(card_folder: Path, tmp_path: Path) -> None:
-    rows = [*block(sha256(card_folder)), row("moco-r18 (again)", "a" * 64, value=0.79)]
+    rows = [*block(sha256(card_folder)), row("moco-r18", "a" * 64, origin="again", value=0.79)]
     rows.append(row("byol-r18", "d" * 64, value=0.72))
     path = write_rows(tmp_path / "results.csv", rows)
     with pytest.raises(UsageError, match=r"2 models called moco-r18.*--baseline aaaaaaaaaaaa"):
@@ -160,7 +171,7 @@ def test_what_checks_the_machinery_is_no_benchmark(
     # A leaderboard has no room for such a sentence, and none for data that nobody else has.
     assert ModelCard(text).data.eval_results is None
     assert len(table_scores(text)) == 8
-    results.append(path, block(sha256(card_folder)))
+    results.append_rows(path, block(sha256(card_folder)))
     mixed = cards.render_folder(card_folder, results=path)
     marked = [line for line in mixed.splitlines() if line.startswith(f"| {rows_task(changes)} †")]
     assert len(marked) == (2 if whole else 0)

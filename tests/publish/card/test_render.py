@@ -27,7 +27,6 @@ from georank_zoo.models.encoder import create_model
 from georank_zoo.models.footprint import Footprint, read_footprint
 from georank_zoo.publish.card import facts as card_facts
 from georank_zoo.publish.card import folder_card, gather, recipe_cards
-from georank_zoo.publish.card.evaluation import score
 from georank_zoo.publish.card.gather import folder_facts
 from georank_zoo.publish.card.render import recipes_with_cards
 from georank_zoo.publish.catalog import Catalog
@@ -351,7 +350,7 @@ def test_the_command(
     code, out, err = cli(capsys, "card", card_run, "--results", path)
     assert (code, out) == (0, f"Wrote {card_run / 'export' / 'README.md'}.\n"), err
     text = (card_run / "export" / "README.md").read_text()
-    assert sorted(table_scores(text)) == sorted(score(known) for known in results.read(path))
+    assert sorted(table_scores(text)) == sorted(known.percent for known in results.read_rows(path))
     assert "check of the machinery" in text
     assert (card_run / "export" / "footprint.png").read_bytes().startswith(b"\x89PNG")
     # The folder is still a model, and an export may replace it.
