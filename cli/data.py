@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from georank_zoo.data.readers import READERS
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.data.datasets import DATASETS
+from georank_zoo.data.datasets.base import ReaderOption
+from georank_zoo.eval.tasks import tasks_of
 
-from .download import download, verify_download
+from .download import download, show_verified
 from .overlap import overlap
 
 if TYPE_CHECKING:
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # skipped items that the summary lists one by one
 _READERS_HELP = "\n".join(
-    f"  {name:11} {entry.summary}\n{'':14}takes {' '.join(f'--{o}' for o in entry.options)}"
-    for name, entry in READERS.items()
+    f"  {name:11} {dataset.reader.summary}\n{'':14}takes "
+    + " ".join(f"--{option.name}" for option in dataset.reader.options)
+    for name, dataset in DATASETS.items()
 )
 
 
@@ -36,6 +39,22 @@ data.add_command(download)
 data.add_command(overlap)
 
 
+def _reader_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options of all readers, each once."""
+    found = dict.fromkeys(o for dataset in DATASETS.values() for o in dataset.reader.options)
+    for option in reversed(found):
+        command = click.option(
+            f"--{option.name}", type=_type(option), metavar=option.metavar or None, help=option.help
+        )(command)
+    return command
+
+
+def _type(option: ReaderOption) -> click.ParamType[Any]:
+    if option.kind == "number":
+        return click.IntRange(option.at_least, option.at_most)
+    return click.Path(path_type=Path) if option.kind == "path" else click.STRING
+
+
 @data.command(
     help="Prepare the store that training reads from a folder of source files.\n\n"
     "Repeat the command after an interruption: it goes on where it stopped.\n\n"
@@ -44,26 +63,7 @@ data.add_command(overlap)
 @click.argument("reader", metavar="READER")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Store to write.")
-@click.option("--size", type=click.IntRange(8, 2048), metavar="PIXELS",
-              help="Patch side; larger rasters are cut.")  # fmt: skip
-@click.option("--bands", metavar="NAMES",
-              help="Bands to take, such as s2-12 or B02,B03,B04. For a folder whose files do not "
-              "name their bands: the files' bands in file order.")  # fmt: skip
-@click.option("--labels", metavar="parent|FILE",
-              help="Labels from the parent folders' names, a CSV (filename,label[,lat,lon]) or a "
-              "GeoJSON file.")  # fmt: skip
-@click.option("--unit", metavar="dn|reflectance", help="Unit of the pixels [default: dn].")
-@click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
-              help="Subtract this: 1000 for processing baseline 04.00 and later.")  # fmt: skip
-@click.option("--dates", type=click.IntRange(1), metavar="N",
-              help="Most dates of a place and year of Sen4AgriNet [default: all].")  # fmt: skip
-@click.option("--splits", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="EuroSAT's published lists, eurosat-{train,val,test}.txt and "
-              "eurosat-spatial-{train,val,test}.txt.")  # fmt: skip
-@click.option("--metadata", type=click.Path(path_type=Path), metavar="FILE",
-              help="metadata.parquet of BigEarthNet, if it does not lie beside it.")  # fmt: skip
-@click.option("--places", type=click.IntRange(1), help="Places of a synthetic world.")
-@click.option("--seed", type=click.IntRange(0), help="Seed of a synthetic world.")
+@_reader_options
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               metavar="SHARE", help="Give up when more of the source is bad.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
@@ -112,7 +112,7 @@ def _show_report(report: Report, out: Path) -> None:
         for entry in skipped[:_SHOWN]:
             click.echo(f"  {entry.item}: {entry.reason}")
     click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    own = [task for task in TASKS.values() if task.reader == store.manifest.reader]
+    own = tasks_of(store.manifest.reader)
     # Of several tasks of one reader (So2Sat's splits) the one whose split the store holds.
     own.sort(key=lambda task: task.split not in store.roles)
     task = own[0].name if own else ""
@@ -211,7 +211,7 @@ def verify(store: Path) -> None:
     from georank_zoo.data.download.record import is_download
 
     if is_download(store):
-        verify_download(store)
+        show_verified(store)
         return
     from georank_zoo.data.store.patch_store import PatchStore
     from georank_zoo.utils.errors import StoreError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from georank_zoo.data.download.sources import SOURCES
+from georank_zoo.data.datasets import DATASETS
 
 if TYPE_CHECKING:
     from georank_zoo.data.download.record import Record
@@ -38,22 +38,24 @@ def download(
     from georank_zoo.utils.errors import Interrupted, UsageError, unknown_name
 
     if name is None or show:
-        _show_sources()
+        _show_datasets()
         return
-    if name not in SOURCES:
-        raise unknown_name("data set", name, SOURCES)
+    known = {key: dataset for key, dataset in DATASETS.items() if dataset.download}
+    if name not in known:
+        raise unknown_name("data set", name, known)
     if out is None:
-        raise UsageError(f"Say where to: georank data download {name} --out FOLDER.")
-    source = SOURCES[name]
-    from georank_zoo.data.download.download import download as download_source
+        raise UsageError(f"Pass the folder: georank data download {name} --out FOLDER.")
+    from georank_zoo.data.download.download import download_dataset
 
-    click.echo(f"{source.title}. License: {source.license}. Size: {source.size}.")
-    if source.note:
-        click.echo(source.note)
+    dataset = known[name]
+    assert dataset.download is not None
+    click.echo(f"{dataset.title}. License: {dataset.license}. Size: {dataset.download.size}.")
+    if dataset.download.note:
+        click.echo(dataset.download.note)
     try:
         with _Bars() as bars:
-            record = download_source(
-                source, out, only=only, keep_archives=keep_archives, on_progress=bars.update
+            record = download_dataset(
+                dataset, out, only=only, keep_archives=keep_archives, on_progress=bars.update
             )
     except KeyboardInterrupt as error:
         raise Interrupted(
@@ -62,17 +64,19 @@ def download(
     _show_record(record, out)
 
 
-def verify_download(folder: Path) -> None:
+def show_verified(folder: Path) -> None:
     """Checks a downloaded folder and says what is wrong.
 
     Raises:
         DownloadError: If a file is missing or damaged.
     """
-    from georank_zoo.data.download.record import verify
+    from georank_zoo.data.download.record import verify_download
     from georank_zoo.utils.errors import DownloadError
 
     with _Bars() as bars:
-        result = verify(folder, on_progress=lambda d, t: bars.update(f"Checking {folder}", d, t))
+        result = verify_download(
+            folder, on_progress=lambda d, t: bars.update(f"Checking {folder}", d, t)
+        )
     again = f"georank data download {result.record.name} --out {shlex.quote(str(folder))}"
     if result.damaged:
         lines = "\n".join(f"  {line}" for line in result.damaged[:_SHOWN])
@@ -87,14 +91,15 @@ def verify_download(folder: Path) -> None:
         click.echo(f"The download is not complete. Go on with: {again}")
 
 
-def _show_sources() -> None:
+def _show_datasets() -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("Data set", "What it is, and its license", "Size", "How", box=None)
-    for name, source in SOURCES.items():
-        how = "download" if source.automatic else "by hand"
-        table.add_row(name, f"{source.title}\n{source.license}", source.size, how)
+    for name, dataset in DATASETS.items():
+        if facts := dataset.download:
+            how = "download" if facts.automatic else "by hand"
+            table.add_row(name, f"{dataset.title}\n{dataset.license}", facts.size, how)
     Console(highlight=False).print(table)
     click.echo("georank data download NAME --out FOLDER")
 

@@ -42,15 +42,17 @@ def _facts(name: str) -> object:
     table = Table(show_header=False, box=None, title=task.title, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    dataset = task.dataset
     rows = {
-        "Prepared by": f"georank data prepare {task.reader}",
-        "Source": task.source,
-        "License": task.license,
-        "Files": task.layout,
-        "Bands, in the files": " ".join(task.bands),
-        "Unit": " ".join(part for part in (task.unit, task.level) if part),
-        "Size": f"{task.image_size} px" if task.image_size else "",
-        "Classes": ", ".join(task.classes or ()),
+        "Prepared by": f"georank data prepare {dataset.name}",
+        "Source": dataset.source,
+        "License": dataset.license,
+        "License stated in": dataset.license_source,
+        "Files": dataset.layout,
+        "Bands, in the files": " ".join(dataset.bands),
+        "Unit": " ".join(part for part in (dataset.unit, dataset.level) if part),
+        "Size": f"{dataset.image_size} px" if dataset.image_size else "",
+        "Classes": ", ".join(task.classes),
         "Metrics": ", ".join(task.metrics or DEFAULT_METRICS[task.target]),
         "Default split": task.split,
         **{f"Split {split}": source for split, source in {**task.official, **task.own}.items()},

@@ -1,16 +1,13 @@
-"""The evaluation tasks: one file a data set, which its reader takes the facts from too."""
+"""Evaluation tasks: labeled data sets and how they are scored."""
 
 from __future__ import annotations
 
+import fnmatch
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from georank_zoo.data.datasets.base import DEFAULT_METRICS, FOLDER, SYNTHETIC
-from georank_zoo.data.datasets.base import Task as Task
-from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET
-from georank_zoo.data.datasets.cashew import CASHEW
-from georank_zoo.data.datasets.eurosat import EUROSAT
-from georank_zoo.data.datasets.s4a import S4A_RAND, S4A_TILES
-from georank_zoo.data.datasets.so2sat import SO2SAT_BLOCK, SO2SAT_CULTURE10, SO2SAT_RANDOM
+from georank_zoo.data.datasets import DATASETS
+from georank_zoo.data.datasets.base import DEFAULT_METRICS, DataSet, Target, TaskFacts
 from georank_zoo.utils.errors import StoreError, unknown_name
 
 if TYPE_CHECKING:
@@ -20,23 +17,52 @@ if TYPE_CHECKING:
 # them; above, they are enlarged beyond all sense, or a mistyped number fills the memory.
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 2048
 
+
+@dataclass(frozen=True, kw_only=True)
+class Task(TaskFacts):
+    """A labeled data set and how it is scored.
+
+    Attributes:
+        dataset: Its data set.
+    """
+
+    dataset: DataSet
+
+    @property
+    def target(self) -> Target:
+        """What is known of a patch: its class, its labels or a mask."""
+        return self.dataset.target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names that a store must have, in order; empty where any will do."""
+        return self.dataset.classes
+
+
 TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        BIGEARTHNET,
-        EUROSAT,
-        SO2SAT_RANDOM,
-        SO2SAT_BLOCK,
-        SO2SAT_CULTURE10,
-        S4A_RAND,
-        S4A_TILES,
-        CASHEW,
-        FOLDER,
-        SYNTHETIC,
-    )
+    facts.name: Task(**vars(facts), dataset=dataset)
+    for dataset in DATASETS.values()
+    for facts in dataset.tasks
 }
 
 _PER_PATCH = {"class": "one class", "labels": "several labels", "mask": "a class per pixel"}
+
+
+def list_tasks(pattern: str = "*") -> list[str]:
+    """Names of the evaluation tasks.
+
+    Args:
+        pattern: Shell-style pattern of names.
+
+    Returns:
+        The names that fit, in the order of the registry.
+
+    Example:
+        >>> import georank_zoo as gz
+        >>> gz.list_tasks("so2sat*")
+        ['so2sat-random', 'so2sat-block', 'so2sat-culture10']
+    """
+    return [name for name in TASKS if fnmatch.fnmatchcase(name, pattern)]
 
 
 def get_task(name: str) -> Task:
@@ -48,6 +74,11 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
     return TASKS[name]
+
+
+def tasks_of(dataset: str) -> list[Task]:
+    """The tasks of a data set, by its name."""
+    return [task for task in TASKS.values() if task.dataset.name == dataset]
 
 
 def metric_names(task: Task, store: PatchStore) -> tuple[str, ...]:
@@ -66,8 +97,8 @@ def default_split(task: Task, store: PatchStore) -> str:
         return task.split
     class_names(task, store)
     held = ", ".join(store.roles)
-    others = [t.name for t in TASKS.values() if t.reader == task.reader and t.split in store.roles]
-    advice = f"Say --task {others[0]}" if others else "Say --split random"
+    others = [t.name for t in tasks_of(task.dataset.name) if t.split in store.roles]
+    advice = f"Pass --task {others[0]}" if others else "Pass --split random"
     raise StoreError(
         f"Store {store.path} does not hold split {task.split!r} of task {task.name!r} "
         f"({published[task.split]}); it holds {held or 'none'}. {advice}, or prepare the store "
@@ -81,7 +112,7 @@ def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
     Raises:
         StoreError: If the classes are not the task's, or a label has no name.
     """
-    if store.target != task.target and task.classes is not None:
+    if task.classes and store.target != task.target:
         raise StoreError(
             f"Store {store.path} is not task {task.name!r}: a patch has {_PER_PATCH[store.target]} "
             f"there, not {_PER_PATCH[task.target]}. Any labeled store can be evaluated with task "
@@ -89,7 +120,7 @@ def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
         )
     highest = int(store.label.max(initial=-1))
     names = store.class_names or tuple(str(label) for label in range(highest + 1))
-    if task.classes is not None and names != task.classes:
+    if task.classes and names != task.classes:
         raise StoreError(
             f"Store {store.path} is not task {task.name!r}: its classes are "
             f"{', '.join(names) or 'none'}, not {', '.join(task.classes)}. "

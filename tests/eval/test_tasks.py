@@ -7,27 +7,29 @@ import pytest
 
 from georank_cli.main import _run
 from georank_zoo import bands as s2
-from georank_zoo.data.readers import READERS
+from georank_zoo.data.datasets import DATASETS
 from georank_zoo.data.store.patch import Patch
 from georank_zoo.data.store.writer import StoreWriter
 from georank_zoo.eval.metrics.score import METRICS_BY_NAME
 from georank_zoo.eval.tasks import TASKS, default_split
 from georank_zoo.utils.errors import StoreError
 
-PUBLISHED = [task for task in TASKS.values() if task.classes is not None]
+PUBLISHED = [task for task in TASKS.values() if task.classes]
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_reader_prepares_it(task):
-    assert task.reader in READERS
+    assert task.dataset is DATASETS[task.dataset.name]
 
 
 @pytest.mark.parametrize("task", PUBLISHED, ids=[task.name for task in PUBLISHED])
 def test_states_its_facts(task):
     assert len(set(task.classes)) == len(task.classes) > 1
-    assert s2.resolve(task.bands) == task.bands
+    assert s2.resolve(task.dataset.bands) == task.dataset.bands
     assert set(task.metrics) <= set(METRICS_BY_NAME)
-    assert all((task.source, task.license, task.layout, task.unit, task.level, task.image_size))
+    dataset = task.dataset
+    assert all((dataset.source, dataset.license, dataset.layout, dataset.unit))
+    assert all((dataset.level, dataset.image_size))
     assert task.split in {*task.official, *task.own, "random", "loo"}
     if task.name == "so2sat-culture10":  # the paper does not evaluate it
         assert task.published is None
@@ -43,7 +45,7 @@ def test_command_shows_it(name, capsys):
     shown = capsys.readouterr().out
     task = TASKS[name]
     assert task.title in shown
-    assert f"georank data prepare {task.reader}" in shown
+    assert f"georank data prepare {task.dataset.name}" in shown
     for word in (*(task.published.scores if task.published else ()), *task.official, *task.own):
         assert word in shown
 
@@ -73,9 +75,9 @@ def test_a_store_without_the_default_split_says_what_to_do(tmp_path):
     block, own = store("block", ("official-block",)), store("own", ())
     assert default_split(TASKS["so2sat-block"], block) == "official-block"
     assert default_split(TASKS["s4a-rand"], own) == "random"
-    with pytest.raises(StoreError, match=r"it holds official-block\. Say --task so2sat-block, or"):
+    with pytest.raises(StoreError, match=r"it holds official-block\. Pass --task so2sat-block, or"):
         default_split(TASKS["so2sat-random"], block)
-    with pytest.raises(StoreError, match=r"it holds none\. Say --split random, or"):
+    with pytest.raises(StoreError, match=r"it holds none\. Pass --split random, or"):
         default_split(TASKS["so2sat-random"], own)
     with pytest.raises(StoreError, match="is not task 'cashew'"):
         default_split(TASKS["cashew"], own)

@@ -45,7 +45,7 @@ class Served:
 
 
 class FileServer:
-    """Serves files; `requests` and `ranges` say what was asked for.
+    """Serves files; `requests`, `ranges` and `tokens` say what was asked for, and with what.
 
     Args:
         files: By path, without the leading slash.
@@ -56,6 +56,7 @@ class FileServer:
         self.trees: dict[str, list[dict[str, object]]] = {}
         self.requests: Counter[str] = Counter()
         self.ranges: list[str | None] = []
+        self.tokens: set[str | None] = set()
         self.gate: threading.Event | None = None
         self.release = threading.Event()
         outer = self
@@ -107,6 +108,7 @@ class FileServer:
     def answer(self, handler: BaseHTTPRequestHandler, *, body: bool) -> None:
         path = unquote(urlsplit(handler.path).path.lstrip("/"))
         self.requests[f"{handler.command} {path}"] += 1
+        self.tokens.add(handler.headers.get("Authorization"))
         served = self.files.get(path)
         if path in self.trees:
             content = json.dumps(self.trees[path]).encode()

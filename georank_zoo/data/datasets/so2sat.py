@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from georank_zoo.data.datasets.base import Published, Task
-
-# In this order they are the columns of `label`; wording as in torchgeo.
-CLASSES = (
-    "Compact high rise", "Compact mid rise", "Compact low rise", "Open high rise",
-    "Open mid rise", "Open low rise", "Lightweight low rise", "Large low rise", "Sparsely built",
-    "Heavy industry", "Dense trees", "Scattered trees", "Bush, scrub", "Low plants",
-    "Bare rock or paved", "Bare soil or sand", "Water",
-)  # fmt: skip
-
-# The last axis of `sen2`.
-FILE_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-
-SIZE = 32
+from georank_zoo.data.datasets.base import (
+    BANDS_OPTION,
+    Checksum,
+    DataSet,
+    Download,
+    PublishedScores,
+    ReaderFacts,
+    RemoteFile,
+    TaskFacts,
+)
 
 # Names of the published splits, by the folder that holds one. They are not called after the
 # folder alone: `random` is a split that this project draws for any store.
-SPLITS = {
+SPLIT_OF_FOLDER = {
     "random": "official-random",
     "block": "official-block",
     "culture_10": "official-culture10",
@@ -44,31 +40,17 @@ _PUBLISHED = {
     },
 }  # fmt: skip
 
-SOURCE = "So2Sat LCZ42 v4 (Zhu et al. 2020), https://mediatum.ub.tum.de/1613658"
-LICENSE = "CC-BY-4.0"
 
-
-def _task(folder: str) -> Task:
-    split = SPLITS[folder]
-    scores = _PUBLISHED.get(folder)
-    return Task(
+def _task(folder: str) -> TaskFacts:
+    split, scores = SPLIT_OF_FOLDER[folder], _PUBLISHED.get(folder)
+    return TaskFacts(
         name=split.replace("official", "so2sat"),
         title=f"So2Sat LCZ42: local climate zones, {folder} split",
-        reader="so2sat",
-        classes=CLASSES,
         split=split,
         official={split: _HOW[folder]},
-        source=SOURCE,
-        license=LICENSE,
-        layout=f"{folder}/training.h5 and testing.h5 (culture_10 also validation.h5): sen2 "
-        "(N, 32, 32, 10), label (N, 17) one-hot",
-        bands=FILE_BANDS,
-        unit="reflectance",
-        level="L1C",
-        image_size=SIZE,
         published=None
         if scores is None
-        else Published(
+        else PublishedScores(
             metric="accuracy macro",
             protocol="k-NN, k 10, temperature 0.9, 10 bands",
             scores=scores,
@@ -81,4 +63,58 @@ def _task(folder: str) -> Task:
     )
 
 
-SO2SAT_RANDOM, SO2SAT_BLOCK, SO2SAT_CULTURE10 = (_task(folder) for folder in SPLITS)
+# MD5 and the public account, which is the share's own name: torchgeo 0.8.1, datasets/so2sat.py.
+# The three splits are the third version (mediaTUM 1613658). The fourth (mediaTUM 1836598) has only
+# the second version's split, with positions.
+_DOWNLOAD = Download(
+    landing="https://mediatum.ub.tum.de/1613658",
+    size="over 50 GB a split",
+    files=tuple(
+        RemoteFile(path, checksum=Checksum("md5", hexdigest))
+        for path, hexdigest in (
+            ("random/training.h5", "94e2e2e667b406c2adf61e113b42204e"),
+            ("random/testing.h5", "1e15c425585ce816342d1cd779d453d8"),
+            ("block/training.h5", "a91d6150e8b059dac86105853f377a11"),
+            ("block/testing.h5", "6414af1ec33ace417e879f9c88066d47"),
+            ("culture_10/training.h5", "702bc6a9368ebff4542d791e53469244"),
+            ("culture_10/testing.h5", "58335ce34ca3a18424e19da84f2832fc"),
+        )
+    ),
+    by_hand=(
+        "download the files of the splits that you want from https://mediatum.ub.tum.de/1613658, "
+        "or by FTP with its public account: wget -c -P {out}/random "
+        "ftp://m1613658:m1613658@dataserv.ub.tum.de/random/training.h5",
+        "put them into {out} as <split>/training.h5 and <split>/testing.h5, the splits being "
+        "random, block and culture_10",
+        "repeat this command, with --only 'random/*' for one split: it checks their MD5",
+    ),
+    note="mediaTUM serves it by FTP and a web page only.",
+)
+
+SO2SAT = DataSet(
+    name="so2sat",
+    title="So2Sat LCZ42, 32 px, 17 local climate zones, splits random, block and culture_10",
+    reader=ReaderFacts(
+        "georank_zoo.data.readers.so2sat:So2Sat",
+        (BANDS_OPTION,),
+        "So2Sat LCZ42: <split>/{training,testing}.h5, 10 bands, 17 classes",
+    ),
+    source="So2Sat LCZ42 v4 (Zhu et al. 2020), https://mediatum.ub.tum.de/1613658",
+    license="CC-BY-4.0; contains modified Copernicus Sentinel data",
+    layout="<split>/training.h5 and testing.h5 (culture_10 also validation.h5): sen2 "
+    "(N, 32, 32, 10), label (N, 17) one-hot",
+    # The last axis of `sen2`.
+    bands=("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
+    unit="reflectance",
+    level="L1C",
+    image_size=32,
+    # In this order they are the columns of `label`; wording as in torchgeo.
+    classes=(
+        "Compact high rise", "Compact mid rise", "Compact low rise", "Open high rise",
+        "Open mid rise", "Open low rise", "Lightweight low rise", "Large low rise",
+        "Sparsely built", "Heavy industry", "Dense trees", "Scattered trees", "Bush, scrub",
+        "Low plants", "Bare rock or paved", "Bare soil or sand", "Water",
+    ),
+    download=_DOWNLOAD,
+    tasks=tuple(_task(folder) for folder in SPLIT_OF_FOLDER),
+)  # fmt: skip

@@ -1,1 +1,1 @@
-"""Downloading data sets: pinned, resumable, checked."""
+"""Downloads of data sets: pinned, resumed, checked and recorded."""

@@ -1,4 +1,4 @@
-"""Downloads a data set into a folder that its reader takes.
+"""Download of a data set into a folder that its reader takes.
 
 What is there and intact is not downloaded again, so the same command goes on after an
 interruption. A file that was in the folder before is never overwritten.
@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import httpx2
 from filelock import FileLock, Timeout
 
-from georank_zoo.data.download.hub import mirrored, tree_files
+from georank_zoo.data.datasets.base import Archive, Checksum, DataSet, Download, RemoteFile
+from georank_zoo.data.download.hub import on_mirror, tree_files
 from georank_zoo.data.download.install import install
-from georank_zoo.data.download.partial import PartialFile
 from georank_zoo.data.download.record import (
     LISTING,
     Arrived,
@@ -27,8 +26,7 @@ from georank_zoo.data.download.record import (
     read_record,
     write_record,
 )
-from georank_zoo.data.download.source import Archive, Checksum, DataSource, RemoteFile
-from georank_zoo.data.download.transfer import Refused, digests, fetch, new_client, probe
+from georank_zoo.data.download.transfer import Refused, ask, digests, fetch_url, partial_of
 from georank_zoo.data.download.unpack import zip_content_bytes
 from georank_zoo.utils.errors import DownloadError, UsageError
 
@@ -38,8 +36,8 @@ _LOCK = ".download.lock"
 _SPARE_BYTES = 64 << 20
 
 
-def download(
-    source: DataSource,
+def download_dataset(
+    dataset: DataSet,
     out: Path,
     *,
     only: str = ALL,
@@ -51,7 +49,7 @@ def download(
     """Downloads a data set, checks it, unpacks it and records what is there.
 
     Args:
-        source: What to download, such as `SOURCES["eurosat"]`.
+        dataset: Data set with a download, such as `DATASETS["eurosat"]`.
         out: Folder; it is made.
         only: Pattern of paths, for a data set of single files.
         keep_archives: Keep an archive after unpacking.
@@ -63,44 +61,48 @@ def download(
         What the folder holds.
 
     Raises:
-        UsageError: If the folder holds another data set, or `only` fits nothing.
+        UsageError: If there is nothing to download, the folder holds another data set, or `only`
+            fits nothing.
         DownloadError: If something cannot be downloaded, is not what was published, has no room,
             must be fetched by hand, or another process is at it.
     """
+    facts = dataset.download
+    if facts is None:
+        raise UsageError(f"{dataset.name} is not downloaded: {dataset.source}.")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file. Give the folder to download to.")
-    if source.archive is not None and only != ALL:
-        raise UsageError(f"{source.name} is one archive: --only does not apply to it.")
+    if facts.archive is not None and only != ALL:
+        raise UsageError(f"{dataset.name} is one archive: --only does not apply to it.")
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out), new_client() as client:
-        record = read_record(out) or Record(source.name, source.license, source.landing)
-        if record.name != source.name:
-            raise UsageError(f"{out} holds {record.name}. Give another folder for {source.name}.")
+    with _alone(out):
+        record = read_record(out) or Record(dataset.name, dataset.license, facts.landing)
+        if record.name != dataset.name:
+            raise UsageError(f"{out} holds {record.name}. Give another folder for {dataset.name}.")
         if not _is_complete(record, out, only):
-            run = _Run(source, out, client, retries, backoff, on_progress or (lambda *_: None))
+            run = _Run(dataset, facts, out, retries, backoff, on_progress or (lambda *_: None))
             try:
                 record = _complete(run, record, only)
             except Refused as error:
-                raise DownloadError(f"{error}\n{steps_by_hand(source, out)}") from error
-        if source.archive is not None and not keep_archives:
-            for part in source.archive.parts:
+                raise DownloadError(f"{error}\n{steps_by_hand(dataset, facts, out)}") from error
+        if facts.archive is not None and not keep_archives:
+            for part in facts.archive.parts:
                 (out / part.path).unlink(missing_ok=True)
     return record
 
 
-def steps_by_hand(source: DataSource, out: Path) -> str:
+def steps_by_hand(dataset: DataSet, facts: Download, out: Path) -> str:
     """How to get the same folder without this program."""
-    lines = [f"  {n}. {step.format(out=out)}" for n, step in enumerate(source.by_hand, 1)]
-    return "\n".join([f"By hand ({source.landing}; license: {source.license}):", *lines])
+    lines = [f"  {n}. {step.format(out=out)}" for n, step in enumerate(facts.by_hand, 1)]
+    return "\n".join([f"By hand ({facts.landing}; license: {dataset.license}):", *lines])
 
 
 @dataclass(frozen=True)
 class _Run:
     """What the steps of a download share."""
 
-    source: DataSource
+    dataset: DataSet
+    facts: Download
     out: Path
-    client: httpx2.Client
     retries: int
     backoff: float
     report: Callable[[str, int, int | None], None]
@@ -137,16 +139,17 @@ def _is_unpacked(record: Record, out: Path) -> bool:
 
 
 def _has(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
+    return path.is_file() and path.stat().st_size == size
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _complete(run: _Run, record: Record, only: str) -> Record:
     """Downloads what is not there."""
-    files = _selected(run.source, only)
-    archive = run.source.archive
+    files = _selected(run, only)
+    archive = run.facts.archive
     if archive is not None and record.listing and _is_unpacked(record, run.out):
         archive = None
     parts = archive.parts if archive else ()
@@ -175,13 +178,14 @@ def _complete(run: _Run, record: Record, only: str) -> Record:
     return record
 
 
-def _selected(source: DataSource, only: str) -> list[RemoteFile]:
+def _selected(run: _Run, only: str) -> list[RemoteFile]:
     """The single files that are wanted."""
-    files = [*source.files, *(tree_files(source.tree) if source.tree else [])]
+    tree = run.facts.tree
+    files = [*run.facts.files, *(tree_files(tree) if tree else [])]
     wanted = [file for file in files if fnmatchcase(file.path, only)]
-    if not wanted and source.archive is None:
+    if not wanted and run.facts.archive is None:
         some = ", ".join(file.path for file in files[:3])
-        raise UsageError(f"--only {only!r} fits no file of {source.name}, such as {some}.")
+        raise UsageError(f"--only {only!r} fits no file of {run.dataset.name}, such as {some}.")
     return wanted
 
 
@@ -210,19 +214,19 @@ def _require_urls(run: _Run, missing: Sequence[RemoteFile]) -> None:
     absent = [file.path for file in missing if file.url is None]
     if absent:
         raise DownloadError(
-            f"{run.source.name} cannot be downloaded by a program. Missing in {run.out}: "
-            f"{', '.join(absent)}.\n{steps_by_hand(run.source, run.out)}"
+            f"{run.dataset.name} cannot be downloaded by a program. Missing in {run.out}: "
+            f"{', '.join(absent)}.\n{steps_by_hand(run.dataset, run.facts, run.out)}"
         )
 
 
 def _asked(run: _Run, file: RemoteFile) -> RemoteFile:
     """The file with what the server tells, where nothing was published."""
     assert file.url is not None
-    url = mirrored(file.url)
+    url = on_mirror(file.url)
     if file.size is not None and file.checksum is not None:
         return replace(file, url=url)
     run.report(f"Asking for {file.path}", 0, None)
-    remote = probe(run.client, url, retries=run.retries, backoff=run.backoff)
+    remote = ask(url)
     if file.size is not None and remote.size not in (None, file.size):
         raise Refused(f"{url} has {remote.size} bytes, not {file.size}: it is another file.")
     announced = Checksum("sha256", remote.sha256, published=False) if remote.sha256 else None
@@ -234,11 +238,11 @@ def _asked(run: _Run, file: RemoteFile) -> RemoteFile:
 def _require_room(run: _Run, missing: Sequence[RemoteFile], archive: Archive | None) -> None:
     """Compares what will be written with the free space."""
     need = sum(
-        max(0, (file.size or 0) - PartialFile(run.out / file.path).size()) for file in missing
+        max(0, (file.size or 0) - _size(partial_of(run.out / file.path))) for file in missing
     )
     if archive is not None:
         need += archive.unpacked_bytes or 0
-    _require_free(run.out, need, f"download {run.source.name}")
+    _require_free(run.out, need, f"download {run.dataset.name}")
 
 
 def _require_free(out: Path, need: int, what: str) -> None:
@@ -252,13 +256,13 @@ def _require_free(out: Path, need: int, what: str) -> None:
 
 def _fetched(run: _Run, file: RemoteFile) -> Arrived:
     assert file.url is not None
-    title = f"Downloading {file.path}"
-    got = fetch(
-        run.client, file.url, run.out / file.path, size=file.size, checksum=file.checksum,
+    title, target = f"Downloading {file.path}", run.out / file.path
+    sha256 = fetch_url(
+        file.url, target, size=file.size, checksum=file.checksum,
         retries=run.retries, backoff=run.backoff,
         on_progress=lambda done, total: run.report(title, done, total),
     )  # fmt: skip
-    return Arrived(file.path, got.size, got.sha256, file.url, _published(file.checksum))
+    return Arrived(file.path, target.stat().st_size, sha256, file.url, _published(file.checksum))
 
 
 def _published(checksum: Checksum | None) -> str:

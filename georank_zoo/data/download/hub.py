@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from huggingface_hub import HfApi, constants, errors, hf_hub_url
+from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 
-from georank_zoo.data.download.source import Checksum, HubTree, RemoteFile
-from georank_zoo.data.download.sources import HUB
+from georank_zoo.data.datasets.base import HUB, Checksum, HubTree, RemoteFile
 from georank_zoo.data.download.unpack import require_safe
 from georank_zoo.utils.errors import DownloadError
-
-# The base of all errors of the client's HTTP library, as in georank_zoo/models/hub.py.
-_HTTPError: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+from georank_zoo.utils.hub_errors import HTTPError
 
 
-def mirrored(url: str) -> str:
+def on_mirror(url: str) -> str:
     """The URL on the mirror, if it is one of the Hub."""
     return constants.ENDPOINT + url.removeprefix(HUB) if url.startswith(f"{HUB}/") else url
 
@@ -32,7 +29,7 @@ def tree_files(tree: HubTree) -> list[RemoteFile]:
                 tree.repo, tree.folder, recursive=True, revision=tree.revision, repo_type="dataset"
             )
         )
-    except (errors.HfHubHTTPError, _HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise DownloadError(f"Could not list {where}: {error}") from error
     files = []
     for entry in entries:

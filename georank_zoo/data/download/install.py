@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from georank_zoo.data.datasets.base import Archive
 from georank_zoo.data.download.record import LISTING, ListedFile, read_listing, write_listing
-from georank_zoo.data.download.source import Archive
 from georank_zoo.data.download.transfer import digests
 from georank_zoo.data.download.unpack import content_root, unpack
 from georank_zoo.utils.errors import DownloadError
@@ -16,7 +16,7 @@ from georank_zoo.utils.errors import DownloadError
 UNPACKING = ".unpacking"
 _RAW_LISTING = ".unpacking.csv.gz"
 # What is published of the content's size is rounded or estimated. Where nothing is: Sentinel-2
-# pixels pack to about half, so content that grows far beyond that is no data set.
+# pixels pack to about half, so content that grows far beyond that is not a data set.
 _MAX_OF_PUBLISHED = 2
 _MAX_RATIO = 20
 

@@ -38,12 +38,12 @@ class ListedFile:
 
 
 def write_listing(path: Path, files: Iterable[ListedFile]) -> tuple[int, int]:
-    """Writes a list beside, then renames; returns the number of files and their bytes."""
+    """Writes a list atomically; returns the number of files and their bytes."""
     count = total = 0
     with (
-        new_file(path) as beside,
+        new_file(path) as temporary,
         # Without name and time, so that equal lists are equal files.
-        beside.open("wb") as raw,
+        temporary.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
         io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
     ):
@@ -127,7 +127,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Verified:
+class DownloadCheck:
     """Result of checking a folder.
 
     Attributes:
@@ -174,7 +174,9 @@ def write_record(folder: Path, record: Record) -> None:
     write_text(folder / RECORD, json.dumps({"format": _FORMAT, **asdict(record)}, indent=1) + "\n")
 
 
-def verify(folder: Path, *, on_progress: Callable[[int, int], None] | None = None) -> Verified:
+def verify_download(
+    folder: Path, *, on_progress: Callable[[int, int], None] | None = None
+) -> DownloadCheck:
     """Compares every file of a downloaded folder with its recorded size and SHA-256.
 
     Args:
@@ -193,17 +195,17 @@ def verify(folder: Path, *, on_progress: Callable[[int, int], None] | None = Non
     listed = _intact_listing(folder, record) if record.listing else iter(())
     damaged, done, count = [], 0, 0
     for file in chain(files, listed):
-        if state := _state(folder / file.path, file.size, file.sha256):
+        if state := _fault(folder / file.path, file.size, file.sha256):
             damaged.append(f"{file.path} {state}")
         done, count = done + file.size, count + 1
         if on_progress is not None:
             on_progress(done, total)
-    return Verified(record, count, tuple(damaged))
+    return DownloadCheck(record, count, tuple(damaged))
 
 
 def _intact_listing(folder: Path, record: Record) -> Iterator[ListedFile]:
     path = folder / LISTING
-    if state := _state(path, None, record.listing):
+    if state := _fault(path, None, record.listing):
         raise DownloadError(
             f"{path} {state}, so the unpacked files cannot be checked. Delete it and repeat the "
             "download."
@@ -211,7 +213,7 @@ def _intact_listing(folder: Path, record: Record) -> Iterator[ListedFile]:
     return read_listing(path)
 
 
-def _state(path: Path, size: int | None, sha256: str) -> str:
+def _fault(path: Path, size: int | None, sha256: str) -> str:
     """What is wrong with a file; empty if nothing is."""
     if not path.is_file():
         return "is missing"

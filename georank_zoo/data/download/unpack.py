@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from georank_zoo.data.download.record import ListedFile
 from georank_zoo.utils.errors import DownloadError
@@ -77,7 +77,7 @@ def zip_content_bytes(path: Path) -> int:
     """Bytes that a zip says it takes unpacked.
 
     Raises:
-        DownloadError: If it is no zip.
+        DownloadError: If it is not a zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -122,7 +122,7 @@ def _tar_members(parts: Sequence[Path], name: str) -> Iterator[_Member]:
     # tarfile unpacks it, because tarfile ignores gzip's checksum.
     with (
         _Joined(parts) as joined,
-        gzip.GzipFile(fileobj=joined, mode="rb") as packed,
+        gzip.GzipFile(fileobj=io.BufferedReader(joined, _CHUNK), mode="rb") as packed,
         tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK) as archive,
     ):
         while (member := archive.next()) is not None:
@@ -149,7 +149,7 @@ def require_safe(name: str, archive: str) -> PurePosixPath | None:
     if _LITTER.search(name):
         return None
     if not name.isprintable():
-        # A terminal would obey them, and the list of files cannot hold bytes that are no text.
+        # A terminal would obey them, and the list of files cannot hold bytes that are not text.
         raise _hostile(archive, name, "has characters that cannot be shown")
     path = PurePosixPath(name)
     if not path.parts:
@@ -171,7 +171,7 @@ def _write(
                 if size > left:
                     raise DownloadError(
                         f"{archive} holds far more than it should: it stops at {relative}. "
-                        "Delete it; it is no archive of this data set."
+                        "Delete it; it is not an archive of this data set."
                     )
                 hasher.update(chunk)
                 file.write(chunk)
@@ -203,21 +203,17 @@ class _Joined(io.RawIOBase):
         """Bytes that were read."""
         return self._read
 
-    def read(self, size: int = -1) -> bytes:
-        """`size` bytes, fewer only at the end of the last file: gzip wants its header whole."""
-        pieces: list[bytes] = []
-        while size and (self._file is not None or self._paths):
+    def readinto(self, buffer: Any) -> int:
+        """Fills the buffer, as far as the file at hand goes."""
+        while self._file is not None or self._paths:
             if self._file is None:
                 self._file = self._paths.pop(0).open("rb")
-            if piece := self._file.read(size):
-                pieces.append(piece)
-                size -= len(piece) if size > 0 else 0
-            else:
-                self._file.close()
-                self._file = None
-        content = b"".join(pieces)
-        self._read += len(content)
-        return content
+            if count := self._file.readinto(buffer):  # type: ignore[attr-defined]
+                self._read += count
+                return int(count)
+            self._file.close()
+            self._file = None
+        return 0
 
     def close(self) -> None:
         """Closes the file that is open."""

@@ -28,13 +28,13 @@ def find(folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
         BadItem: If one is missing.
     """
     present = {path.name for path in folder.iterdir()}
-    lacking = [band for band, name in names.items() if name not in present]
-    if lacking:
-        raise BadItem(f"missing band: {', '.join(lacking)}")
+    missing = [band for band, name in names.items() if name not in present]
+    if missing:
+        raise BadItem(f"missing band: {', '.join(missing)}")
     return {band: folder / name for band, name in names.items()}
 
 
-def read(
+def read_bands(
     files: Mapping[str, Path], bands: Sequence[str], *, side: int, size: int, offset: int = 0
 ) -> tuple[npt.NDArray[np.uint16], float, float]:
     """Reads a patch on the grid of its 10 m bands.

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
-from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CLASSES, SIZE
+from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
+from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET
 from georank_zoo.data.readers import band_files, raster
 from georank_zoo.data.readers.base import (
     BadItem,
@@ -26,7 +27,7 @@ from georank_zoo.data.readers.base import (
 )
 from georank_zoo.data.readers.bigearthnet_metadata import (
     METADATA,
-    Table,
+    PatchTable,
     labels_of_version_1,
     read_table,
 )
@@ -34,7 +35,6 @@ from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Role, Target
 from georank_zoo.utils.errors import UsageError
 
-SPLIT = "official"
 _DIRECTORIES = {2: "BigEarthNet-S2", 1: "BigEarthNet-v1.0"}
 # <satellite>_MSIL2A_<time>[_<baseline>_<orbit>_<tile>]_<column>_<row>; the times of version 1
 # have lost a leading zero.
@@ -64,10 +64,10 @@ class BigEarthNet:
             or the metadata is missing, damaged, or of something else.
     """
 
-    name = "bigearthnet"
-    size = SIZE
-    class_names = CLASSES
-    target: Target = "labels"
+    name = BIGEARTHNET.name
+    size = BIGEARTHNET.image_size
+    class_names = BIGEARTHNET.classes
+    target: Target = BIGEARTHNET.target
     level = BIGEARTHNET.level
     license = BIGEARTHNET.license
 
@@ -85,7 +85,7 @@ class BigEarthNet:
         self._patches = _list(self.root, self.version)
         self.source = f"{BIGEARTHNET.source} (files of version {self.version})"
         self._table = self._read_table(metadata)
-        self.splits = () if self._table is None else (SPLIT,)
+        self.splits = () if self._table is None else (OFFICIAL_SPLIT,)
         self._order(on_progress)
         self.spec: dict[str, Any] = {
             "reader": self.name,
@@ -95,7 +95,7 @@ class BigEarthNet:
             "metadata": None if self._table is None else self._table.digest,
         }
 
-    def _read_table(self, given: str | Path | None) -> Table | None:
+    def _read_table(self, given: str | Path | None) -> PatchTable | None:
         places = [Path(given)] if given else [self.root / METADATA, self.root.parent / METADATA]
         path = next((path for path in places if path.is_file()), None)
         if path is None and (given or self.version == 2):
@@ -160,14 +160,14 @@ class BigEarthNet:
     def _read_patch(self, folder: Path, name: str) -> Patch:
         needed = dict.fromkeys(("B02", *self.bands))
         files = band_files.find(folder, {b: f"{folder.name}_{b}.tif" for b in needed})
-        pixels, lat, lon = band_files.read(files, self.bands, side=SIZE, size=SIZE)
+        pixels, lat, lon = band_files.read_bands(files, self.bands, side=self.size, size=self.size)
         roles: dict[str, Role] = {}
         if self._table is None:
             labels = labels_of_version_1(folder / f"{folder.name}_labels_metadata.json")
         else:
             row = self._row[name]
             labels = self._table.labels[row]
-            roles = {SPLIT: self._table.role(row)}
+            roles = {OFFICIAL_SPLIT: self._table.role(row)}
         return Patch(
             pixels, lat, lon, key=name, place="", time=raster.parse_time(folder.name),
             labels=labels, roles=roles,

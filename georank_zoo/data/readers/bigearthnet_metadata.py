@@ -15,20 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from georank_zoo.data.datasets.bigearthnet import CLASSES, CORINE, DROPPED
+from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CORINE, DROPPED
 from georank_zoo.data.readers.base import BadItem
 from georank_zoo.data.store.patch import ROLES, Role
 from georank_zoo.utils.errors import UsageError
 
 METADATA = "metadata.parquet"
+_CLASSES = BIGEARTHNET.classes
 UNSUITABLE = "for_patches_with_snow_cloud_or_shadow.parquet"
 _COLUMNS = ("patch_id", "s2v1_name", "labels", "split")
 _FLAGS = {"contains_seasonal_snow": "seasonal snow", "contains_cloud_or_shadow": "cloud or shadow"}
-_CLASS_OF = {corine: n for n, name in enumerate(CLASSES) for corine in CORINE[name]}
+_CLASS_OF = {corine: n for n, name in enumerate(_CLASSES) for corine in CORINE[name]}
 
 
 @dataclass(frozen=True)
-class Table:
+class PatchTable:
     """The rows of `metadata.parquet` that belong to the patches of a folder.
 
     Attributes:
@@ -50,7 +51,7 @@ class Table:
         return ROLES[int(self.roles[row])]
 
 
-def read_table(path: Path, names: Sequence[str], *, column: str) -> Table:
+def read_table(path: Path, names: Sequence[str], *, column: str) -> PatchTable:
     """Reads the rows of the patches of a folder; 500,000 of them take two seconds.
 
     Beside `metadata.parquet`, which holds the recommended patches only, the list of the patches
@@ -82,7 +83,7 @@ def read_table(path: Path, names: Sequence[str], *, column: str) -> Table:
     for unsuitable in sorted(path.parent.glob(f"*{UNSUITABLE}")):
         digest.update(unsuitable.read_bytes())
         left_out |= _unsuitable(unsuitable, wanted, column, left_out)
-    return Table(
+    return PatchTable(
         patch_ids=table["patch_id"].to_pylist() if column != "patch_id" else names,
         labels=_one_hot(table["labels"].combine_chunks(), path),
         roles=_position(table["split"], ROLES, "split", path),
@@ -95,12 +96,12 @@ def _read(path: Path, columns: Sequence[str] = _COLUMNS) -> Any:
     """The named columns and the flags of a parquet file, each patch once."""
     try:
         present = pq.read_schema(path).names
-        lacking = [name for name in columns if name not in present]
-        if lacking:
-            raise UsageError(f"{path} lacks column(s) {', '.join(lacking)}.")
+        missing = [name for name in columns if name not in present]
+        if missing:
+            raise UsageError(f"{path} has no column(s) {', '.join(missing)}.")
         table = pq.read_table(path, columns=[*columns, *(f for f in _FLAGS if f in present)])
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{path} is no readable parquet file ({error}).") from error
+        raise UsageError(f"{path} is not a readable parquet file ({error}).") from error
     for name in set(columns) & {"patch_id", "s2v1_name"}:
         ids = table[name].combine_chunks()
         counts = pc.value_counts(ids)
@@ -127,9 +128,9 @@ def _unsuitable(path: Path, wanted: Any, column: str, unknown: dict[int, str]) -
 
 
 def _one_hot(labels: Any, path: Path) -> npt.NDArray[np.uint8]:
-    classes = _position(labels.flatten(), CLASSES, "label", path)
+    classes = _position(labels.flatten(), _CLASSES, "label", path)
     lengths = pc.list_value_length(labels).fill_null(0).to_numpy()
-    out = np.zeros((len(lengths), len(CLASSES)), np.uint8)
+    out = np.zeros((len(lengths), len(_CLASSES)), np.uint8)
     out[np.repeat(np.arange(len(lengths)), lengths), classes] = 1
     return out
 
@@ -153,7 +154,7 @@ def labels_of_version_1(file: Path) -> npt.NDArray[np.uint8]:
     try:
         names = json.loads(file.read_text(encoding="utf-8"))["labels"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError("labels is no list of names")
+            raise TypeError("labels is not a list of names")
     except FileNotFoundError as error:
         raise BadItem("no labels: neither a JSON file nor metadata.parquet") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -161,7 +162,7 @@ def labels_of_version_1(file: Path) -> npt.NDArray[np.uint8]:
     unknown = [name for name in names if name not in _CLASS_OF and name not in DROPPED]
     if unknown:
         raise BadItem(f"labels out of range: {unknown[0]}")
-    labels = np.zeros(len(CLASSES), np.uint8)
+    labels = np.zeros(len(_CLASSES), np.uint8)
     labels[[_CLASS_OF[name] for name in names if name in _CLASS_OF]] = 1
     if not labels.any():
         raise BadItem("none of the 19 labels")

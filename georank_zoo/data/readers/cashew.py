@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW, CLASSES, FILE_BANDS, SIZE, SPLIT
+from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
+from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW
 from georank_zoo.data.readers import hdf5, raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
@@ -36,6 +37,7 @@ _DATED = re.compile(r"(.+?)(?:_(\d{4}-\d{2}-\d{2}))?")
 # B11, B12 and the cloud probability: a file with this name has the last three bands misnamed.
 _MISNAMED = "10 - SWIR - Cirrus"
 _PERCENT = 100.0
+_SHAPE = (CASHEW.image_size, CASHEW.image_size)
 
 
 class Cashew:
@@ -51,11 +53,11 @@ class Cashew:
             unknown or missing.
     """
 
-    name = "cashew"
-    size = SIZE
-    class_names = CLASSES
-    target: Target = "mask"
-    splits = (SPLIT,)
+    name = CASHEW.name
+    size = CASHEW.image_size
+    class_names = CASHEW.classes
+    target: Target = CASHEW.target
+    splits = (OFFICIAL_SPLIT,)
     level = CASHEW.level
     source = CASHEW.source
     license = CASHEW.license
@@ -64,12 +66,12 @@ class Cashew:
         self,
         root: str | Path,
         *,
-        bands: str | Sequence[str] = FILE_BANDS,
+        bands: str | Sequence[str] = CASHEW.bands,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
-        s2.indices(FILE_BANDS, self.bands)
+        s2.indices(CASHEW.bands, self.bands)
         files = sorted(self.root.glob("*.hdf5"))
         if not files:
             raise UsageError(
@@ -77,9 +79,9 @@ class Cashew:
                 "Give the folder segmentation_v1.0/m-cashew-plant of GEO-Bench."
             )
         self._roles = _read_partition(self.root / _PARTITION)
-        lacking = len(set(self._roles) - {file.stem for file in files})
-        if lacking:
-            logger.warning("%s: %d samples of the split have no file.", self.root, lacking)
+        without_file = len(set(self._roles) - {file.stem for file in files})
+        if without_file:
+            logger.warning("%s: %d samples of the split have no file.", self.root, without_file)
         places: dict[str, list[Path]] = {}
         for done, file in enumerate(files, 1):
             places.setdefault(_place(file), []).append(file)
@@ -109,15 +111,15 @@ class Cashew:
         return reading
 
     def _read_sample(self, path: Path) -> Patch:
-        with hdf5.opened(path) as file:
+        with hdf5.open_hdf5(path) as file:
             names, date = _bands(file)
             pixels = np.stack([_band(file, names, band) for band in self.bands])
-            mask = _mask(hdf5.array(file, "label", (SIZE, SIZE))[()])
+            mask = _mask(hdf5.array(file, "label", _SHAPE)[()])
         role = self._roles.get(path.stem)
         return Patch(
             hdf5.digital_numbers(pixels, "dn"), NO_POSITION, NO_POSITION, key=path.name,
             place="0", time=raster.parse_time(date), mask=mask,
-            roles={} if role is None else {SPLIT: role},
+            roles={} if role is None else {OFFICIAL_SPLIT: role},
         )  # fmt: skip
 
 
@@ -128,14 +130,14 @@ def _read_partition(path: Path) -> dict[str, Role]:
     except FileNotFoundError as error:
         raise UsageError(f"{path} is missing: it says which samples are for testing.") from error
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON file ({error}). Download it again.") from error
+        raise UsageError(f"{path} is not a JSON file ({error}). Download it again.") from error
     well_formed = (
         isinstance(parts, dict)
         and set(parts) == set(_ROLES)
         and all(isinstance(names, list) for names in parts.values())
     )
     if not well_formed:
-        raise UsageError(f"{path} is no partition: it must list {', '.join(_ROLES)}.")
+        raise UsageError(f"{path} is not a partition: it must list {', '.join(_ROLES)}.")
     pairs = [(str(name), _ROLES[part]) for part, names in parts.items() for name in names]
     roles = dict(pairs)
     twice = sorted(name for name, role in pairs if roles[name] != role)
@@ -150,8 +152,8 @@ def _read_partition(path: Path) -> dict[str, Role]:
 def _place(path: Path) -> str:
     """Identifies the place of a sample: the dates of a chip share its mask, bit for bit."""
     try:
-        with hdf5.opened(path) as file:
-            mask = hdf5.array(file, "label", (SIZE, SIZE))[()]
+        with hdf5.open_hdf5(path) as file:
+            mask = hdf5.array(file, "label", _SHAPE)[()]
     except BadItem:
         return path.name  # reading it will say why
     return hashlib.sha256(mask.astype(np.int64).tobytes()).hexdigest()
@@ -176,7 +178,7 @@ def _bands(file: h5py.File) -> tuple[dict[str, str], str]:
 def _band(file: h5py.File, names: dict[str, str], band: str) -> npt.NDArray[Any]:
     if band not in names:
         raise BadItem(f"missing band: {band}")
-    values: npt.NDArray[Any] = hdf5.array(file, names[band], (SIZE, SIZE))[()]
+    values: npt.NDArray[Any] = hdf5.array(file, names[band], _SHAPE)[()]
     # GEO-Bench has misnamed bands before, and by its values the cloud probability is no band.
     if values.max() <= _PERCENT and values.max() != 0:
         raise BadItem(f"values contradict the band's name: {band} is {values.max():g} at most")
@@ -184,6 +186,6 @@ def _band(file: h5py.File, names: dict[str, str], band: str) -> npt.NDArray[Any]
 
 
 def _mask(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    if not np.isin(values, range(len(CLASSES))).all():
-        raise BadItem(f"labels out of range: not all are 0 to {len(CLASSES) - 1}")
+    if not np.isin(values, range(len(CASHEW.classes))).all():
+        raise BadItem(f"labels out of range: not all are 0 to {len(CASHEW.classes) - 1}")
     return values.astype(np.uint8)

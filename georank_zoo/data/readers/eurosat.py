@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from georank_zoo import bands as s2
-from georank_zoo.data.datasets.eurosat import (
-    CLASSES,
-    EUROSAT,
-    FILE_BANDS,
-    LISTS,
-    LISTS_SOURCE,
-    SIZE,
-)
+from georank_zoo.data.datasets.eurosat import EUROSAT, LISTS, LISTS_SOURCE
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.store.patch import Patch, Role, Target
@@ -66,14 +59,14 @@ def _read_split(folder: Path, split: str) -> dict[str, Role]:
 
 def _read_list(path: Path, split: str, md5: str) -> list[str]:
     if not path.is_file():
-        raise UsageError(f"Split {split} lacks the list {path}. It lies at {LISTS_SOURCE}.")
+        raise UsageError(f"Split {split} has no list {path}. It lies at {LISTS_SOURCE}.")
     content = path.read_bytes()
     names = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
     patches = [name.rpartition(".")[0] for name in names if name]
-    unknown = [patch for patch in patches if patch.rpartition("_")[0] not in CLASSES]
+    unknown = [patch for patch in patches if patch.rpartition("_")[0] not in EUROSAT.classes]
     if unknown or not patches:
         example = f" ({unknown[0] or names[0]!r})" if unknown else ""
-        raise UsageError(f"{path} is no list of EuroSAT's files{example}.")
+        raise UsageError(f"{path} is not a list of EuroSAT's files{example}.")
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise UsageError(
@@ -96,10 +89,10 @@ class EuroSat:
             are not the published ones.
     """
 
-    name = "eurosat"
-    size = SIZE
-    class_names = CLASSES
-    target: Target = "class"
+    name = EUROSAT.name
+    size = EUROSAT.image_size
+    class_names = EUROSAT.classes
+    target: Target = EUROSAT.target
     level = EUROSAT.level
     source = EUROSAT.source
     license = EUROSAT.license
@@ -115,7 +108,9 @@ class EuroSat:
         self.bands = s2.resolve(bands)
         self._roles: dict[str, dict[str, Role]] = {} if splits is None else read_splits(splits)
         self.splits = tuple(self._roles)
-        files = [file for name in CLASSES for file in sorted(self.root.glob(f"{name}/*.tif"))]
+        files = [
+            file for name in EUROSAT.classes for file in sorted(self.root.glob(f"{name}/*.tif"))
+        ]
         if not files:
             raise UsageError(
                 f"{self.root} holds no EuroSAT MS files (<Class>/<Class>_<N>.tif, e.g. "
@@ -150,17 +145,17 @@ class EuroSat:
         if not file.stem.startswith(f"{label}_"):
             raise BadItem(f"name and folder differ: {item.name}")
         with raster.opened(file) as dataset:
-            raster.require_band_count(dataset, len(FILE_BANDS))
+            raster.require_band_count(dataset, len(EUROSAT.bands))
             raster.require_uint16(dataset)
-            if dataset.shape != (SIZE, SIZE):
+            if dataset.shape != (self.size, self.size):
                 raise BadItem(f"mixed sizes: {dataset.height} x {dataset.width}, not 64 x 64")
             raster.require_crs(dataset)
-            ((lat, lon),) = raster.centers(dataset, [(0, 0)], (SIZE, SIZE))
-            pixels = dataset.read()[s2.indices(FILE_BANDS, self.bands)]
+            ((lat, lon),) = raster.centers(dataset, [(0, 0)], (self.size, self.size))
+            pixels = dataset.read()[s2.indices(EUROSAT.bands, self.bands)]
         raster.require_some_data(pixels)
         patch = Patch(
             pixels, float(lat), float(lon), key=item.name, place=item.name,
-            label=CLASSES.index(label),
+            label=EUROSAT.classes.index(label),
             roles={name: of[file.stem] for name, of in self._roles.items() if file.stem in of},
         )  # fmt: skip
         return Reading([patch])

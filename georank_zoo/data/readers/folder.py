@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
+from georank_zoo.data.datasets.folder import FOLDER
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
@@ -57,10 +58,10 @@ class Folder:
         UsageError: If there is no file, or the options contradict each other or the files.
     """
 
-    name = "folder"
+    name = FOLDER.name
     level = "unknown"
-    source = "folder of GeoTIFFs"
-    license = "unknown"
+    source = FOLDER.source
+    license = FOLDER.license
 
     def __init__(
         self,
@@ -186,9 +187,9 @@ class Folder:
                 raise BadItem("no band names: unlike most files, this one does not name its bands")
             raster.require_band_count(dataset, len(self._file_order))
             described = self._file_order
-        lacking = s2.missing(described, self.bands)
-        if lacking:
-            raise BadItem(f"missing band: {', '.join(lacking)}")
+        missing = s2.missing(described, self.bands)
+        if missing:
+            raise BadItem(f"missing band: {', '.join(missing)}")
         return [described.index(name) + 1 for name in self.bands]
 
     def _positions(
@@ -207,7 +208,7 @@ def _rasters(root: Path) -> list[Path]:
     files = sorted(
         path
         for path in root.rglob("*")
-        # Copies from a Mac bring hidden `._name.tif` files, which are no rasters.
+        # Copies from a Mac bring hidden `._name.tif` files, which are not rasters.
         if path.suffix.lower() in (".tif", ".tiff") and not path.name.startswith(".")
     )
     if not files:
@@ -272,7 +273,7 @@ def _usual_size(headers: Sequence[_Header]) -> int:
     shapes = Counter(h.shape for h in headers if h.shape is not None)
     size = min(shapes.most_common(1)[0][0])
     if size > _MAX_PATCH:
-        raise UsageError(f"The rasters are {size} pixels wide. Say --size to cut them.")
+        raise UsageError(f"The rasters are {size} pixels wide. Pass --size to cut them.")
     return size
 
 

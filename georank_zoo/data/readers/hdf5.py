@@ -23,7 +23,7 @@ _MAX_DN = 65535
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Opens a file for reading.
 
     Raises:
@@ -84,8 +84,8 @@ def require_unit(values: npt.NDArray[Any], unit: s2.Unit) -> None:
         if unit == "dn" and high > _MAX_DN:
             raise UsageError(f"{high:g} is more than {_MAX_DN}")
     except UsageError as error:
-        what = "reflectance" if unit == "reflectance" else "digital number"
-        raise BadItem(f"values contradict the unit: {low:g} to {high:g} is no {what}") from error
+        what = "reflectance" if unit == "reflectance" else "a digital number"
+        raise BadItem(f"values contradict the unit: {low:g} to {high:g} is not {what}") from error
 
 
 def digital_numbers(values: npt.NDArray[Any], unit: s2.Unit) -> npt.NDArray[np.uint16]:

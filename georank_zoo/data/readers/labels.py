@@ -147,7 +147,7 @@ def _from_geojson(path: Path, files: Sequence[str], digest: str) -> Labels:
         features = json.loads(path.read_text(encoding="utf-8"))["features"]
         properties = [feature["properties"] or {} for feature in features]
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no GeoJSON FeatureCollection ({error!r}).") from error
+        raise UsageError(f"{path} is not a GeoJSON FeatureCollection ({error!r}).") from error
     unlabeled = [n for n, p in enumerate(properties) if "label" not in p]
     if unlabeled or not features:
         raise UsageError(f"{path}: {len(unlabeled)} of {len(features)} features have no 'label'.")
@@ -196,12 +196,12 @@ def _match(names: Sequence[str], files: Sequence[str], path: Path) -> list[str |
         if name not in relative and counts[name] > 1:
             raise UsageError(f"{path}: {name} stands for {counts[name]} files. Give their paths.")
         matched.append(name if name in relative else bare.get(name))
-    lacking = matched.count(None)
-    if lacking == len(matched):
+    unmatched = matched.count(None)
+    if unmatched == len(matched):
         first = f" (it begins with {names[0]!r}; the folder with {files[0]!r})" if names else ""
         raise UsageError(f"{path} names no file of the folder{first}.")
-    if lacking:
-        logger.warning("%s: %d of %d names are not in the folder.", path, lacking, len(matched))
+    if unmatched:
+        logger.warning("%s: %d of %d names are not in the folder.", path, unmatched, len(matched))
     return matched
 
 
@@ -209,4 +209,4 @@ def _degrees(text: str | None, path: Path, row: int) -> float:
     try:
         return float(text or "nan")
     except ValueError as error:
-        raise UsageError(f"{path}, row {row}: {text!r} is no position in degrees.") from error
+        raise UsageError(f"{path}, row {row}: {text!r} is not a position in degrees.") from error

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
+from georank_zoo.data.datasets.oscd import OSCD
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
@@ -41,13 +42,13 @@ class Oscd:
         UsageError: If there is no city of the published layout, or a band is unknown.
     """
 
-    name = "oscd"
-    class_names: tuple[str, ...] = ()
-    target: Target = "class"
+    name = OSCD.name
+    class_names = OSCD.classes
+    target: Target = OSCD.target
     splits: tuple[str, ...] = ()
-    level = "L1C"
-    source = "OSCD (Daudt et al. 2018), https://rcdaudt.github.io/oscd/"
-    license = "Copernicus Sentinel data terms"
+    level = OSCD.level
+    source = OSCD.source
+    license = OSCD.license
 
     def __init__(
         self, root: str | Path, *, bands: str | Sequence[str] = "s2-12", size: int = 64

@@ -21,13 +21,10 @@ from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.s4a import (
-    CLASSES,
     CODES_PER_GROUP,
-    FILE_BANDS,
     FILE_SIZE,
     MIN_PIXELS,
-    S4A_RAND,
-    SIZE,
+    S4A,
     TEST_TILES,
     TILES,
     TILES_SPLIT,
@@ -41,6 +38,7 @@ from georank_zoo.utils.errors import UsageError
 _NAME = re.compile(r"(20\d\d)_((\d\d)[A-Z]{3})_(patch_\d+_\d+)")
 _SECONDS = {"days": 86_400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 _PIXEL_M = 10
+_SIDE, _GROUPS = S4A.image_size, len(S4A.classes)
 
 
 class Sen4AgriNet:
@@ -57,25 +55,25 @@ class Sen4AgriNet:
         UsageError: If there is no file of the published name, or a band is unknown or missing.
     """
 
-    name = "s4a"
-    size = SIZE
-    class_names = CLASSES
-    target: Target = "labels"
+    name = S4A.name
+    size = S4A.image_size
+    class_names = S4A.classes
+    target: Target = S4A.target
     splits = (TILES_SPLIT,)
-    level = S4A_RAND.level
-    source = S4A_RAND.source
-    license = S4A_RAND.license
+    level = S4A.level
+    source = S4A.source
+    license = S4A.license
 
     def __init__(
         self,
         root: str | Path,
         *,
-        bands: str | Sequence[str] = FILE_BANDS,
+        bands: str | Sequence[str] = S4A.bands,
         dates: int | None = None,
     ) -> None:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
-        s2.indices(FILE_BANDS, self.bands)
+        s2.indices(S4A.bands, self.bands)
         if dates is not None and dates < 1:
             raise UsageError("Dates must be 1 or more.")
         self.dates = dates
@@ -120,7 +118,7 @@ class Sen4AgriNet:
         return path.relative_to(self.root).as_posix()
 
     def _read_file(self, path: Path) -> Reading:
-        with hdf5.opened(path) as file:
+        with hdf5.open_hdf5(path) as file:
             named = hdf5.text_attribute(file, "patch_full_name")
             if named != path.stem:
                 raise BadItem(f"name and content differ: the file says it is {named or 'nothing'}")
@@ -145,7 +143,7 @@ class Sen4AgriNet:
     ) -> Reading:
         """Patches of scenes (T, bands, 366, 366), with groups (9, C) and positions (9, 2)."""
         reading, roles = Reading([]), _roles(path.stem)
-        corners = raster.windows((FILE_SIZE, FILE_SIZE), SIZE)
+        corners = raster.windows((FILE_SIZE, FILE_SIZE), _SIDE)
         for (row, col), labels, (lat, lon) in zip(corners, groups, latlon, strict=True):
             window = f"{self._relative(path)}@{row},{col}"
             if not labels.any():
@@ -154,7 +152,7 @@ class Sen4AgriNet:
                 continue
             for scene, time in zip(scenes, times, strict=True):
                 key = f"{window}@{np.datetime64(int(time), 's').astype('datetime64[D]')}"
-                pixels = scene[:, row : row + SIZE, col : col + SIZE]
+                pixels = scene[:, row : row + _SIDE, col : col + _SIDE]
                 if missing := raster.no_data((pixels == 0).all(axis=0)):
                     reading.left_out.append(Skipped(key, missing))
                     continue
@@ -238,16 +236,16 @@ def _crop_groups(codes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Which crop groups each of the 3 x 3 windows has (9, C), of crop codes (366, 366)."""
     groups = codes.astype(np.int64) // CODES_PER_GROUP
     # 0 is no crop; a code below 100 would be of no group.
-    if not np.array_equal(groups == 0, codes == 0) or groups.max() > len(CLASSES):
+    if not np.array_equal(groups == 0, codes == 0) or groups.max() > _GROUPS:
         raise BadItem(
             f"labels out of range: a crop code is none of {CODES_PER_GROUP} to "
-            f"{CODES_PER_GROUP * (len(CLASSES) + 1) - 1}"
+            f"{CODES_PER_GROUP * (_GROUPS + 1) - 1}"
         )
     windows = [
-        groups[row : row + SIZE, col : col + SIZE]
-        for row, col in raster.windows((FILE_SIZE, FILE_SIZE), SIZE)
+        groups[row : row + _SIDE, col : col + _SIDE]
+        for row, col in raster.windows((FILE_SIZE, FILE_SIZE), _SIDE)
     ]
-    counts = np.stack([np.bincount(w.ravel(), minlength=len(CLASSES) + 1)[1:] for w in windows])
+    counts = np.stack([np.bincount(w.ravel(), minlength=_GROUPS + 1)[1:] for w in windows])
     return (counts > MIN_PIXELS).astype(np.uint8)
 
 
@@ -256,7 +254,7 @@ def _positions(file: h5py.File, stem: str) -> npt.NDArray[np.float64]:
 
     `NO_POSITION` where the file has no coordinates of 10 m steps.
     """
-    corners = np.array(raster.windows((FILE_SIZE, FILE_SIZE), SIZE))
+    corners = np.array(raster.windows((FILE_SIZE, FILE_SIZE), _SIDE))
     unknown = np.full((len(corners), 2), NO_POSITION)
     axes = []
     for axis, step in (("y", -_PIXEL_M), ("x", _PIXEL_M)):
@@ -266,8 +264,8 @@ def _positions(file: h5py.File, stem: str) -> npt.NDArray[np.float64]:
         values = hdf5.array(file, f"B02/{axis}", (FILE_SIZE,))[()].astype(np.float64)
         if not np.allclose(np.diff(values), step, rtol=0, atol=0.01):
             return unknown
-        axes.append(np.array([values[at : at + SIZE].mean() for at in range(0, FILE_SIZE, SIZE)]))
-    y, x = axes[0][corners[:, 0] // SIZE], axes[1][corners[:, 1] // SIZE]
+        axes.append(np.array([values[at : at + _SIDE].mean() for at in range(0, FILE_SIZE, _SIDE)]))
+    y, x = axes[0][corners[:, 0] // _SIDE], axes[1][corners[:, 1] // _SIDE]
     # The zone of a tile's name; all published tiles lie north of the equator.
     lon, lat = transform_points(f"EPSG:326{_match(stem)[3]}", "EPSG:4326", x.tolist(), y.tolist())
     latlon = np.stack((lat, lon), axis=1)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.datasets.so2sat import CLASSES, FILE_BANDS, SIZE, SO2SAT_RANDOM, SPLITS
+from georank_zoo.data.datasets.so2sat import SO2SAT, SPLIT_OF_FOLDER
 from georank_zoo.data.readers import hdf5
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
@@ -29,6 +29,7 @@ _FILES: dict[Role, str] = {
     "test": "testing.h5",
 }
 _REQUIRED: tuple[Role, ...] = ("train", "test")
+_SIDE = SO2SAT.image_size
 _ROWS = 256  # of an item: 21 MB of float64
 
 
@@ -44,20 +45,20 @@ class So2Sat:
             or a band is unknown or missing.
     """
 
-    name = "so2sat"
-    size = SIZE
-    class_names = CLASSES
-    target: Target = "class"
-    level = SO2SAT_RANDOM.level
-    source = SO2SAT_RANDOM.source
-    license = SO2SAT_RANDOM.license
+    name = SO2SAT.name
+    size = SO2SAT.image_size
+    class_names = SO2SAT.classes
+    target: Target = SO2SAT.target
+    level = SO2SAT.level
+    source = SO2SAT.source
+    license = SO2SAT.license
 
-    def __init__(self, root: str | Path, *, bands: str | Sequence[str] = FILE_BANDS) -> None:
+    def __init__(self, root: str | Path, *, bands: str | Sequence[str] = SO2SAT.bands) -> None:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
-        self._channels = s2.indices(FILE_BANDS, self.bands)
+        self._channels = s2.indices(SO2SAT.bands, self.bands)
         files = _files(self.root)
-        self.splits = (SPLITS[self.root.absolute().name],)
+        self.splits = (SPLIT_OF_FOLDER[self.root.absolute().name],)
         counts = {role: _count(file) for role, file in files.items()}
         _require_different(files)
         self._rows: dict[str, tuple[Role, int, int]] = {}
@@ -86,7 +87,7 @@ class So2Sat:
             BadItem: If the file is damaged there.
         """
         role, start, stop = self._rows[item.name]
-        with hdf5.opened(item.files[0]) as file:
+        with hdf5.open_hdf5(item.files[0]) as file:
             pixels, one_hot = (data[start:stop] for data in _datasets(file))
         reading = Reading([])
         for key, image, code in zip(item.units, pixels, one_hot, strict=True):
@@ -109,15 +110,15 @@ class So2Sat:
 def _files(root: Path) -> dict[Role, Path]:
     """The files of a split that there are, by role."""
     files = {role: root / name for role, name in _FILES.items() if (root / name).is_file()}
-    if root.absolute().name in SPLITS and all(role in files for role in _REQUIRED):
+    if root.absolute().name in SPLIT_OF_FOLDER and all(role in files for role in _REQUIRED):
         return files
-    inner = [folder for folder in SPLITS if (root / folder).is_dir()]
+    inner = [folder for folder in SPLIT_OF_FOLDER if (root / folder).is_dir()]
     if inner:
         does = f"Give the folder of one split: {', '.join(str(root / name) for name in inner)}."
     elif any((root / f"{name}.gz").is_file() for name in _FILES.values()):
         does = "Unpack its files with gunzip."
     else:
-        does = f"Give the folder {', '.join(SPLITS)} of So2Sat; its name says the split."
+        does = f"Give the folder {', '.join(SPLIT_OF_FOLDER)} of So2Sat; its name says the split."
     raise UsageError(
         f"{root} holds no split of So2Sat (<split>/training.h5 and testing.h5). {does}"
     )
@@ -125,8 +126,8 @@ def _files(root: Path) -> dict[Role, Path]:
 
 def _datasets(file: h5py.File) -> tuple[Any, Any]:
     """The pixels (N, 32, 32, 10) and the labels (N, 17)."""
-    pixels = hdf5.array(file, "sen2", (None, SIZE, SIZE, len(FILE_BANDS)))
-    labels = hdf5.array(file, "label", (len(pixels), len(CLASSES)))
+    pixels = hdf5.array(file, "sen2", (None, _SIDE, _SIDE, len(SO2SAT.bands)))
+    labels = hdf5.array(file, "label", (len(pixels), len(SO2SAT.classes)))
     if pixels.dtype.kind != "f":
         raise BadItem(f"values contradict the unit: {pixels.dtype} holds no reflectance")
     return pixels, labels
@@ -135,7 +136,7 @@ def _datasets(file: h5py.File) -> tuple[Any, Any]:
 def _count(path: Path) -> int:
     # All samples lie in a file or two, so one that is damaged leaves nothing to go on with.
     try:
-        with hdf5.opened(path) as file:
+        with hdf5.open_hdf5(path) as file:
             return len(_datasets(file)[0])
     except BadItem as error:
         raise UsageError(f"{path} cannot be used: {error}. Download it again.") from error
@@ -145,7 +146,7 @@ def _require_different(files: dict[Role, Path]) -> None:
     """Refuses two files of the same samples, such as one that was downloaded under two names."""
     ends: dict[bytes, Path] = {}
     for path in files.values():
-        with hdf5.opened(path) as file:
+        with hdf5.open_hdf5(path) as file:
             pixels, labels = _datasets(file)
             if len(pixels) == 0:
                 raise UsageError(f"{path} holds no sample. Download it again.")

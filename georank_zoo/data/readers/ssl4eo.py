@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
+from georank_zoo.data.datasets.ssl4eo import SSL4EO
 from georank_zoo.data.readers import band_files
 from georank_zoo.data.readers.base import (
     BadItem,
@@ -28,7 +29,7 @@ from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
 from georank_zoo.utils.errors import UsageError
 
-SIDE = 264
+SIDE = SSL4EO.image_size
 # The folders of the archives, the product levels and their bands.
 LEVELS = {"s2a": ("L2A", s2.S2_12), "s2c": ("L1C", s2.S2_13)}
 _PLACE = re.compile(r"\d{7}")
@@ -56,15 +57,15 @@ class Ssl4Eo:
 
     Raises:
         UsageError: If there is no place of the published layout, both levels lie in the folder,
-            a band is unknown or lacking, or the size is odd or larger than the patches.
+            a band is unknown or missing, or the size is odd or larger than the patches.
     """
 
-    name = "ssl4eo"
-    class_names: tuple[str, ...] = ()
-    target: Target = "class"
+    name = SSL4EO.name
+    class_names = SSL4EO.classes
+    target: Target = SSL4EO.target
     splits: tuple[str, ...] = ()
-    source = "SSL4EO-S12 (Wang et al. 2023), https://github.com/zhu-xlab/SSL4EO-S12"
-    license = "CC-BY-4.0"
+    source = SSL4EO.source
+    license = SSL4EO.license
 
     def __init__(
         self,
@@ -79,8 +80,10 @@ class Ssl4Eo:
         self.bands = s2.resolve(bands)
         s2.indices(available, self.bands)
         if size > SIDE or size % 2:
-            raise UsageError(f"Size {size} cannot be cut from the center of {SIDE} px: say an even "
-                             f"number up to {SIDE}.")  # fmt: skip
+            raise UsageError(
+                f"Size {size} cannot be cut from the center of {SIDE} px: pass an even number up "
+                f"to {SIDE}."
+            )
         self.size = size
         self._places = _list(self.root, on_progress)
         self._items = LazyItems(self._item, range(len(self._places)))
@@ -123,7 +126,7 @@ class Ssl4Eo:
         needed = dict.fromkeys(("B02", *self.bands))
         files = band_files.find(folder, {b: f"{b.replace('B0', 'B')}.tif" for b in needed})
         time = datetime.strptime(folder.name[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-        pixels, lat, lon = band_files.read(
+        pixels, lat, lon = band_files.read_bands(
             files, self.bands, side=SIDE, size=self.size, offset=_offset(folder, time)
         )
         return Patch(pixels, lat, lon, key=name, place="", time=int(time.timestamp()))

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
+from georank_zoo.data.datasets.ssl4eo_zarr import SSL4EO_ZARR
 from georank_zoo.data.readers import raster
 from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
 from georank_zoo.data.readers.ssl4eo import SIDE
@@ -57,19 +58,16 @@ class Ssl4EoZarr:
 
     Raises:
         UsageError: If zarr is not installed, there is no file of the published layout, both
-            levels lie in the folder, a band is unknown or lacking, or the size is odd or larger
+            levels lie in the folder, a band is unknown or missing, or the size is odd or larger
             than the patches.
     """
 
-    name = "ssl4eo-v1.1"
-    class_names: tuple[str, ...] = ()
-    target: Target = "class"
+    name = SSL4EO_ZARR.name
+    class_names = SSL4EO_ZARR.classes
+    target: Target = SSL4EO_ZARR.target
     splits: tuple[str, ...] = ()
-    source = (
-        "SSL4EO-S12 v1.1 (Blumenstiel et al. 2025), "
-        "https://huggingface.co/datasets/embed2scale/SSL4EO-S12-v1.1-Zarr"
-    )
-    license = "CC-BY-4.0"
+    source = SSL4EO_ZARR.source
+    license = SSL4EO_ZARR.license
 
     def __init__(
         self, root: str | Path, *, bands: str | Sequence[str] = "s2-12", size: int = 120
@@ -82,7 +80,7 @@ class Ssl4EoZarr:
         s2.indices(available, self.bands)
         if size > SIDE or size % 2:
             raise UsageError(
-                f"Size {size} cannot be cut from the center of {SIDE} px: say an even number up "
+                f"Size {size} cannot be cut from the center of {SIDE} px: pass an even number up "
                 f"to {SIDE}."
             )
         self.size = size
@@ -155,8 +153,8 @@ class Ssl4EoZarr:
             raise BadItem(f"wrong data type: {bands.dtype} instead of int16")
         if not bool(((np.abs(facts.lat) <= 90) & (np.abs(facts.lon) <= 180)).all()):
             raise BadItem("position off the globe")
-        if lacking := s2.missing(names, self.bands):
-            raise BadItem(f"missing band: {', '.join(lacking)}")
+        if missing := s2.missing(names, self.bands):
+            raise BadItem(f"missing band: {', '.join(missing)}")
         return s2.indices(names, self.bands)
 
 

@@ -1,10 +1,11 @@
-"""The synthetic world as a data set: generated where it is lacking, then read as a folder."""
+"""The synthetic world as a data set: generated on demand, then read as a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from georank_zoo.data.datasets.synthetic import SYNTHETIC
 from georank_zoo.data.readers.folder import Folder
 from georank_zoo.data.synthetic.world import generate_world, read_world
 from georank_zoo.utils.errors import UsageError
@@ -13,10 +14,10 @@ from georank_zoo.utils.errors import UsageError
 class SyntheticWorld(Folder):
     """Reads a generated world."""
 
-    name = "synthetic"
-    level = "L2A"
-    source = "georank-zoo synthetic world"
-    license = "CC0-1.0"
+    name = SYNTHETIC.name
+    level = SYNTHETIC.level
+    source = SYNTHETIC.source
+    license = SYNTHETIC.license
 
 
 def open_world(
@@ -48,7 +49,7 @@ def open_world(
         generate_world(root, on_progress=on_progress, **chosen)
     world = read_world(root)
     if world is None:
-        raise UsageError(f"{root} holds no synthetic world. Choose an empty folder for it.")
+        raise UsageError(f"{root} does not hold a synthetic world. Choose an empty folder for it.")
     other = {name: getattr(world, name) for name, v in chosen.items() if getattr(world, name) != v}
     if other:
         has = ", ".join(f"{name} {value}" for name, value in other.items())

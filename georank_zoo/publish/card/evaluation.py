@@ -77,7 +77,7 @@ class Evaluation:
         return tuple(
             line.row
             for line in self.lines
-            if not line.is_check and line.row.task in TASKS and TASKS[line.row.task].hub_dataset
+            if not line.is_check and line.row.task in TASKS and TASKS[line.row.task].dataset.hub_id
         )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from georank_zoo.data.datasets.base import Task
+from georank_zoo.data.datasets import DATASETS
 from georank_zoo.eval.results.table import Row, named_values
-from georank_zoo.eval.tasks import TASKS
+from georank_zoo.eval.tasks import TASKS, Task
 from georank_zoo.publish.card.evaluation import Evaluation
 from georank_zoo.publish.card.facts import Facts
 from georank_zoo.utils.errors import GeorankError, UsageError, unknown_name
@@ -37,8 +37,6 @@ LICENSES = (
     "odbl", "pddl", "unlicense", "ncsa", "zlib",
 )  # fmt: skip
 
-# Data sets on the Hub, by the reader that prepares them.
-_HUB_DATASETS = {"eurosat": "torchgeo/eurosat"}
 _METRICS = {
     "accuracy_macro": ("accuracy", "Macro accuracy"),
     "accuracy_overall": ("accuracy", "Overall accuracy"),
@@ -68,8 +66,9 @@ def front_matter(facts: Facts, evaluation: Evaluation | None, *, license: str) -
         "pipeline_tag": PIPELINE_TAG,
         "tags": _tags(facts),
     }
-    if facts.data is not None and facts.data.reader in _HUB_DATASETS:
-        document["datasets"] = [_HUB_DATASETS[facts.data.reader]]
+    dataset = DATASETS.get(facts.data.reader) if facts.data is not None else None
+    if dataset is not None and dataset.hub_id:
+        document["datasets"] = [dataset.hub_id]
     rows = evaluation.published if evaluation else ()
     if rows:
         document["metrics"] = sorted({_metric(row)[0] for row in rows})
@@ -101,7 +100,7 @@ def check_front_matter(text: str, evaluation: Evaluation | None) -> None:
             raise UsageError(f"The card's front matter: {unknown_name(key, value, valid)}")
     rows = evaluation.published if evaluation else ()
     known = {
-        (TASKS[row.task].hub_dataset, *_setting(row), _metric(row)[1], row.value) for row in rows
+        (TASKS[row.task].dataset.hub_id, *_setting(row), _metric(row)[1], row.value) for row in rows
     }
     for result in data.eval_results or ():
         stated = (
@@ -155,7 +154,7 @@ def _results(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
             {
                 "task": {"type": _kind(task), "name": f"{task.title} ({row.protocol})"},
                 "dataset": {
-                    "type": task.hub_dataset,
+                    "type": task.dataset.hub_id,
                     "name": f"{task.name}, {row.n_test} test samples",
                     "config": config,
                     "split": split,

@@ -20,11 +20,27 @@ import pytest
 from huggingface_hub import constants
 
 from georank_cli.main import _run
+from georank_zoo.data.datasets import DATASETS
+from georank_zoo.data.datasets.base import (
+    HUB,
+    Archive,
+    Checksum,
+    DataSet,
+    Download,
+    HubTree,
+    RemoteFile,
+)
+from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET
+from georank_zoo.data.datasets.eurosat import EUROSAT
 from georank_zoo.data.download import install
-from georank_zoo.data.download.download import download
-from georank_zoo.data.download.record import LISTING, RECORD, read_listing, read_record, verify
-from georank_zoo.data.download.source import Archive, Checksum, DataSource, HubTree, RemoteFile
-from georank_zoo.data.download.sources import HUB, SOURCES
+from georank_zoo.data.download.download import download_dataset
+from georank_zoo.data.download.record import (
+    LISTING,
+    RECORD,
+    read_listing,
+    read_record,
+    verify_download,
+)
 from georank_zoo.data.readers import open_reader
 from georank_zoo.utils.errors import DownloadError, UsageError
 from tests.support import trees
@@ -52,21 +68,19 @@ def md5(content: bytes) -> Checksum:
     return Checksum("md5", hashlib.md5(content, usedforsecurity=False).hexdigest())
 
 
-def source(**fields: Any) -> DataSource:
-    return DataSource(
+def source(*, name: str = "eurosat", **fields: Any) -> DataSet:
+    download = Download(
         **{
-            "name": "eurosat",
-            "title": "A small set",
-            "license": "CC0",
             "landing": "https://example.org",
             "size": "small",
             "by_hand": ("put it into {out}",),
             **fields,
         }
     )
+    return replace(EUROSAT, name=name, title="A small set", license="CC0", download=download)
 
 
-def zip_source(server: FileServer, content: bytes | None = None, **fields: Any) -> DataSource:
+def zip_source(server: FileServer, content: bytes | None = None, **fields: Any) -> DataSet:
     """A zip of four files under two folders that hold all the others, with its SHA-256."""
     content = make_zip(FILES) if content is None else content
     server.files["a.zip"] = Served(content)
@@ -74,8 +88,8 @@ def zip_source(server: FileServer, content: bytes | None = None, **fields: Any) 
     return source(archive=Archive((replace(part, **fields),), "zip", unpacked_bytes=UNPACKED))
 
 
-def get(chosen: DataSource, out: Path, **options: Any) -> Any:
-    return download(chosen, out, **{"retries": 1, "backoff": 0.0, **options})
+def get(chosen: DataSet, out: Path, **options: Any) -> Any:
+    return download_dataset(chosen, out, **{"retries": 1, "backoff": 0.0, **options})
 
 
 def files_of(folder: Path) -> list[str]:
@@ -99,7 +113,7 @@ def test_a_zip_becomes_the_folder_of_the_reader(server: FileServer, tmp_path: Pa
     assert not (tmp_path / "out" / "a.zip").exists()
     listed = list(read_listing(tmp_path / "out" / LISTING))
     assert {f.path for f in listed} == set(files_of(tmp_path / "out"))
-    assert verify(tmp_path / "out").damaged == ()
+    assert verify_download(tmp_path / "out").damaged == ()
 
 
 def test_a_tar_in_parts_beside_a_file_keeps_its_root(server: FileServer, tmp_path: Path) -> None:
@@ -124,13 +138,13 @@ def test_a_tar_in_parts_beside_a_file_keeps_its_root(server: FileServer, tmp_pat
     ]  # fmt: skip
     assert [f.compared for f in (*record.files, *record.archive)] == ["published md5"] * 3
     # The archives are kept, so they are checked too.
-    assert verify(tmp_path / "out").files == 5
+    assert verify_download(tmp_path / "out").files == 5
     (tmp_path / "out" / "s2.aa").write_bytes(content[:999] + b"x")
-    assert verify(tmp_path / "out").damaged == ("s2.aa differs from its SHA-256",)
+    assert verify_download(tmp_path / "out").damaged == ("s2.aa differs from its SHA-256",)
     # Asked to go, they go.
     get(chosen, tmp_path / "out")
     assert "s2.aa" not in files_of(tmp_path / "out")
-    assert verify(tmp_path / "out").files == 3
+    assert verify_download(tmp_path / "out").files == 3
 
 
 def test_a_second_call_asks_for_nothing(server: FileServer, tmp_path: Path) -> None:
@@ -148,11 +162,11 @@ def test_what_is_gone_is_downloaded_again_and_nothing_else(
     get(chosen, tmp_path / "out")
     (tmp_path / "out" / HERE[0]).unlink()
     (tmp_path / "out" / HERE[1]).write_bytes(b"short")
-    assert verify(tmp_path / "out").damaged == (
+    assert verify_download(tmp_path / "out").damaged == (
         f"{HERE[0]} is missing", f"{HERE[1]} has 5 bytes instead of 60000",
     )  # fmt: skip
     get(chosen, tmp_path / "out")
-    assert verify(tmp_path / "out").damaged == ()
+    assert verify_download(tmp_path / "out").damaged == ()
     assert files_of(tmp_path / "out") == HERE
 
 
@@ -160,15 +174,15 @@ def test_a_flipped_bit_is_found(server: FileServer, tmp_path: Path) -> None:
     get(zip_source(server), tmp_path / "out")
     damaged = tmp_path / "out" / HERE[2]
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-    assert verify(tmp_path / "out").damaged == (f"{HERE[2]} differs from its SHA-256",)
+    assert verify_download(tmp_path / "out").damaged == (f"{HERE[2]} differs from its SHA-256",)
 
 
 def test_a_cut_connection_is_continued_by_the_next_call(server: FileServer, tmp_path: Path) -> None:
     chosen = zip_source(server)
-    server.files["a.zip"].cuts = [50_000, 0, 0]
+    server.files["a.zip"].cuts = [50_000, *[0] * 20]
     with pytest.raises(DownloadError, match="Gave up"):
         get(chosen, tmp_path / "out")
-    assert verify(tmp_path / "out").record.complete == ()
+    assert verify_download(tmp_path / "out").record.complete == ()
     server.files["a.zip"].cuts.clear()
     get(chosen, tmp_path / "out")
     assert server.ranges[-1] == "bytes=50000-"
@@ -199,15 +213,15 @@ def test_without_a_published_checksum_the_first_one_is_recorded(
     record = get(chosen, tmp_path / "out", keep_archives=True)
     assert record.unchecked == ["a.zip"]
     assert record.archive[0].sha256 == hashlib.sha256(server.files["a.zip"].content).hexdigest()
-    assert verify(tmp_path / "out").damaged == ()
+    assert verify_download(tmp_path / "out").damaged == ()
 
 
 def test_what_the_server_announces_is_compared(server: FileServer, tmp_path: Path) -> None:
     chosen = zip_source(server, size=None, checksum=None)
-    told = {"X-Linked-Etag": f'"{sha256(server.files["a.zip"].content).hexdigest}"'}
-    server.files["a.zip"].headers = told
+    told = sha256(server.files["a.zip"].content).hexdigest
+    server.files["a.zip"].headers = {"X-Repo-Commit": "c" * 40, "X-Linked-Etag": f'"{told}"'}
     assert get(chosen, tmp_path / "out").archive[0].compared == "announced sha256"
-    server.files["a.zip"].headers = {"X-Linked-Etag": f'"{sha256(b"x").hexdigest}"'}
+    server.files["a.zip"].headers["X-Linked-Etag"] = f'"{sha256(b"x").hexdigest}"'
     with pytest.raises(DownloadError, match="arrived damaged"):
         get(chosen, tmp_path / "other")
 
@@ -226,8 +240,11 @@ def test_too_little_room_is_told_before_a_byte_is_written(
     free += 1
     get(chosen, tmp_path / "out")
     # Part of the archive is there now, and no size of its content is published.
-    smaller = replace(chosen, archive=replace(chosen.archive, unpacked_bytes=None))  # type: ignore[type-var]
-    server.files["a.zip"].cuts = [50_000, 0, 0]
+    assert chosen.download is not None
+    assert chosen.download.archive is not None
+    unknown = replace(chosen.download.archive, unpacked_bytes=None)
+    smaller = replace(chosen, download=replace(chosen.download, archive=unknown))
+    server.files["a.zip"].cuts = [50_000, *[0] * 20]
     with pytest.raises(DownloadError, match="Gave up"):
         get(smaller, tmp_path / "two")
     server.files["a.zip"].cuts.clear()
@@ -315,7 +332,7 @@ def test_what_only_a_person_can_get_is_checked(tmp_path: Path) -> None:
     assert [(f.path, f.compared, f.url) for f in record.files] == [
         ("random/training.h5", "published md5", "")
     ]
-    assert verify(out).damaged == ()
+    assert verify_download(out).damaged == ()
     with pytest.raises(DownloadError, match=r"Missing in .*out: block/training\.h5\."):
         get(chosen, out)
     with pytest.raises(UsageError, match=r"fits no file of so2sat, such as random/training\.h5"):
@@ -323,7 +340,7 @@ def test_what_only_a_person_can_get_is_checked(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tree(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> DataSource:
+def tree(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """Four files in a folder of a Hub repository, served as the Hub does."""
     files = {f"2019/T{t}/p_{n}.nc": bytes([t, n]) * 1000 for t in (1, 2) for n in (1, 2)}
     server.add_tree("org/set", "c" * 40, "data", files)
@@ -331,9 +348,7 @@ def tree(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> DataSource:
     return source(name="s4a", tree=HubTree("org/set", "c" * 40, "data"))
 
 
-def test_a_folder_of_the_hub_is_copied(
-    server: FileServer, tree: DataSource, tmp_path: Path
-) -> None:
+def test_a_folder_of_the_hub_is_copied(server: FileServer, tree: DataSet, tmp_path: Path) -> None:
     get(tree, tmp_path / "out", only="2019/T1/*")
     assert files_of(tmp_path / "out") == ["2019/T1/p_1.nc", "2019/T1/p_2.nc"]
     server.requests.clear()
@@ -343,11 +358,11 @@ def test_a_folder_of_the_hub_is_copied(
     assert len(server.ranges) == 4  # the first two were not downloaded again
     assert record.complete == ("*",)
     assert {f.compared for f in record.files} == {"published sha256"}
-    assert verify(tmp_path / "out").files == 4
+    assert verify_download(tmp_path / "out").files == 4
 
 
 def test_a_killed_copy_goes_on_with_what_is_there(
-    server: FileServer, tree: DataSource, tmp_path: Path
+    server: FileServer, tree: DataSet, tmp_path: Path
 ) -> None:
     server.files[f"datasets/org/set/resolve/{'c' * 40}/data/2019/T2/p_1.nc"].statuses = [404]
     with pytest.raises(DownloadError, match="not there any more"):
@@ -357,9 +372,7 @@ def test_a_killed_copy_goes_on_with_what_is_there(
     assert len(server.ranges) == 5  # three, of which one failed, and then two
 
 
-def test_the_hubs_names_are_not_trusted(
-    server: FileServer, tree: DataSource, tmp_path: Path
-) -> None:
+def test_the_hubs_names_are_not_trusted(server: FileServer, tree: DataSet, tmp_path: Path) -> None:
     (listing,) = server.trees.values()
     listing[0]["path"] = "data/../../evil.nc"
     with pytest.raises(DownloadError, match="leads out of the folder"):
@@ -401,7 +414,7 @@ def test_two_at_once_do_not_meet(server: FileServer, tmp_path: Path) -> None:
         get(chosen, tmp_path / "out")
     server.gate.set()
     first.join()
-    assert verify(tmp_path / "out").damaged == ()
+    assert verify_download(tmp_path / "out").damaged == ()
     assert len(server.ranges) == 1
 
 
@@ -411,7 +424,7 @@ def test_a_damaged_record_is_told(server: FileServer, tmp_path: Path) -> None:
     listing = (out / LISTING).read_bytes()
     (out / LISTING).write_bytes(listing[:-1])
     with pytest.raises(DownloadError, match=f"{LISTING} differs from its SHA-256"):
-        verify(out)
+        verify_download(out)
     (out / LISTING).write_bytes(listing)
     for text, message in (
         ("{", "is damaged"),
@@ -425,30 +438,36 @@ def test_a_damaged_record_is_told(server: FileServer, tmp_path: Path) -> None:
 
 
 def test_the_registry_is_sound() -> None:
-    for name, entry in SOURCES.items():
+    for name, dataset in DATASETS.items():
+        assert dataset.name == name
+        assert dataset.license
+        entry = dataset.download
+        if entry is None:
+            continue
         parts = entry.archive.parts if entry.archive else ()
         files = (*entry.files, *parts)
-        assert entry.name == name
         assert entry.by_hand
-        assert entry.license
         assert files or entry.tree
         for file in files:
             assert file.url is None or file.url.startswith("https://")
             if file.url and file.url.startswith(HUB):
                 revision = file.url.split("/resolve/")[1].split("/")[0]
                 assert len(revision) == 40, "a commit, not a branch"
+                assert file.url.startswith(f"{HUB}/datasets/{dataset.hub_id}/")
             if file.checksum:
                 digits = {"sha256": 64, "md5": 32}[file.checksum.algorithm]
                 assert len(file.checksum.hexdigest) == digits
             else:
                 assert name == "cashew", "only GEO-Bench publishes no checksum"
         assert entry.tree is None or len(entry.tree.revision) == 40
+        assert entry.tree is None or entry.tree.repo == dataset.hub_id
         # What a step says must be formattable with the folder alone.
         assert all("{" not in step.format(out="x") for step in entry.by_hand)
 
 
 def test_the_registry_knows_a_real_file(real_data: Path) -> None:
-    (known,) = SOURCES["bigearthnet"].files
+    assert BIGEARTHNET.download is not None
+    (known,) = BIGEARTHNET.download.files
     path = real_data / "metadata" / "bigearthnet_v2_metadata.parquet"
     assert known.checksum is not None
     assert known.size == path.stat().st_size
@@ -464,7 +483,7 @@ def test_the_command_line_downloads_and_verifies(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = tmp_path / "my data"
-    monkeypatch.setitem(SOURCES, "eurosat", zip_source(server, size=None, checksum=None))
+    monkeypatch.setitem(DATASETS, "eurosat", zip_source(server, size=None, checksum=None))
     assert run("data", "download", "eurosat", "--out", out) == 0
     shown = capsys.readouterr().out
     assert "License: CC0" in shown
@@ -486,7 +505,7 @@ def test_the_command_line_lists_and_corrects(
 ) -> None:
     assert run("data", "download") == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in SOURCES)
+    assert all(name in shown for name, dataset in DATASETS.items() if dataset.download)
     assert run("data", "download", "eurosta", "--out", tmp_path / "x") == 2
     assert "Did you mean 'eurosat'?" in capsys.readouterr().err
     assert run("data", "download", "eurosat") == 2
@@ -500,15 +519,15 @@ def test_the_command_line_lists_and_corrects(
 def test_ctrl_c_keeps_what_has_arrived(server: FileServer, tmp_path: Path) -> None:
     content = make_zip({"a/x": NOISE, "a/y": NOISE[::-1]})
     chosen = zip_source(server, content)
-    assert chosen.archive is not None
     # The server sends half of it and then nothing, so the program waits.
     server.files["a.zip"].length = len(content)
     server.files["a.zip"].content = content[: len(content) // 2]
     server.files["a.zip"].stalls = True
     code = (
-        "import sys; from georank_zoo.data.download.sources import SOURCES;"
-        "from georank_zoo.data.download.source import *; from georank_cli.main import _run;"
-        f"SOURCES['eurosat'] = {chosen!r};"
+        "import sys; from georank_zoo.data.datasets import DATASETS;"
+        "from georank_zoo.data.datasets.base import *; from georank_cli.main import _run;"
+        "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 1000;"
+        f"DATASETS['eurosat'] = {chosen!r};"
         f"out = {str(tmp_path / 'out')!r};"
         "sys.exit(_run(['data', 'download', 'eurosat', '--out', out], False))"
     )

@@ -12,7 +12,7 @@ import rasterio
 import torch
 from torchgeo.datasets import BigEarthNet, BigEarthNetV2
 
-from georank_zoo.data.datasets.bigearthnet import CLASSES, CORINE, DROPPED
+from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CORINE, DROPPED
 from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import band_files, open_reader
 from georank_zoo.data.readers.base import Reader, Reading
@@ -54,13 +54,15 @@ def by_name(reader: Reader) -> dict[str, Patch]:
 
 
 def names_of(labels: np.ndarray) -> list[str]:
-    return [CLASSES[n] for n in np.flatnonzero(labels)]
+    return [BIGEARTHNET.classes[n] for n in np.flatnonzero(labels)]
 
 
 def test_classes_are_torchgeos() -> None:
-    assert list(CLASSES) == BigEarthNet.class_sets[19]
+    assert list(BIGEARTHNET.classes) == BigEarthNet.class_sets[19]
     published = BigEarthNet.class_sets[43]
-    converter = {published[k]: CLASSES[v] for k, v in BigEarthNet.label_converter.items()}
+    converter = {
+        published[k]: BIGEARTHNET.classes[v] for k, v in BigEarthNet.label_converter.items()
+    }
     assert {corine: name for name, group in CORINE.items() for corine in group} == converter
     assert set(DROPPED) == set(published) - set(converter)
 
@@ -177,7 +179,7 @@ def test_version_1_with_metadata_has_its_labels_and_split(first: Path) -> None:
 
 def test_store_task_and_split(published: Path, tmp_path: Path) -> None:
     store = prepare(open_reader("bigearthnet", published), tmp_path / "s").store
-    assert class_names(TASKS["bigearthnet"], store) == CLASSES
+    assert class_names(TASKS["bigearthnet"], store) == BIGEARTHNET.classes
     assert store.manifest.places == 3
     split = make_split(store, "official")
     # The two dates of the training place, and one patch of each other part.
@@ -211,8 +213,8 @@ def _edit(column: str, change: Callable[[list[object]], list[object]]) -> Callab
     ("damage", "message"),
     [
         (lambda r: (r / "metadata.parquet").unlink(), "Give the file .* with --metadata"),
-        (lambda r: truncate(r / "metadata.parquet"), "no readable parquet"),
-        (lambda r: (r / "metadata.parquet").write_text("x"), "no readable parquet"),
+        (lambda r: truncate(r / "metadata.parquet"), "not a readable parquet"),
+        (lambda r: (r / "metadata.parquet").write_text("x"), "not a readable parquet"),
         (_edit("labels", lambda c: [["Lava"], *c[1:]]), "unknown label 'Lava'. Valid: Urban"),
         (_edit("split", lambda c: ["val", *c[1:]]), "unknown split 'val'. Valid: train;"),
         (_edit("patch_id", lambda c: [c[1], *c[1:]]), "1 patches more than once.*splits overlap"),
@@ -225,10 +227,10 @@ def test_bad_metadata(second: Path, damage: Callable[[Path], object], message: s
         open_reader("bigearthnet", second)
 
 
-def test_columns_that_lack_are_named(second: Path) -> None:
+def test_missing_columns_are_named(second: Path) -> None:
     table = pq.read_table(second / "metadata.parquet").drop(["split", "labels"])
     pq.write_table(table, second / "metadata.parquet")
-    with pytest.raises(UsageError, match=r"lacks column\(s\) labels, split"):
+    with pytest.raises(UsageError, match=r"has no column\(s\) labels, split"):
         open_reader("bigearthnet", second)
 
 
@@ -366,4 +368,4 @@ def test_real_patches(real_data: Path, version: str, folder: str, kept: int) -> 
     for skipped in reading.left_out:
         path = root / skipped.item
         files = band_files.find(path, {b: f"{path.name}_{b}.tif" for b in reader.bands})
-        assert band_files.read(files, reader.bands, side=120, size=120)[0].any()
+        assert band_files.read_bands(files, reader.bands, side=120, size=120)[0].any()

@@ -187,7 +187,7 @@ def test_too_many_bad_samples_leave_nothing(tree: Path, tmp_path: Path) -> None:
         ({"train": ["a"], "test": ["b"]}, "must list train, valid, test"),
         ({"train": ["a"], "valid": "b", "test": []}, "must list train, valid, test"),
         (["a"], "must list train, valid, test"),
-        ("half", "is no JSON file"),
+        ("half", "is not a JSON file"),
     ],
 )
 def test_a_partition_that_is_none(tree: Path, parts: object, message: str) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from torchgeo.datasets import EuroSAT, EuroSATSpatial
 
-from georank_zoo.data.datasets.eurosat import EUROSAT, LISTS
+from georank_zoo.data.datasets.eurosat import LISTS
 from georank_zoo.data.readers.eurosat import read_splits
 from georank_zoo.data.store.patch import NO_ROLE, ROLES
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.eval.splits.make import make_split
+from georank_zoo.eval.tasks import TASKS
 from georank_zoo.utils.errors import UsageError
 from tests.support.command_line import run
 
@@ -38,8 +39,8 @@ def test_lists_are_torchgeos() -> None:
             for part in ("train", "val", "test")
         ]
         assert list(LISTS[split].values()) == expected
-    assert set(EUROSAT.official) == set(LISTS)
-    assert all(EuroSAT.url[-41:-1] in text for text in EUROSAT.official.values())
+    assert set(TASKS["eurosat"].official) == set(LISTS)
+    assert all(EuroSAT.url[-41:-1] in text for text in TASKS["eurosat"].official.values())
 
 
 @pytest.fixture
@@ -131,11 +132,14 @@ def _append(name: str, text: str) -> Callable[[Path], object]:
             "overlaps: Forest_1 stands in .*-train.txt",
         ),
         (_append("eurosat-test.txt", "Forest_3.jpg\n"), "overlaps: Forest_3 stands in .*-test.txt"),
-        (_append("eurosat-test.txt", "Lava_1.jpg\n"), r"no list of EuroSAT's files \('Lava_1'\)"),
-        (_append("eurosat-test.txt", "garbage\n"), "no list of EuroSAT's files"),
-        (lambda f: (f / "eurosat-val.txt").unlink(), "lacks the list .*eurosat-val.txt"),
-        (lambda f: (f / "eurosat-val.txt").write_text(""), "no list of EuroSAT's files"),
-        (lambda f: (f / "eurosat-val.txt").write_bytes(b"\xff\xfe"), "no list of EuroSAT's"),
+        (
+            _append("eurosat-test.txt", "Lava_1.jpg\n"),
+            r"a list of EuroSAT's files \('Lava_1'\)",
+        ),
+        (_append("eurosat-test.txt", "garbage\n"), "not a list of EuroSAT's files"),
+        (lambda f: (f / "eurosat-val.txt").unlink(), "has no list .*eurosat-val.txt"),
+        (lambda f: (f / "eurosat-val.txt").write_text(""), "not a list of EuroSAT's files"),
+        (lambda f: (f / "eurosat-val.txt").write_bytes(b"\xff\xfe"), "not a list of EuroSAT's"),
         (lambda f: [x.unlink() for x in f.iterdir()], "holds none of the lists eurosat-train.txt"),
     ],
 )

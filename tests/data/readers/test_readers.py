@@ -14,7 +14,8 @@ import pytest
 import rasterio
 import torch
 
-from georank_zoo.data.readers import READERS, open_reader
+from georank_zoo.data.datasets import DATASETS
+from georank_zoo.data.readers import open_reader
 from georank_zoo.data.readers.base import BadItem, Reader, Reading
 from georank_zoo.data.readers.labels import read_labels
 from georank_zoo.data.readers.raster import parse_time
@@ -45,7 +46,7 @@ def test_registry_is_lazy() -> None:
     assert out.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", DATASETS)
 def test_wrong_options_are_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=f"Reader '{name}' does not take --color. It takes: --bands"
@@ -435,7 +436,7 @@ class TestLabels:
             (("filename,label,lat,lon", "p0_20180115.tif,a,95,3"), "positions are invalid"),
             (("filename,label,lat,lon", "p0_20180115.tif,a,nan,3"), "positions are invalid"),
             (("filename,label,lat,lon", "p0_20180115.tif,a,,3"), "positions are invalid"),
-            (("filename,label,lat,lon", "p0_20180115.tif,a,4x,3"), "'4x' is no position"),
+            (("filename,label,lat,lon", "p0_20180115.tif,a,4x,3"), "'4x' is not a position"),
             (("filename,label,lat,lon", "p0_20180115.tif,a,121.5,31.2"), "look swapped"),
             # In range either way, but the files themselves say lat 45.2, lon 3.
             (("filename,label,lat,lon", "p0_20180115.tif,a,3.0,45.15"), "look swapped"),

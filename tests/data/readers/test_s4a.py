@@ -12,7 +12,7 @@ import rasterio
 from rasterio.warp import transform
 
 from georank_cli.main import _run
-from georank_zoo.data.datasets.s4a import CLASSES, TEST_TILES, TILES
+from georank_zoo.data.datasets.s4a import S4A, TEST_TILES, TILES
 from georank_zoo.data.prepare import prepare
 from georank_zoo.data.readers import open_reader, raster
 from georank_zoo.data.readers.raster import parse_time
@@ -22,7 +22,7 @@ from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
 from tests.support.hdf5_trees import S4A_CORNER, edit, read_all, s4a_file, s4a_labels
 from tests.support.trees import noise, truncate, write_tif
 
-CEREALS, LEGUMES, OTHER = CLASSES.index("Cereals"), CLASSES.index("Leguminous crops"), 8
+CEREALS, LEGUMES, OTHER = S4A.classes.index("Cereals"), S4A.classes.index("Leguminous crops"), 8
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_splits(tmp_path: Path) -> None:
     store = prepare(open_reader("s4a", root, dates=1), tmp_path / "s", max_bad=0).store
     tasks = [TASKS["s4a-rand"], TASKS["s4a-tiles"]]
     for task in tasks:
-        assert class_names(task, store) == CLASSES
+        assert class_names(task, store) == S4A.classes
         assert task.official == {}  # neither of the paper's splits is public
     tiles = np.array([key.split("/")[1] for key in store.keys])
     split = make_split(store, tasks[1].split)
@@ -216,7 +216,7 @@ def fill(value: int) -> Callable[[Path], None]:
         (set_attribute("/", "patch_full_name", "2020_31TCF_patch_1_1"), "name and content differ"),
         (wrong_code(99), "labels out of range: a crop code is none of 100 to 999"),
         (wrong_code(1000), "labels out of range"),
-        (fill(1), "values contradict the unit: 1 to 1 is no digital number"),
+        (fill(1), "values contradict the unit: 1 to 1 is not a digital number"),
         (fill(0), "all zero"),
     ],
 )

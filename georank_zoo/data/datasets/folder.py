@@ -1,0 +1,44 @@
+"""The user's own GeoTIFFs."""
+
+from __future__ import annotations
+
+from georank_zoo.data.datasets.base import (
+    BANDS_OPTION,
+    SIZE_OPTION,
+    DataSet,
+    ReaderFacts,
+    ReaderOption,
+    TaskFacts,
+)
+
+FOLDER = DataSet(
+    name="folder",
+    title="Any tree of georeferenced multi-band GeoTIFFs",
+    reader=ReaderFacts(
+        "georank_zoo.data.readers.folder:Folder",
+        (
+            BANDS_OPTION,
+            SIZE_OPTION,
+            ReaderOption(
+                "labels",
+                "Labels from the parent folders' names, a CSV (filename,label[,lat,lon]) or a "
+                "GeoJSON file.",
+                "parent|FILE",
+            ),
+            ReaderOption("unit", "Unit of the pixels [default: dn].", "dn|reflectance"),
+            ReaderOption(
+                "offset",
+                "Subtract this: 1000 for processing baseline 04.00 and later.",
+                "DN",
+                "number",
+                at_most=10000,
+            ),
+        ),
+        "Any tree of georeferenced multi-band GeoTIFFs",
+        slow=True,
+    ),
+    source="folder of GeoTIFFs",
+    license="unknown",
+    layout="<...>/<any name>.tif, one acquisition of one place each",
+    tasks=(TaskFacts(name="folder", title="Classes of a labeled store"),),
+)
