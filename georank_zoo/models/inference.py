@@ -78,7 +78,7 @@ def checked_reflectance(images: torch.Tensor, unit: s2.Unit, *, where: str) -> t
 
 
 @contextmanager
-def evaluating(network: nn.Module, device: torch.device) -> Iterator[None]:
+def evaluating(network: nn.Module, device: str | torch.device) -> Iterator[None]:
     """Inference mode on a device; each part's mode and the network's device are put back."""
     # Not one mode for all: parts of a network in training may be frozen.
     modes = [(module, module.training) for module in network.modules()]

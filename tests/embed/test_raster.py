@@ -106,7 +106,10 @@ def test_each_pixel_lies_on_the_center_of_its_tile(tmp_path, model, stride, kind
         assert area == pytest.approx(stride**2)
 
 
-def test_a_path_does_as_well_and_nothing_is_printed(tmp_path, scene, model_folder, model, capsys):
+def test_a_path_does_as_well_and_nothing_is_printed(
+    tmp_path, scene, model_folder, model, capsys, monkeypatch
+):
+    monkeypatch.setattr("georank_zoo.utils.progress.BAR_DELAY_S", 1000)
     one = embed_scene(model_folder, scene, tmp_path / "a.tif", stride=16)
     two = embed_scene(model.train(), scene, tmp_path / "b.tif", stride=16, progress=False)
     np.testing.assert_array_equal(read(one.path)[0], read(two.path)[0])

@@ -66,7 +66,8 @@ def test_a_file_holds_what_extract_gives_and_where_it_comes_from(tmp_path, store
     assert facts["class_names"] == ["class0", "class1"]
 
 
-def test_paths_do_as_well_and_nothing_is_printed(tmp_path, store, capsys):
+def test_paths_do_as_well_and_nothing_is_printed(tmp_path, store, capsys, monkeypatch):
+    monkeypatch.setattr("georank_zoo.utils.progress.BAR_DELAY_S", 1000)
     folder = make_export(tmp_path / "m")
     model = create_model(folder).train()
     one = embed_store(folder, store.path, tmp_path / "one.safetensors")
