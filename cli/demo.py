@@ -54,7 +54,7 @@ def _prepare(folder: Path, places: int, seed: int) -> PatchStore:
 
     tiffs, store = folder.with_name(f"{folder.name}-geotiffs"), folder
     _show_command(f"georank data prepare synthetic {tiffs} --out {store} --places {places} "
-         f"--seed {seed} --size {DEMO_SIZE}")  # fmt: skip
+                  f"--seed {seed} --size {DEMO_SIZE}")  # fmt: skip
     with Bar("GeoTIFFs") as bar:
         reader = open_reader(
             "synthetic", tiffs, places=places, seed=seed, size=DEMO_SIZE, on_progress=bar.update

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from georank_zoo import bands as s2
 from georank_zoo.data.store.patch_store import PatchStore
-from georank_zoo.eval.floors import (
-    EvaluatedModel,
-    ImageStatistics,
-    deduplicate_names,
-    floors_of,
-    from_scratch,
-)
-from georank_zoo.eval.metrics.score import score_with_interval
-from georank_zoo.eval.protocols.base import EvalContext, EvalPlan, Prediction, Protocol
+from georank_zoo.eval.floors import deduplicate_names
+from georank_zoo.eval.jobs import alone, run_jobs, with_floors
+from georank_zoo.eval.protocols.base import EvalPlan, Protocol
 from georank_zoo.eval.protocols.registry import as_protocols
 from georank_zoo.eval.results.notes import evaluation_notes
-from georank_zoo.eval.results.predictions import Predictions
 from georank_zoo.eval.results.scores import Scores
-from georank_zoo.eval.results.table import Row, made_with, now, to_json
 from georank_zoo.eval.splits.far_from_pretraining import beyond, pretraining_stores
 from georank_zoo.eval.splits.make import Split, make_split
 from georank_zoo.eval.tasks import (
@@ -35,7 +26,6 @@ from georank_zoo.eval.tasks import (
     class_names,
     default_split,
     get_task,
-    metric_names,
 )
 from georank_zoo.models.encoder import Encoder, create_model
 from georank_zoo.utils.devices import pick_device
@@ -45,8 +35,6 @@ from georank_zoo.utils.progress import OnProgress, progress_bar
 StrPath = str | os.PathLike[str]
 ModelLike = StrPath | Encoder
 """A run or its folder, an export folder, an id of the Hub, or a model in memory."""
-
-_UNITS = 1000  # of progress, per piece of work
 
 
 def evaluate(
@@ -125,9 +113,9 @@ def evaluate(
     encoders = [create_model(s) if isinstance(s, str) else s for s in sources]
     check_plan(plan, methods, encoders)
     entries = deduplicate_names(encoders, [_name_of(source) for source in sources])
-    jobs = _with_floors(entries, methods, seed) if floors else _alone(entries, methods)
+    jobs = with_floors(entries, methods, seed) if floors else alone(entries, methods)
     with progress_bar(f"Evaluating {task.name}", on_progress, show=progress) as report:
-        scored = _run(plan, task, jobs, report)
+        scored = run_jobs(plan, task, jobs, report)
     return Scores(
         rows=tuple(row for rows, _ in scored for row in rows),
         predictions=tuple((rows[-1], predicted) for rows, predicted in scored),
@@ -207,134 +195,3 @@ def _far_enough(
         f"{count} of {total} test samples lie within {min_km:g} km of a pretraining place and are "
         "left out."
     ]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A model and the protocols to evaluate it by."""
-
-    model: EvaluatedModel
-    protocols: tuple[Protocol, ...]
-
-    @property
-    def extracts(self) -> bool:
-        """Whether a protocol takes frozen features, extracted once for all that do."""
-        return any(protocol.takes_features for protocol in self.protocols)
-
-    @property
-    def pieces(self) -> int:
-        """Pieces of work: the features and each protocol."""
-        return self.extracts + len(self.protocols)
-
-
-def _alone(models: Sequence[EvaluatedModel], protocols: Sequence[Protocol]) -> list[_Job]:
-    return [_Job(model, tuple(protocols)) for model in models]
-
-
-def _with_floors(
-    models: Sequence[EvaluatedModel], protocols: Sequence[Protocol], seed: int
-) -> list[_Job]:
-    """The models, then the floors of the protocols that leave the network as it is, then others."""
-    jobs = _alone(models, protocols)
-    frozen = tuple(protocol for protocol in protocols if not protocol.trains_network)
-    trained = tuple(protocol for protocol in protocols if protocol.trains_network)
-    for floor in floors_of(models, seed=seed) if frozen else ():
-        # Image statistics have features, but are no network to run.
-        is_network = not isinstance(floor.encoder.backbone, ImageStatistics)
-        if suited := tuple(p for p in frozen if p.takes_features or is_network):
-            jobs.append(_Job(floor, suited))
-    if trained:
-        jobs += [_Job(floor, trained) for floor in from_scratch(models, seed=seed)]
-    return jobs
-
-
-def _run(
-    plan: EvalPlan, task: Task, jobs: Sequence[_Job], report: OnProgress
-) -> list[tuple[list[Row], Predictions]]:
-    """Rows of all metrics, with the predictions behind them, per model, size and variant."""
-    work = [(job, size) for job in jobs for size in plan.image_sizes or job.model.sizes]
-    overall = _Overall(report, sum(job.pieces for job, _ in work))
-    found = []
-    for job, size in work:
-        encoder, what = job.model.encoder, f"{job.model.title} at {size} px"
-        home = encoder.mean.device
-        overall.what = what
-        context = plan.context(
-            encoder, size, from_scratch=job.model.kind == "scratch", on_progress=overall.update
-        )
-        if job.extracts:
-            context.prepare()  # now, so that its progress goes by its own name
-        for protocol in job.protocols:
-            overall.what = f"{what}, {protocol.name}"
-            for prediction in protocol.predict(context):
-                rows = list(_rows(job.model, context, task, protocol, prediction))
-                found.append((rows, Predictions.from_split(plan.split, prediction.predicted)))
-        encoder.to(home)  # one network at a time on the device
-    return found
-
-
-def _rows(
-    model: EvaluatedModel,
-    context: EvalContext,
-    task: Task,
-    protocol: Protocol,
-    prediction: Prediction,
-) -> Iterator[Row]:
-    """A row per metric."""
-    encoder, config, split = model.encoder, model.encoder.config, context.split
-    row = partial(
-        Row,
-        when=now(),
-        model=encoder.name,
-        origin=model.origin,
-        kind=model.kind,
-        baseline=config.baseline if config else "",
-        model_hash=encoder.model_hash,
-        architecture=model.architecture,
-        input_hash=model.input_hash,
-        recipe=config.recipe if config else "",
-        task=task.name,
-        store_hash=context.store.hash,
-        protocol=protocol.name,
-        k=prediction.k,
-        temperature=prediction.temperature,
-        settings=to_json(prediction.settings),
-        chosen=to_json(prediction.chosen),
-        split=split.name,
-        image_size=context.image_size,
-        bands=" ".join(encoder.shared_bands(context.store.bands)),
-        seed=context.seed,
-        n_train=len(split.train),
-        n_test=len(split.test),
-        versions=made_with(context.device),
-    )
-    for metric in metric_names(task, context.store):
-        score = score_with_interval(
-            metric,
-            prediction.predicted,
-            split.label[split.test],
-            context.num_classes,
-            place=split.place[split.test],
-            seed=context.seed,
-        )
-        yield row(metric=metric, value=score.value, ci_low=score.low, ci_high=score.high)
-
-
-class _Overall:
-    """Progress of pieces of work as progress of the whole, in which each counts the same.
-
-    Attributes:
-        what: What is being done.
-    """
-
-    def __init__(self, report: OnProgress, pieces: int) -> None:
-        self.what = ""
-        self._report = report
-        self._pieces = pieces
-        self._done = 0
-
-    def update(self, done: int, total: int) -> None:
-        """Takes the progress of the present piece."""
-        units = self._done * _UNITS + done * _UNITS // total
-        self._report(units, self._pieces * _UNITS, self.what)
-        self._done += done == total

@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from georank_zoo.eval.results.table import Row, named_values
+from georank_zoo.eval.results.settings import named_values
+from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CONFIG, WEIGHTS
 from georank_zoo.utils.errors import GeorankError, UsageError, plain
 from georank_zoo.utils.files import write_text

@@ -56,7 +56,8 @@ def test_georank_differs_from_its_baseline_by_the_regularizer_alone(name: str) -
     loaded = load_recipe(name)
     base, georank = load_recipe(name.removesuffix("_georank")).model_dump(), loaded.model_dump()
     differing = {key for key in base if base[key] != georank[key]}
-    assert differing <= {"name", "summary", "mirrors", "regularizer"}
+    assert differing <= {"name", "summary", "baseline", "mirrors", "regularizer"}
+    assert (georank["baseline"], base["baseline"]) == (base["name"], "")
     # One regularizer for all, as in the published comparison.
     assert loaded.regularizer == load_recipe("moco_georank").regularizer
     objective = build.build_objective(loaded, build.build_views(loaded))
@@ -80,7 +81,8 @@ def test_a_study_differs_from_its_base_by_one_thing(
     section, option = key
     assert study[section][option] == value != basis[section].get(option)
     differing = {key for key in basis if basis[key] != study[key]}
-    assert differing <= {"name", "summary", "cost", "mirrors", section}
+    assert differing <= {"name", "summary", "baseline", "cost", "mirrors", section}
+    assert not study["baseline"], "that of its base is of other data or views"
     if section != "views" or option == "size":
         assert {**basis[section], option: value} == study[section]
 

@@ -1,4 +1,4 @@
-"""The registry of metrics, and scores with bootstrap intervals.
+"""Metrics by name, and scores with bootstrap intervals.
 
 What a protocol predicts, and every metric takes, depends on the task's target:
 

@@ -91,7 +91,7 @@ def require_batch(fitted: Indices, protocol: str) -> None:
     """
     if len(fitted) < 2:
         raise UsageError(
-            f"Protocol {protocol} needs two training samples beside those that validate, and the "
+            f"Protocol {protocol} needs two training samples besides those that validate, and the "
             "split leaves one. Prepare a store with more labeled places."
         )
 

@@ -14,6 +14,7 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.embed.extract import read_images, warn_of_missing_bands
 from georank_zoo.eval.floors import ImageStatistics
 from georank_zoo.models.encoder import Encoder
+from georank_zoo.models.inference import evaluating
 from georank_zoo.utils.errors import ModelError
 
 _CELL = 32  # pixels; the stride of the last map of a ResNet
@@ -70,7 +71,7 @@ def extract_maps(
     """The last map of each sample.
 
     Args:
-        encoder: The model; moved to the device.
+        encoder: The model; moved to the device, its mode as it was afterwards.
         store: The patches.
         samples: Positions (N,) in the store.
         image_size: Side in pixels that patches are resized to.
@@ -85,9 +86,8 @@ def extract_maps(
         ModelError: If the network has no maps, or gives NaN or infinity.
     """
     warn_of_missing_bands(encoder, store.bands, store.path)
-    encoder.to(device).eval()
     maps: npt.NDArray[np.float32] | None = None
-    with torch.inference_mode():
+    with evaluating(encoder, device):
         for start in range(0, len(samples), batch_size):
             part = slice(start, start + batch_size)
             z = read_images(encoder, store, samples[part], image_size, device)

@@ -6,7 +6,7 @@ The problem is convex, so nothing but the L2 strength is left to choose, and no 
 order of samples or number of epochs can favor a model. The solver is scipy's full-batch L-BFGS,
 in float64, with loss and gradient by torch. It is not scikit-learn's LogisticRegression, with which
 it agrees (tests/eval/protocols/test_linear.py): hundreds of thousands of features and a sweep of
-strengths want the GPU, and a class without a training sample is no special case here.
+strengths want the GPU, and a class without a training sample must need no special case.
 """
 
 from __future__ import annotations

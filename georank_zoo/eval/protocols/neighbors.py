@@ -32,7 +32,7 @@ class Neighbors:
 
     Attributes:
         index: Positions in the bank (Q, k).
-        similarity: Cosine similarities (Q, k); -inf, beside an index that means nothing, where a
+        similarity: Cosine similarities (Q, k); -inf, with an index that means nothing, where a
             query has fewer than k neighbors.
     """
 

@@ -34,7 +34,7 @@ from georank_zoo.utils.tables import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-Source = Scores | Path
+_Source = Scores | Path
 
 
 class Comparison(ComparisonData):
@@ -163,9 +163,9 @@ def compare(
     )
 
 
-def _unique(sources: Iterable[Scores | str | os.PathLike[str]]) -> list[Source]:
+def _unique(sources: Iterable[Scores | str | os.PathLike[str]]) -> list[_Source]:
     """Scores and paths, each path once."""
-    found: list[Source] = []
+    found: list[_Source] = []
     for source in sources:
         known = source if isinstance(source, Scores) else Path(source)
         if not any(known is other or (isinstance(known, Path) and known == other)
@@ -259,7 +259,7 @@ def _stated_pairs(
 
 
 def _differences(
-    sources: Sequence[Source],
+    sources: Sequence[_Source],
     entries: Sequence[ComparedRow],
     pairs: Sequence[Pair],
     seed: int,
@@ -289,7 +289,7 @@ def _differences(
 
 
 def _paired(
-    sources: Sequence[Source], first: ComparedRow, second: ComparedRow, seed: int
+    sources: Sequence[_Source], first: ComparedRow, second: ComparedRow, seed: int
 ) -> Difference | None:
     own, other = (_predictions(sources[entry.source], entry.row) for entry in (first, second))
     if own is None or other is None:
@@ -308,5 +308,5 @@ def _paired(
     )
 
 
-def _predictions(source: Source, row: Row) -> Predictions | None:
+def _predictions(source: _Source, row: Row) -> Predictions | None:
     return read_predictions(source, row) if isinstance(source, Path) else source.predictions_of(row)

@@ -1,4 +1,4 @@
-"""The figure of a comparison: scores with intervals, and differences of pairs."""
+"""Figure of a comparison: scores with intervals, and differences of pairs."""
 
 from __future__ import annotations
 

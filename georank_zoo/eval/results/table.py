@@ -1,13 +1,12 @@
-"""The table of results: one line per metric, appended whole or not at all."""
+"""Results files: one line per metric, appended whole or not at all."""
 
 from __future__ import annotations
 
 import csv
 import errno
 import io
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from filelock import FileLock
 
+from georank_zoo.eval.results.settings import named_values, settings_from_json, shown_value
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
 
@@ -120,7 +120,7 @@ class Row:
         """What tells the rows of a protocol apart: `("k", "10")`, or what validation chose."""
         if self.k is not None:
             return "k", str(self.k)
-        values = from_json(self.chosen) or from_json(self.settings)
+        values = settings_from_json(self.chosen) or settings_from_json(self.settings)
         return next(((name, shown_value(value)) for name, value in values.items()), ("", ""))
 
     @property
@@ -161,35 +161,6 @@ def shown_name(name: str, origin: str) -> str:
 def as_percent(value: float, low: float, high: float) -> str:
     """Fractions as a value with its interval, in percent."""
     return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def to_json(values: Mapping[str, Any]) -> str:
-    """Settings for a cell; empty if there are none."""
-    return json.dumps(dict(values)) if values else ""
-
-
-def from_json(text: str) -> dict[str, Any]:
-    """Settings of a cell.
-
-    Raises:
-        ValueError: If the text is not a JSON object.
-    """
-    values = json.loads(text) if text else {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{text[:60]!r} is not a JSON object")
-    return values
-
-
-def named_values(text: str) -> list[str]:
-    """Settings of a cell as `name=value`."""
-    return [f"{name}={shown_value(value)}" for name, value in from_json(text).items()]
-
-
-def shown_value(value: Any) -> str:
-    """A setting for a reader; of a list, its ends and its length."""
-    if isinstance(value, list):
-        return f"{value[0]:g} to {value[-1]:g} ({len(value)})" if value else "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
@@ -258,7 +229,7 @@ def _parse(text: str, path: Path) -> list[Row]:
             if values["kind"] not in get_args(Kind):
                 raise ValueError(f"unknown kind {values['kind']!r}")
             for name in ("settings", "chosen"):
-                from_json(values[name])
+                settings_from_json(values[name])
         except (ValueError, TypeError) as error:
             raise GeorankError(f"{path}, row {number}: {error}.") from error
         rows.append(Row(**values))

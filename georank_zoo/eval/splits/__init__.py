@@ -1,1 +1,1 @@
-"""Splits of a labeled store, and what lies near what."""
+"""Splits of a labeled store, and the overlap of its places with those of training."""

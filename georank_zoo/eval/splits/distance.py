@@ -1,4 +1,4 @@
-"""A split in which no training sample lies near a test sample.
+"""Split by distance: no training sample lies near a test sample.
 
 Random splits of patches put neighbors on both sides, and what is nearby looks alike: scores then
 tell how well a model remembers a region, not how well it knows another.

@@ -41,7 +41,7 @@ def _store_of(model: str) -> Path:
     advice = "Give the store that it was pretrained on with --pretrain-store."
     if facts_path is None:
         raise UsageError(
-            f"{model} is no run folder: where its pretraining places lie is not known. {advice}"
+            f"{model} is not a run folder: where its pretraining places lie is not known. {advice}"
         )
     try:
         facts = json.loads(facts_path.read_text(encoding="utf-8"))["store"]

@@ -1,4 +1,4 @@
-"""How near evaluation patches lie to what was seen in training.
+"""Overlap: how near evaluation patches lie to what was seen in training.
 
 A gain that needs spatial proximity is a gain of memory. Which test patches lie near pretraining
 places, and which near the labeled patches that they are predicted from, is therefore part of a

@@ -1,4 +1,4 @@
-"""The figure of an overlap: where evaluation patches lie, and how far from pretraining."""
+"""Figure of an overlap: where evaluation patches lie, and how far from pretraining."""
 
 from __future__ import annotations
 

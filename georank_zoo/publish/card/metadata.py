@@ -12,7 +12,8 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from georank_zoo.data.datasets import DATASETS
-from georank_zoo.eval.results.table import Row, named_values
+from georank_zoo.eval.results.settings import named_values
+from georank_zoo.eval.results.table import Row
 from georank_zoo.eval.tasks import TASKS, Task
 from georank_zoo.publish.card.evaluation import Evaluation
 from georank_zoo.publish.card.facts import Facts

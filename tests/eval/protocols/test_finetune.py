@@ -15,7 +15,7 @@ from georank_zoo.eval.protocols.knn import KNN
 from georank_zoo.eval.protocols.linear import Linear
 from georank_zoo.eval.protocols.linear_sgd import LinearSGD
 from georank_zoo.eval.protocols.registry import PROTOCOLS, make_protocols
-from georank_zoo.eval.results.table import from_json
+from georank_zoo.eval.results.settings import settings_from_json
 from georank_zoo.eval.splits.make import hold_out_validation, make_split
 from georank_zoo.eval.tasks import TASKS
 from georank_zoo.models.encoder import create_model
@@ -250,12 +250,12 @@ def test_rows_of_all_protocols_and_their_floors(model, store, monkeypatch):
     assert extracted == [model.name, "image statistics", "random test_resnet"]
     by = {(row.model, row.protocol): row for row in rows}
     assert by[model.name, "knn"].k == 3
-    assert set(from_json(by[model.name, "linear"].chosen)) == {"l2"}
+    assert set(settings_from_json(by[model.name, "linear"].chosen)) == {"l2"}
     # All of a network from scratch is new, and the floor is comparable with the model.
     tuned, floor = by[model.name, "finetune"], by["test_resnet from scratch", "finetune"]
-    assert from_json(tuned.settings)["backbone_lr"] == 0.0001
-    assert from_json(tuned.chosen) == {"epoch": 1}
-    assert from_json(floor.chosen) == {"epoch": 1, "backbone_lr": 0.01}
+    assert settings_from_json(tuned.settings)["backbone_lr"] == 0.0001
+    assert settings_from_json(tuned.chosen) == {"epoch": 1}
+    assert settings_from_json(floor.chosen) == {"epoch": 1, "backbone_lr": 0.01}
     assert floor.setting == tuned.setting
     assert (floor.kind, floor.architecture) == ("scratch", "test_resnet")
     # Classes differ by brightness, which image statistics tell.

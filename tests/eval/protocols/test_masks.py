@@ -32,7 +32,7 @@ from georank_zoo.eval.protocols.mask_trained import (
 from georank_zoo.eval.protocols.registry import make_protocols
 from georank_zoo.eval.results import predictions
 from georank_zoo.eval.results import table as results
-from georank_zoo.eval.results.table import from_json
+from georank_zoo.eval.results.settings import settings_from_json
 from georank_zoo.eval.splits.make import hold_out_validation, make_split
 from georank_zoo.models.encoder import create_model
 from georank_zoo.utils.errors import UsageError
@@ -253,8 +253,10 @@ def test_floors_and_progress_of_each_protocol(export, store):
         "knn": frozen, "linear": frozen, "upernet": frozen - {"image statistics"},
         "finetune": {"moco", "resnet10t from scratch"},
     }  # fmt: skip
-    assert {tuple(from_json(r.chosen)) for r in rows if r.protocol == "upernet"} == {("epoch",)}
-    chosen = {r.kind: from_json(r.chosen) for r in rows if r.protocol == "finetune"}
+    assert {tuple(settings_from_json(r.chosen)) for r in rows if r.protocol == "upernet"} == {
+        ("epoch",)
+    }
+    chosen = {r.kind: settings_from_json(r.chosen) for r in rows if r.protocol == "finetune"}
     assert chosen == {"model": {"epoch": 1}, "scratch": {"epoch": 1, "backbone_lr": 0.001}}
     # Five pieces of the model, three and four of the frozen floors, one of the other: each told.
     assert seen[-1][:2] == (13_000, 13_000)

@@ -13,13 +13,13 @@ import pytest
 from filelock import FileLock
 
 from georank_zoo.eval.results import table as results
+from georank_zoo.eval.results.settings import settings_to_json
 from georank_zoo.eval.results.table import (
     COLUMNS,
     Row,
     append_rows,
     check_results_file,
     read_rows,
-    to_json,
 )
 from georank_zoo.utils.errors import GeorankError
 
@@ -50,14 +50,14 @@ def test_round_trip_with_one_header(tmp_path):
 def test_a_protocol_without_neighbors(tmp_path):
     linear = replace(
         ROW, protocol="linear", k=None, temperature=None,
-        settings=to_json({"l2": [10.0, 0.01]}), chosen=to_json({"l2": 0.01}),
+        settings=settings_to_json({"l2": [10.0, 0.01]}), chosen=settings_to_json({"l2": 0.01}),
     )  # fmt: skip
     append_rows(tmp_path / "results.csv", [linear])
     assert read_rows(tmp_path / "results.csv") == [linear]
     assert (linear.variant, ROW.variant) == (("l2", "0.01"), ("k", "10"))
     assert linear.protocol_text == "linear (l2=10 to 0.01 (2))"
     assert ROW.protocol_text == "knn (k=10, temperature=0.9)"
-    sgd = replace(linear, settings=to_json({"epochs": 30, "lr": 1e-3}), chosen="")
+    sgd = replace(linear, settings=settings_to_json({"epochs": 30, "lr": 1e-3}), chosen="")
     assert (sgd.variant, sgd.protocol_text) == (("epochs", "30"), "linear (epochs=30, lr=0.001)")
 
 
@@ -129,7 +129,7 @@ def test_append_waits_for_another_writer(tmp_path):
     assert len(read_rows(path)) == 2
 
 
-def test_works_where_the_modules_of_unix_are_lacking(tmp_path):
+def test_works_without_the_modules_of_unix(tmp_path):
     # As on Windows, where neither exists.
     code = (
         "import os, sys\n"

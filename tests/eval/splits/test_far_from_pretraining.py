@@ -76,7 +76,7 @@ def test_command_evaluates_them_and_keeps_predictions(root, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["alone", "--min-km", "5"], 2, "alone is no run folder"),
+        (["alone", "--min-km", "5"], 2, "alone is not a run folder"),
         (["stale", "--min-km", "5"], 2, "now holds something else"),
         (["run", "--min-km", "-5"], 2, "0 or more, not -5"),
         (["run", "--min-km", "30000"], 2, "No test sample"),

@@ -62,7 +62,7 @@ def test_nothing_to_be_near():
     assert nearest_km(here, here, query_groups=same, point_groups=same).tolist() == [np.inf] * 2
 
 
-def test_a_lacking_position_is_refused():
+def test_a_missing_position_is_refused():
     with pytest.raises(UsageError, match="The points: 1 of 2 positions are invalid"):
         nearest_km(np.zeros((1, 2)), np.array([[0, 0], [np.nan, 0]]))
 

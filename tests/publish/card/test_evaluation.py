@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from georank_zoo.eval.results import table as results
-from georank_zoo.eval.results.table import to_json
+from georank_zoo.eval.results.settings import settings_to_json
 from georank_zoo.publish.card import facts as card_facts
 from georank_zoo.publish.card.evaluation import evaluation_of
 from georank_zoo.publish.card.metadata import LICENSES, check_front_matter
@@ -131,11 +131,11 @@ def test_only_what_was_evaluated_alike_stands_in_a_line(card_folder: Path, tmp_p
 
 def test_finetuning_stands_beside_training_from_scratch(card_folder: Path, tmp_path: Path) -> None:
     common = {"protocol": "finetune", "k": None, "temperature": None}
-    settings = to_json({"epochs": 30, "lr": 0.001, "backbone_lr": 0.0001})
+    settings = settings_to_json({"epochs": 30, "lr": 0.001, "backbone_lr": 0.0001})
     common |= {"settings": settings}
-    own = {"chosen": to_json({"epoch": 9, "backbone_lr": 0.001})}
+    own = {"chosen": settings_to_json({"epoch": 9, "backbone_lr": 0.001})}
     rows = [
-        row("georank-moco-r18", sha256(card_folder), chosen=to_json({"epoch": 7})),
+        row("georank-moco-r18", sha256(card_folder), chosen=settings_to_json({"epoch": 7})),
         row("resnet18 from scratch", "none", **own),
         row("resnet50 from scratch", "none", kind="scratch", architecture="resnet50", **own),
     ]

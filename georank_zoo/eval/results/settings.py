@@ -1,0 +1,36 @@
+"""Settings of a protocol as JSON in a cell, and for a reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def settings_to_json(values: Mapping[str, Any]) -> str:
+    """Settings for a cell; empty if there are none."""
+    return json.dumps(dict(values)) if values else ""
+
+
+def settings_from_json(text: str) -> dict[str, Any]:
+    """Settings of a cell.
+
+    Raises:
+        ValueError: If the text is not a JSON object.
+    """
+    values = json.loads(text) if text else {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{text[:60]!r} is not a JSON object")
+    return values
+
+
+def named_values(text: str) -> list[str]:
+    """Settings of a cell as `name=value`."""
+    return [f"{name}={shown_value(value)}" for name, value in settings_from_json(text).items()]
+
+
+def shown_value(value: Any) -> str:
+    """A setting for a reader; of a list, its ends and its length."""
+    if isinstance(value, list):
+        return f"{value[0]:g} to {value[-1]:g} ({len(value)})" if value else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
