@@ -17,7 +17,7 @@ def recipes(ctx: click.Context) -> None:
 
 @recipes.command("list")
 def list_() -> None:
-    """List the shipped recipes: their models, what they are and the published result beside."""
+    """List the shipped recipes with their models and the published results to compare with."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -26,7 +26,7 @@ def list_() -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("recipe, model", no_wrap=True)
-    table.add_column("what it is, what it stands beside")
+    table.add_column("summary, published result")
     for name in sorted(list_recipes(), key=lambda name: name.startswith("study_")):
         entry = load_recipe(name)
         table.add_row(f"{name}\n[dim]{entry.name}", f"{entry.summary}\n[dim]{entry.mirrors}")
@@ -48,6 +48,6 @@ def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
 @recipes.command()
 def schema() -> None:
     """Print the JSON schema of a recipe, for editors."""
-    from georank_zoo.training.recipe import json_schema
+    from georank_zoo.training.json_schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a resumed run needs, in safetensors and JSON, never pickled."""
+"""Checkpoints: the state of a run in safetensors and JSON, never pickled."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def save_checkpoint(
     step: int,
     seconds: float,
 ) -> Path:
-    """Writes a checkpoint `step-<number>` under the folder, beside and then renamed.
+    """Writes a checkpoint `step-<number>` under the folder, whole or not at all.
 
     Args:
-        folder: Holds the checkpoints of a run.
+        folder: Folder of a run's checkpoints.
         objective: The algorithm, with queue, teacher and all other persistent buffers, and the
             regularizer, if it has a state.
-        optimizer: Its state and groups.
+        optimizer: Optimizer of the objective.
         step: Optimizer steps taken.
         seconds: Wall time of the run so far.
     """
@@ -50,19 +50,19 @@ def save_checkpoint(
                 tensors[f"{index}.{key}"] = value
             else:
                 scalars[f"{index}.{key}"] = value
-    with new_folder(path) as beside:
+    with new_folder(path) as temporary:
         files = {ALGORITHM: objective.algorithm.state_dict(), OPTIMIZER: tensors}
         if state := _regularizer_state(objective):
             files[REGULARIZER] = state
         for name, content in files.items():
-            with new_file(beside / name) as file:
+            with new_file(temporary / name) as file:
                 save_file(_plain(content), file)
         document = {
             "step": step,
             "seconds": seconds,
             "optimizer": {"param_groups": raw["param_groups"], "scalars": scalars},
         }
-        (beside / STATE).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        (temporary / STATE).write_text(json.dumps(document, indent=1), encoding="utf-8")
     return path
 
 
@@ -111,7 +111,7 @@ def load_algorithm(path: Path, algorithm: Algorithm) -> None:
         raise _damaged(path, error) from error
 
 
-def seconds(path: Path) -> float:
+def wall_seconds(path: Path) -> float:
     """Wall time in seconds of the steps up to a checkpoint.
 
     Raises:
@@ -146,5 +146,5 @@ def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _damaged(path: Path, error: BaseException) -> ModelError:
     reason = str(error).splitlines()[0]
     return ModelError(
-        f"Checkpoint {path} cannot be loaded: {reason}. Delete it to go on from the one before."
+        f"Checkpoint {path} cannot be loaded: {reason}. Delete it to continue from the one before."
     )

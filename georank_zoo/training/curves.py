@@ -52,6 +52,8 @@ def draw_curves(rows: Rows, title: str) -> NotebookFigure:
         axis.set_title("Learning rate", loc="left")
         axis.set(xlabel="step", ylabel="learning rate")
         axis.set_ylim(bottom=0)
+        for axis in figure.axes:
+            axis.set_xlim(0, rows[-1]["step"])
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 

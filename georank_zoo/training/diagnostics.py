@@ -1,4 +1,4 @@
-"""What to watch while a model trains."""
+"""Diagnostics of embeddings: collapse, effective rank, order by distance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def embedding_std(embeddings: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def effective_rank(embeddings: torch.Tensor) -> torch.Tensor:
-    """How many directions the unit embeddings (B, D) use, between 1 and min(B, D).
+    """Number of directions that the unit embeddings (B, D) use, between 1 and min(B, D).
 
     The exponential of the entropy of the normalized singular values (Roy & Vetterli 2007, "The
     effective rank"; Garrido et al. 2023, RankMe).
@@ -41,7 +41,7 @@ def effective_rank(embeddings: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def geo_spearman(embeddings: torch.Tensor, latlon: torch.Tensor) -> torch.Tensor:
-    """How far similarity follows nearness: Spearman's correlation, mean over the samples.
+    """Spearman's correlation of similarity with nearness, mean over the samples.
 
     Args:
         embeddings: (B, D), B > 2.

@@ -1,4 +1,4 @@
-"""Means of what the steps report, between two rows of the log."""
+"""Means of the logged values between two rows of the log."""
 
 from __future__ import annotations
 

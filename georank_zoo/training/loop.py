@@ -226,7 +226,7 @@ class Loop:
         self.reporter.message(f"Step {self.step}: {text}")
 
     def _anyone(self, flag: bool) -> bool:
-        """Whether any process says so; several processes ask each other only when they log."""
+        """Whether the flag is set in any process; several exchange it only when they log."""
         if self.accelerator.num_processes == 1:
             return flag
         if self.step % LOG_STEPS:

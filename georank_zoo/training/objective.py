@@ -1,4 +1,4 @@
-"""What is minimized: a self-supervised loss and a regularizer."""
+"""Training objective: a self-supervised loss and a regularizer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Objective(nn.Module):
     """alpha * L_SSL + (1 - alpha) * L_Reg (GeoRank paper); L_SSL alone without a regularizer.
 
     Args:
-        algorithm: Gives the self-supervised loss and the embeddings.
-        regularizer: Called with embeddings (B, D) and positions (B, 2).
+        algorithm: Self-supervised algorithm, which gives a loss and embeddings.
+        regularizer: Loss of embeddings (B, D) and positions (B, 2) in degrees.
         alpha: Weight of the self-supervised loss.
-        name: What the regularizer is called in logs.
+        name: Name of the regularizer in logs.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Objective(nn.Module):
         self.name = name
 
     def fit(self, places: torch.Tensor) -> None:
-        """Readies the regularizer for the places (P, 2) that will be trained on."""
+        """Fits the regularizer to the places (P, 2) in degrees that will be trained on."""
         if self.regularizer is not None:
             self.regularizer.fit(places, self.algorithm.embedding_dim)
 
@@ -64,7 +64,7 @@ class Objective(nn.Module):
     def diagnostics(
         self, embeddings: torch.Tensor, latlon: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """What is worth logging now and then of a batch's embeddings (B, D) at (B, 2)."""
+        """Diagnostics of a batch's embeddings (B, D) at positions (B, 2)."""
         own = {} if self.regularizer is None else self.regularizer.diagnostics(latlon)
         return {
             "embedding_std": diagnostics.embedding_std(embeddings),

@@ -1,4 +1,4 @@
-"""Orders of places in which near ones stand next to each other."""
+"""Random orders of places in pairs of near ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROUNDS = 12
 def order_in_pairs(
     latlon: npt.NDArray[np.float64], km: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """A random order of places in which as many as possible stand beside a near one.
+    """A random order of places in which as many as possible follow or precede a near one.
 
     Each place stands in it once. Two by two from the first on, the order is made of pairs of
     near places and of pairs of what was left over, mixed; so a cut at an even position divides

@@ -61,7 +61,7 @@ class Probe:
         Raises:
             StoreError: If the store is missing, cannot be evaluated, has no band in common with
                 the recipe, or leaves a sample with fewer than 10 neighbors.
-            RecipeError: If `probe.image_size` is beyond sense, or the backbone takes another
+            RecipeError: If `probe.image_size` is out of range, or the backbone takes another
                 size only.
         """
         if recipe.probe.store is None:

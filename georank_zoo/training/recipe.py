@@ -103,7 +103,7 @@ class Recipe(Section):
     def table(self) -> Table:
         """Every key and its value."""
         keys = flat(self.model_dump(mode="json", exclude={"name", "summary", "cost", "mirrors"}))
-        rows = tuple((key, "" if value is None else brief(value)) for key, value in keys.items())
+        rows = tuple((key, _cell(value)) for key, value in keys.items())
         return Table(f"{self.name}: {self.summary}", ("key", "value"), rows)
 
     @property
@@ -145,6 +145,12 @@ class Recipe(Section):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return plain(value)
+    return "" if value is None else brief(value)
+
+
 def list_recipes(pattern: str = "*") -> list[str]:
     """Names of the recipes that the project ships, numbers in them in their order.
 
@@ -182,7 +188,8 @@ def load_recipe(
 
     Args:
         source: Name of a recipe that the project ships, or path of a YAML file.
-        overrides: `section.key=value` with the value in YAML, as `georank train --set` takes it.
+        overrides: `section.key=value` with the value in YAML, as `georank train --set` takes it;
+            they take precedence over `sections`.
         sections: Keys to set by section, as a mapping. A section that is given as a plain value
             sets its main key: `data` and `probe` a store, `views`, `algorithm`, `regularizer`,
             `optimizer` and `backbone` a name. Other keys of the section stay as they are.
@@ -208,31 +215,6 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
     return _validate(_mapping(text, where), where)
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON schema of a recipe, for editors; `extends` may stand instead of required keys."""
-    document = Recipe.model_json_schema()
-    for kind in ("views", "algorithm", "regularizer"):
-        options = []
-        for name, section in sections(kind).items():
-            part = section.model_json_schema()
-            document["$defs"].update(part.pop("$defs", {}))
-            part["properties"]["name"] = {"const": name}
-            part.pop("required", None)
-            options.append(part)
-        document["properties"][kind] = {"anyOf": [*options, {"enum": list(sections(kind))}]}
-    required = document.pop("required")
-    document["properties"]["extends"] = {
-        "type": "string",
-        "description": "A shipped recipe's name, or that of one beside this file.",
-    }
-    # What is missing, the extended recipe says; sections of it may be given in part.
-    document["anyOf"] = [{"required": ["extends"]}, {"required": required}]
-    for definition in document["$defs"].values():
-        definition.pop("required", None)
-    document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return document
-
-
 def _mapping(text: str, where: str) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(text)
@@ -252,8 +234,8 @@ def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[s
     if "extends" not in raw:
         return raw, where
     extended = str(raw.pop("extends"))
-    beside = Path(where).parent / f"{extended}.yaml"
-    base, _ = _read(beside if beside.is_file() else extended, (*seen, where))
+    neighbor = Path(where).parent / f"{extended}.yaml"
+    base, _ = _read(neighbor if neighbor.is_file() else extended, (*seen, where))
     base.pop("baseline", None)  # that of the extended recipe need not be this one's
     return _merge(base, raw), where
 

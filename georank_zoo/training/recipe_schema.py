@@ -1,4 +1,4 @@
-"""The sections of a recipe, typed.
+"""Typed sections of a recipe.
 
 `algorithm`, `regularizer` and `views` name an entry of a registry; their other keys are the
 keyword-only arguments of that entry's constructor, so there is one place where an option and its
@@ -96,23 +96,25 @@ def choose(kind: str) -> Callable[[Any], Any]:
 
 
 class DataSection(Section):
-    """What is trained on."""
+    """Training data."""
 
     store: str = Field(description="Folder of a prepared store.")
-    bands: str | tuple[str, ...] = Field("s2-12", description="A set's name or band names.")
+    bands: str | tuple[str, ...] = Field(
+        "s2-12", description="Name of a set of bands, or names of bands."
+    )
     temporal: bool = Field(
-        True, description="Cut the views from different dates of a place, where there are any."
+        True, description="Take the views from different dates of a place, where there are several."
     )
     places: PositiveInt | None = Field(
         None,
-        description="Train on so many places of the store, drawn by the seed: those of a smaller "
-        "number are among those of a larger one. Null: on all.",
+        description="Number of places to train on, drawn by the seed; a smaller number is a subset "
+        "of a larger one. Null: all.",
     )
     neighbors_km: float | None = Field(
         None,
         gt=0,
-        description="Put places that lie within this distance into one batch, two by two. Null: "
-        "batches of any places.",
+        description="Distance within which places are put into a batch in pairs. Null: batches of "
+        "any places.",
     )
 
     @model_validator(mode="after")
@@ -132,8 +134,8 @@ class OptimizerSection(Section):
 
     name: Literal["lars", "sgd", "adam", "adamw"]
     lr: float = Field(gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="Of LARS and SGD.")
-    weight_decay: float = Field(0.0, ge=0, description="Not applied to biases and norms.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of LARS and SGD.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay; not of biases and norms.")
 
     @model_validator(mode="after")
     def _lars_decays(self) -> OptimizerSection:
@@ -148,25 +150,29 @@ class ScheduleSection(Section):
     """Learning rate over the whole run: linear warm-up, then half a cosine."""
 
     warmup_epochs: float = Field(0.0, ge=0)
-    final: float = Field(0.0, ge=0, le=1, description="Share of `optimizer.lr` at the end.")
+    final: float = Field(0.0, ge=0, le=1, description="Final share of `optimizer.lr`.")
 
 
 class TrainSection(Section):
     """Length and arithmetic of the run."""
 
-    epochs: PositiveInt | None = Field(None, description="An epoch visits each place once.")
-    steps: PositiveInt | None = Field(None, description="Instead of epochs: optimizer steps.")
-    batch_size: int = Field(512, ge=2, description="Of an optimizer step, over all processes.")
+    epochs: PositiveInt | None = Field(None, description="Epochs; each visits every place once.")
+    steps: PositiveInt | None = Field(None, description="Optimizer steps, in place of epochs.")
+    batch_size: int = Field(
+        512, ge=2, description="Places in an optimizer step, over all processes."
+    )
     accumulate: PositiveInt = Field(
         1,
-        description="Parts in which a batch is computed. Negatives, ranks and BatchNorm see one "
-        "part at a time; queue and center move once a part.",
+        description="Number of parts that a batch is computed in. Negatives, ranks and BatchNorm "
+        "see one part at a time; queue and center move once a part.",
     )
     precision: Literal["bf16", "fp32"] = "bf16"
     channels_last: bool = True
-    workers: int = Field(0, ge=0, description="Processes that read ahead; 0 reads in line.")
+    workers: int = Field(0, ge=0, description="Processes that read ahead; 0: none.")
     checkpoint_epochs: PositiveInt = Field(1, description="Epochs between checkpoints.")
-    keep_checkpoints: PositiveInt = Field(2, description="Latest checkpoints that are kept.")
+    keep_checkpoints: PositiveInt = Field(
+        2, description="Number of latest checkpoints that are kept."
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainSection:
@@ -180,11 +186,13 @@ class TrainSection(Section):
 
 
 class ProbeSection(Section):
-    """A k-NN evaluation of the backbone during training."""
+    """k-NN evaluation of the backbone during training."""
 
-    store: str | None = Field(None, description="A labeled store; null: no probe.")
+    store: str | None = Field(None, description="Labeled store; null: no probe.")
     every_epochs: PositiveInt = 5
-    image_size: PositiveInt | None = Field(None, description="Null: the size of the views.")
+    image_size: PositiveInt | None = Field(
+        None, description="Side in pixels; null: that of the views."
+    )
 
 
 def flat(section: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a recipe names, built and checked before anything is written."""
+"""Parts of a run: stores, batches, views, objective and probe of a recipe."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Setup:
         return Length.from_recipe(self.recipe, self.batches.per_epoch)
 
     def advice(self) -> Iterator[str]:
-        """What is allowed, and probably not what the user wants."""
+        """Warnings about settings that are valid but probably not what the user wants."""
         batches, size = self.batches, self.recipe.image_size
         epochs = self.length.steps / batches.per_epoch
         for text in (self.objective.algorithm.advice(batches.places, epochs), batches.advice()):

@@ -55,7 +55,7 @@ def train(
 
     Example:
         >>> import georank_zoo as gz
-        >>> small = {"steps": 4, "batch_size": 16, "precision": "fp32"}
+        >>> small = {"steps": 4, "batch_size": 16, "precision": "fp32", "workers": 0}
         >>> recipe = gz.load_recipe(
         ...     "moco_georank", data="stores/mine", train=small, views={"size": 32},
         ...     backbone="test_resnet", algorithm={"queue_size": 64},

@@ -1,4 +1,4 @@
-"""What the losses need to know of the other processes."""
+"""Collective operations of the losses: gather with gradient, sum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def world() -> tuple[int, int]:
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:
-    """Joins the tensors (B, ...) of all processes to (N * B, ...), in the order of processes.
+    """Concatenates the tensors (B, ...) of all processes to (N * B, ...), in their order.
 
     Gradients flow back to the process that each row came from; every process must give the same
     number of rows.
@@ -26,7 +26,7 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def all_sum(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum over all processes, without gradient."""
+    """Sum over all processes, without gradient."""
     total = tensor.detach().clone()
     if world()[0] > 1:
         dist.all_reduce(total)

@@ -1,4 +1,4 @@
-"""What a number was computed with: the versions of packages and the device."""
+"""Versions of packages and names of devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ _PACKAGES = (
     "georank-zoo", "torch", "timm", "accelerate", "torchmetrics", "numpy", "scipy", "scikit-learn",
 )  # fmt: skip
 
-
 # The CPU's bf16 kernels (torch 2.15) leave the gradient of a 3 x 3 kernel unwritten where its input
 # is a single pixel: garbage, different in each run. ResNet18 gets there at 16 px and is right at
 # 32 px; images below that are not trained on in bf16 on the CPU.
@@ -18,7 +17,7 @@ MIN_CPU_BF16_SIZE = 32
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the numbers of a run or an evaluation."""
+    """Versions of the packages that the numbers of a run or an evaluation depend on."""
     return {name: version(name) for name in _PACKAGES}
 
 

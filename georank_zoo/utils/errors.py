@@ -1,4 +1,4 @@
-"""The errors that a user can cause, and how the command line ends on each."""
+"""Errors with a message for the user, and the exit code of each."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterable
 
 
 class GeorankError(Exception):
-    """Something failed for a reason that the message explains."""
+    """Base of the errors whose message explains what failed and what to do."""
 
     exit_code = 1
 
 
 class UsageError(GeorankError, ValueError):
-    """The caller asked for something that cannot be: wrong name, value or file."""
+    """A wrong name, value or file was given."""
 
     exit_code = 2
 
 
 class Interrupted(GeorankError):
-    """The user stopped the work; the message says how to go on with it."""
+    """The user stopped the work; the message says how to continue it."""
 
     exit_code = 130
 
@@ -41,8 +41,28 @@ class ModelError(GeorankError):
     """A model folder is missing, damaged, unsafe or does not reload exactly."""
 
 
+class HubError(GeorankError):
+    """The Hub refuses, does not answer, or holds other content than was sent."""
+
+
+def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
+    """Error for a name that is not in a registry, with the nearest valid one.
+
+    Args:
+        kind: Kind of the name, such as `recipe`.
+        name: Name that was given.
+        valid: Valid names.
+    """
+    choices = sorted(valid)
+    known = [choice.lower() for choice in choices]
+    given = name[:80].lower() if isinstance(name, str) else ""
+    close = difflib.get_close_matches(given, known, n=1)
+    hint = next((f" Did you mean {c!r}?" for c in choices if close and c.lower() == close[0]), "")
+    return UsageError(f"Unknown {kind} {brief(name)}.{hint} Choose from: {', '.join(choices)}.")
+
+
 def plain(text: object, limit: int = 80) -> str:
-    """A stranger's text for a message: short, on one line, and no control character in it.
+    """Untrusted text for a message: short, on one line, without control characters.
 
     A name in a downloaded file may hold escape sequences that a terminal obeys.
     """
@@ -52,24 +72,10 @@ def plain(text: object, limit: int = 80) -> str:
 
 
 def brief(value: object, limit: int = 80) -> str:
-    """A stranger's value for a message.
+    """Untrusted value for a message.
 
-    Lists that hold each other many times, which a few lines of YAML can write, are not spelt out.
+    Lists that hold each other many times, which a few lines of YAML can write, are not spelled out.
     """
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 3, limit, limit
     return plain(short.repr(value), limit)
-
-
-class HubError(GeorankError):
-    """The Hub refuses, does not answer, or holds something else than what was sent."""
-
-
-def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
-    """The error for a name that is not in a registry, with the nearest valid one."""
-    choices = sorted(valid)
-    known = [choice.lower() for choice in choices]
-    given = name[:80].lower() if isinstance(name, str) else ""
-    close = difflib.get_close_matches(given, known, n=1)
-    hint = next((f" Did you mean {c!r}?" for c in choices if close and c.lower() == close[0]), "")
-    return UsageError(f"Unknown {kind} {brief(name)}.{hint} Choose from: {', '.join(choices)}.")

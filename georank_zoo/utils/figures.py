@@ -51,7 +51,7 @@ def check_figure_path(path: Path) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG or SVG, as the path's suffix says, beside and then renamed.
+    """Writes a figure as PNG or SVG, as the path's suffix says.
 
     Raises:
         UsageError: If its suffix is neither .png nor .svg.
@@ -61,5 +61,5 @@ def save_figure(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     # Without the date, two figures of the same numbers are the same file.
     metadata = {"Date": None} if kind == "svg" else {}
-    with new_file(path) as beside:
-        figure.savefig(beside, dpi=130, format=kind, metadata=metadata)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, dpi=130, format=kind, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, whatever is killed when."""
+"""Files: atomic writes, full disks, links, hashes and the cache."""
 
 from __future__ import annotations
 
@@ -17,34 +17,20 @@ from georank_zoo.utils.errors import GeorankError
 
 
 @contextmanager
-def explain_disk_full(path: Path, remedy: str) -> Iterator[None]:
-    """Says where a disk is full, and what to do; `write` alone does not even name the file.
-
-    Raises:
-        GeorankError: In place of the system's error; other errors pass.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise GeorankError(f"The disk is full at {path}. {remedy}") from error
-        raise
-
-
-@contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Gives a file to write beside `path`; renames it to `path` when the block succeeds.
+    """A temporary file in the folder of `path`, renamed to `path` when the block succeeds.
 
-    Its mode is what the umask says: safetensors, for one, writes for the owner only.
+    So nobody ever sees half of a file, whatever is killed when. Its mode follows the umask:
+    safetensors, for one, writes for the owner only.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.touch()
-        mode = beside.stat().st_mode
-        yield beside
-        beside.chmod(mode)
-        _sync(beside)
-        beside.replace(path)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)
+        _sync(temporary)
+        temporary.replace(path)
     except SafetensorError as error:
         # safetensors writes in Rust and passes a full disk's error number on as text only.
         number = re.search(r"os error (\d+)", str(error))
@@ -53,37 +39,37 @@ def new_file(path: Path) -> Iterator[Path]:
         code = int(number[1])
         raise OSError(code, os.strerror(code), str(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes beside, then renames."""
-    with new_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    """Writes a text file whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Gives a folder to fill beside `path`; renames it to `path` when the block succeeds.
+    """A temporary folder next to `path`, renamed to `path` when the block succeeds.
 
     An existing `path` is replaced then, and only then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
-        yield beside
-        for file in beside.rglob("*"):
+        yield temporary
+        for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
-        replace_folder(beside, path)
+        replace_folder(temporary, path)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Renames a folder to `path`; what stood there is deleted only once it has its place."""
+    """Renames a folder to `path`; a folder there before is deleted after the renaming only."""
     aside = path.with_name(f".{path.name}.old.tmp")
     if path.exists():
         # Left by a kill after the second rename; without `path` it may be all there is.
@@ -95,6 +81,25 @@ def replace_folder(new: Path, path: Path) -> None:
         if aside.exists() and not path.exists():
             aside.rename(path)
     _delete(aside)
+
+
+@contextmanager
+def explain_disk_full(path: Path, remedy: str) -> Iterator[None]:
+    """Turns the system's error on a full disk into one that names the file and the remedy.
+
+    Args:
+        path: File or folder that the block writes.
+        remedy: Sentence that says what to do.
+
+    Raises:
+        GeorankError: In place of the system's error; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GeorankError(f"The disk is full at {path}. {remedy}") from error
+        raise
 
 
 def leads_out(path: Path) -> bool:
@@ -111,6 +116,17 @@ def leads_out(path: Path) -> bool:
     return not path.resolve().is_relative_to(home)
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """The cache of georank-zoo, in `XDG_CACHE_HOME` or, by default, `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georank-zoo"
+
+
 def _delete(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()
@@ -122,14 +138,3 @@ def _sync(file: Path) -> None:
     # A rename can reach the disk before the content does, and then names an empty file.
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file as hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where fitted clusters are kept: under `XDG_CACHE_HOME`, by default `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georank-zoo"

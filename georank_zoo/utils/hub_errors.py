@@ -1,4 +1,4 @@
-"""The errors of the Hub's client, as sentences that say what to do."""
+"""Errors of the Hub's client, explained in sentences that say what to do."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ HUB_FAILURES: tuple[type[Exception], ...] = (HTTPError, OSError, RuntimeError, V
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what lies behind an error."""
+    """First line of the cause of an error."""
     cause = error.__cause__ or error
     lines = str(cause).strip().splitlines()
     return plain(lines[0], 200) if lines else type(cause).__name__
 
 
 def status(error: BaseException) -> int | None:
-    """The HTTP status that an error came from, if it came from one."""
+    """HTTP status behind an error, if there is one."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, HfHubHTTPError):
@@ -32,16 +32,16 @@ def status(error: BaseException) -> int | None:
 
 
 def explain(error: BaseException, repo: str) -> str:
-    """One or two sentences: what the Hub said, and what to do.
+    """One or two sentences: the answer of the Hub, and what to do.
 
     Args:
         error: One of `HUB_FAILURES`.
-        repo: The repository that it was about.
+        repo: Repository that the request was about.
     """
     where = constants.ENDPOINT
     tokens = f"Make one with write access at {where}/settings/tokens, then `hf auth login`"
     if isinstance(error, LocalTokenNotFoundError):
-        return f"There is no token of the Hub here. {tokens}, or set HF_TOKEN."
+        return f"Found no token of the Hub. {tokens}, or set HF_TOKEN."
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set: unset it to publish."
     code = status(error)
@@ -72,7 +72,7 @@ def _message(error: BaseException) -> str:
 
 
 def is_unauthenticated(error: BaseException) -> bool:
-    """Whether the Hub does not know who asks: then it will refuse everything else too."""
+    """Whether the Hub does not know the user, and so will refuse every other request too."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, LocalTokenNotFoundError):

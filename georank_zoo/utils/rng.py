@@ -1,4 +1,4 @@
-"""Random numbers as a function of (seed, purpose, index), so that a run has no hidden state."""
+"""Random numbers as a function of (seed, purpose, index), with no hidden state."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 
 def stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
-    """A generator that gives the same numbers whenever and wherever it is made.
+    """Generator that gives the same numbers whenever and wherever it is made.
 
     Args:
         seed: The run's seed.
-        purpose: What the numbers are for; purposes do not share numbers.
+        purpose: Purpose of the numbers; two purposes share none.
         index: Step or epoch.
     """
     return np.random.Generator(

@@ -1,4 +1,4 @@
-"""Schedules: functions of the global step, so that nothing has to be saved or counted."""
+"""Schedules as functions of the global step, with no state to save."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def warmup_cosine(step: int, *, total: int, warmup: int, final: float) -> float:
-    """The factor of the learning rate at a step (0-based): linear warm-up, then half a cosine.
+    """Factor of the learning rate at a step (0-based): linear warm-up, then half a cosine.
 
     Args:
         step: Optimizer steps taken so far.

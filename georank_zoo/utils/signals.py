@@ -1,4 +1,4 @@
-"""Stopping a run between two steps."""
+"""Signals as requests to stop between two steps."""
 
 from __future__ import annotations
 

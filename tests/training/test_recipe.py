@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
 from georank_zoo.losses import GeoRankLoss
 from georank_zoo.training import build
-from georank_zoo.training.recipe import json_schema, list_recipes, load_recipe, parse_recipe
+from georank_zoo.training.json_schema import json_schema
+from georank_zoo.training.recipe import list_recipes, load_recipe, parse_recipe
 from georank_zoo.utils.errors import RecipeError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -88,7 +90,10 @@ def test_a_study_differs_from_its_base_by_one_thing(
 
 
 def test_small_crops_are_for_algorithms_that_take_them() -> None:
-    message = r"views\.local_views: moco does not take small crops; set it to 0 instead of 4, or choose dino"
+    message = (
+        r"views\.local_views: moco does not take small crops; set it to 0 instead of 4, or choose "
+        "dino"
+    )
     with pytest.raises(RecipeError, match=message):
         load_recipe("moco", ["views.local_views=4"])
     with pytest.raises(RecipeError, match=message):
@@ -188,6 +193,77 @@ def test_overrides() -> None:
     assert loaded.bands == ("B04", "B03")
     # Another component starts from its own defaults, not from the last one's options.
     assert load_recipe("moco_georank", ["regularizer.name=none"]).regularizer.options() == {}
+
+
+def test_sections_as_keywords_are_overrides() -> None:
+    by_keyword = load_recipe(
+        "moco_georank", seed=3, data="stores/mine", train={"steps": 7}, views="standard",
+        regularizer={"alpha": 0.9}, algorithm={"queue_size": 512}, probe=Path("stores/probe"),
+    )  # fmt: skip
+    by_text = load_recipe(
+        "moco_georank",
+        [
+            "seed=3", "data.store=stores/mine", "train.steps=7", "views.name=standard",
+            "regularizer.alpha=0.9", "algorithm.queue_size=512", "probe.store=stores/probe",
+        ],
+    )  # fmt: skip
+    assert by_keyword == by_text
+    assert by_keyword.views.options()["scale"] == (0.2, 1.0)  # what both views have is kept
+    assert load_recipe("moco_georank", regularizer="none") == load_recipe(
+        "moco_georank", ["regularizer.name=none"]
+    )
+
+
+def test_values_of_python_are_taken() -> None:
+    rate = np.logspace(-3, -1, 3)[1]
+    loaded = load_recipe(
+        "moco", optimizer={"lr": rate}, train={"batch_size": np.int64(64)}, data={"bands": ["B04"]}
+    )
+    assert loaded.optimizer.lr == 0.01 and loaded.train.batch_size == 64
+    assert "lr: 0.01\n" in loaded.to_yaml() and loaded.bands == ("B04",)
+    other = load_recipe("dino", views=loaded.views, optimizer=loaded.optimizer)
+    assert other.views == loaded.views and other.optimizer == loaded.optimizer
+
+
+def test_a_name_goes_first_and_texts_over_keywords() -> None:
+    changed = {"temperature": 0.2, "name": "simclr"}
+    assert load_recipe("moco", algorithm=changed).algorithm.options()["temperature"] == 0.2
+    loaded = load_recipe("moco", ["train.steps=5"], train={"epochs": 9})
+    assert (loaded.train.steps, loaded.train.epochs) == (5, None)
+    assert load_recipe("moco", "seed=4").seed == 4  # a single text is no sequence of letters
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"trian": {"steps": 3}}, "trian: Unknown key 'trian'. Did you mean 'train'?"),
+        ({"train": {"stesp": 3}}, "train.stesp: Unknown key 'stesp'. Did you mean 'steps'?"),
+        ({"train": 500}, "train: Input should be a valid dictionary"),
+        ({"seed": {"x": 1}}, "'seed' is not a section"),
+        ({"regularizer": "geornk"}, "Unknown regularizer 'geornk'. Did you mean 'georank'?"),
+        ({"views": None}, "Unknown views None"),
+    ],
+)
+def test_sections_are_refused_as_texts_are(sections: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipe("moco_georank", **sections)
+    assert message in str(error.value)
+
+
+def test_list_recipes_by_pattern() -> None:
+    assert list_recipes("*_georank") == [n for n in list_recipes() if n.endswith("_georank")]
+    assert list_recipes("nothing*") == []
+
+
+def test_a_recipe_shows_itself() -> None:
+    loaded = load_recipe("moco_georank", summary="<b>", data="a&b")
+    assert repr(loaded) == (
+        "Recipe('georank-moco-r18', moco + georank on resnet18, 12 bands of 120 px, "
+        "50 epochs of 'a&b')"
+    )
+    html = loaded._repr_html_()
+    assert "regularizer.alpha" in html and "a&amp;b" in html and "<b>" not in html
+    assert "moco on resnet18" in repr(load_recipe("moco")) and str(loaded) == loaded.to_yaml()
 
 
 def test_a_path_is_taken_as_it_is() -> None:
