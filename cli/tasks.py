@@ -47,7 +47,7 @@ def _facts(name: str) -> object:
         "Prepared by": f"georank data prepare {dataset.name}",
         "Source": dataset.source,
         "License": dataset.license,
-        "License stated in": dataset.license_source,
+        "License by": dataset.license_source,
         "Files": dataset.layout,
         "Bands, in the files": " ".join(dataset.bands),
         "Unit": " ".join(part for part in (dataset.unit, dataset.level) if part),

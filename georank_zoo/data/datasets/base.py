@@ -200,7 +200,7 @@ class TaskFacts:
         own: Splits of this project that the reader gives, where the paper's is not public, by
             name, each with how it was drawn.
         metrics: Names of the metrics, the first of them the one that counts; by default those of
-            the target. See `georank_zoo.eval.metrics.score.METRICS`.
+            the target. See `georank_zoo.eval.metrics.score`.
         published: Published scores.
         notes: What a reader of the numbers must know.
     """

@@ -1,4 +1,4 @@
-"""Turns a checked archive into the files of a data set's folder."""
+"""Installation of a checked archive as the files of a data set's folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from georank_zoo.data.datasets.base import Archive
-from georank_zoo.data.download.record import LISTING, ListedFile, read_listing, write_listing
+from georank_zoo.data.download.record import (
+    LISTING,
+    ListedFile,
+    fault_of,
+    read_listing,
+    write_listing,
+)
 from georank_zoo.data.download.transfer import digests
 from georank_zoo.data.download.unpack import content_root, unpack
 from georank_zoo.utils.errors import DownloadError
@@ -86,7 +92,7 @@ def _placed(
         here = aside / file.path
         path = here.relative_to(root).as_posix()
         there = out / path
-        if there.exists() and not replace and not _same(there, file):
+        if there.exists() and not replace and fault_of(there, file.size, file.sha256):
             raise DownloadError(
                 f"{there} is in the way: it is not the file of that name in the archive. Move it "
                 "away, or give another folder."
@@ -94,11 +100,3 @@ def _placed(
         there.parent.mkdir(parents=True, exist_ok=True)
         here.replace(there)
         yield ListedFile(path, file.size, file.sha256)
-
-
-def _same(path: Path, file: ListedFile) -> bool:
-    return (
-        path.is_file()
-        and path.stat().st_size == file.size
-        and digests(path, {"sha256"})["sha256"] == file.sha256
-    )

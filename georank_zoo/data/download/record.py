@@ -1,4 +1,4 @@
-"""What a downloaded folder holds, so that it can be checked again: `download.json`.
+"""Record of what a downloaded folder holds, for later checks: `download.json`.
 
 The files of an archive are listed beside it in `download.files.csv.gz`.
 """
@@ -195,7 +195,7 @@ def verify_download(
     listed = _intact_listing(folder, record) if record.listing else iter(())
     damaged, done, count = [], 0, 0
     for file in chain(files, listed):
-        if state := _fault(folder / file.path, file.size, file.sha256):
+        if state := fault_of(folder / file.path, file.size, file.sha256):
             damaged.append(f"{file.path} {state}")
         done, count = done + file.size, count + 1
         if on_progress is not None:
@@ -205,7 +205,7 @@ def verify_download(
 
 def _intact_listing(folder: Path, record: Record) -> Iterator[ListedFile]:
     path = folder / LISTING
-    if state := _fault(path, None, record.listing):
+    if state := fault_of(path, None, record.listing):
         raise DownloadError(
             f"{path} {state}, so the unpacked files cannot be checked. Delete it and repeat the "
             "download."
@@ -213,7 +213,7 @@ def _intact_listing(folder: Path, record: Record) -> Iterator[ListedFile]:
     return read_listing(path)
 
 
-def _fault(path: Path, size: int | None, sha256: str) -> str:
+def fault_of(path: Path, size: int | None, sha256: str) -> str:
     """What is wrong with a file; empty if nothing is."""
     if not path.is_file():
         return "is missing"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import get_hf_file_metadata
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.file_download import http_get
 from tqdm import tqdm
 
@@ -178,7 +178,7 @@ def _receive(
             partial.unlink()
             raise
         except (HTTPError, OSError) as error:
-            _require_space(error, partial)
+            _raise_if_final(error, partial)
             failure, after = reason(error).rstrip("."), ""
         # The furthest ever, not the last: a server that ignores ranges starts anew each time.
         failures = 1 if _arrived(partial) > furthest else failures + 1
@@ -219,7 +219,10 @@ def _progress_class(
     return Progress
 
 
-def _require_space(error: Exception, partial: Path) -> None:
+def _raise_if_final(error: Exception, partial: Path) -> None:
+    """Raises what another attempt would not change."""
+    if isinstance(error, OfflineModeIsEnabled):
+        raise DownloadError("HF_HUB_OFFLINE is set: unset it to download.") from error
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         raise DownloadError(

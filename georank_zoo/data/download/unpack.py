@@ -1,4 +1,4 @@
-"""Unpacking an archive that nobody vouches for: only plain files, only below one folder.
+"""Safe unpacking: only plain files, only below one folder.
 
 Names, kinds and sizes are the archive's word. Links and devices are refused rather than left out:
 no published data set has them, so an archive with one is not what it should be.

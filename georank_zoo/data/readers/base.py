@@ -1,4 +1,4 @@
-"""What a reader is: it turns a folder of source files into patches for a store."""
+"""The protocol of readers: a folder of source files to patches for a store."""
 
 from __future__ import annotations
 

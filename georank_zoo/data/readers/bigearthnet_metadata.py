@@ -1,4 +1,4 @@
-"""What BigEarthNet tells about its patches: `metadata.parquet`, or the JSON files of version 1."""
+"""BigEarthNet's metadata: `metadata.parquet`, or the JSON files of version 1."""
 
 from __future__ import annotations
 

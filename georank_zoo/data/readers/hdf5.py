@@ -1,4 +1,4 @@
-"""What readers of HDF5 share, and of netCDF-4, which is HDF5: checked reading of arrays.
+"""Checked reading of arrays from HDF5, and from netCDF-4, which is HDF5.
 
 Only numbers are read. Attributes that hold Python pickles (GEO-Bench writes some) are never
 touched, and data that lie outside the file are refused.

@@ -1,4 +1,4 @@
-"""What the readers share: checked reading, positions, windows, and why a file is bad."""
+"""Checked reading of rasters: positions, windows, and why a file is bad."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
 
 from georank_zoo.data.datasets.base import Checksum
 from georank_zoo.data.download.transfer import Refused, RemoteInfo, ask, fetch_url
@@ -322,3 +324,16 @@ def test_the_users_token_goes_nowhere(
     ask(f"{server.url}/a.bin")
     get(server, tmp_path / "a.bin")
     assert server.tokens == {None}
+
+
+def test_offline_mode_is_told(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["a.bin"] = Served(CONTENT)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "is_offline_mode", lambda: True)
+    close_session()
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE is set"):
+        get(server, tmp_path / "a.bin")
+    monkeypatch.undo()
+    close_session()
