@@ -24,7 +24,7 @@ from georank_zoo.models.folder import disallowed_files, load_network
 from georank_zoo.models.footprint import FOOTPRINT, read_footprint
 from georank_zoo.models.reload import require_timm_features
 from georank_zoo.publish.card import folder_card
-from georank_zoo.training import recipe
+from georank_zoo.training.recipe import parse_recipe
 from georank_zoo.utils.errors import ModelError, RecipeError, plain
 from georank_zoo.utils.files import sha256_of
 
@@ -135,7 +135,7 @@ def _refuse_others(folder: Path) -> None:
 def _check_recipe(folder: Path, config: ModelConfig) -> None:
     path = folder / RECIPE
     try:
-        found = recipe.parse_recipe(path.read_text(encoding="utf-8"), where=str(path))
+        found = parse_recipe(path.read_text(encoding="utf-8"), where=str(path))
     except (RecipeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not a recipe: {error}") from error
     if config.name and found.name != config.name:

@@ -73,15 +73,14 @@ def push(
 ) -> PushReport:
     """Publishes the model of a run, or of an export folder, on the Hugging Face Hub.
 
-    The folder is loaded with timm before it is sent, and again from the Hub after. A new
-    repository stays private until that has succeeded. Everything goes in one commit, or nothing
-    does; the same call again goes on after an interruption, and sends only what is missing.
+    The folder is loaded with timm before it is sent, and again from the Hub after; a new
+    repository stays private until then. Everything goes in one commit, or nothing does. The same
+    call again goes on after an interruption, and sends only what is missing.
 
     Args:
-        source: Run, run folder or export folder. A run is exported if it is not, and an export
-            without a model card gets one.
+        source: Run, run folder or export folder; what is missing (export, card) is written.
         repo: Repository on the Hub, `org/name`.
-        dry_run: Whether to write and check the folder, but to send nothing.
+        dry_run: Whether to check everything, but to send nothing.
         private: Whether a new repository stays private.
         public: Whether a private repository becomes public.
         tag: Tag for the commit, such as `v1.0`.
@@ -91,25 +90,16 @@ def push(
         on_plan: Called with the plan before anything is sent.
 
     Raises:
-        HubError: If the Hub refuses, breaks off, or returns something other than what was sent.
-            The message says what has been published and what to do.
-        ModelError: If the folder is damaged, unsafe, or timm computes other features from it.
+        HubError: If the Hub refuses or breaks off; says what has been published and what to do.
+        ModelError: If the folder is damaged or unsafe, or timm computes other features from it.
         UsageError: If there is no such folder or an argument is invalid.
-        Interrupted: On Ctrl-C.
 
     Example:
         >>> import georank_zoo as gz
-        >>> report = gz.push("runs/moco-r18", "org/moco-r18", dry_run=True)  # doctest: +SKIP
+        >>> gz.push("runs/moco-r18", "org/moco-r18", dry_run=True)  # doctest: +SKIP
         >>> gz.push("runs/moco-r18", "moco-r18", dry_run=True)
         Traceback (most recent call last):
         georank_zoo...UsageError: 'moco-r18' is not the name of a repository: pass org/name.
-
-        The checks before anything is sent need no Hub:
-
-        >>> from georank_zoo.publish.checks import check_publishable
-        >>> checked = check_publishable("runs/moco-r18/export", repo="org/moco-r18")
-        >>> [file.name for file in checked.files][:4]
-        ['model.safetensors', 'config.json', 'README.md', 'recipe.yaml']
     """
     folder = _find_export(Path(source), on_message)
     check_names(repo, revision, tag)

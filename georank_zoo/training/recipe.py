@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -165,6 +166,19 @@ def list_recipes(pattern: str = "*") -> list[str]:
     found = (name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
     found = (name for name in found if fnmatchcase(name, pattern))
     return sorted(found, key=lambda name: re.sub(r"\d+", lambda n: n[0].zfill(9), name))
+
+
+@cache
+def recipes_by_model() -> dict[str, str]:
+    """Names of the shipped recipes, by the name of the model that each trains.
+
+    Only the line of the name is read: to check every recipe for it takes a second.
+    """
+    found = {}
+    for recipe in list_recipes():
+        text = (resources.files(_PACKAGE) / f"{recipe}.yaml").read_text(encoding="utf-8")
+        found.update(dict.fromkeys(re.findall(r"^name: *(\S+)", text, re.M), recipe))
+    return found
 
 
 def load_recipe(

@@ -12,7 +12,8 @@ from torch import nn
 
 from georank_cli.main import main
 from georank_zoo.publish.checks import CheckedFolder, check_publishable
-from georank_zoo.publish.plan import plan_push
+from georank_zoo.publish.plan import PushPlan, plan_push
+from georank_zoo.publish.push import push as push_folder
 from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.trainer import train
 from georank_zoo.utils.errors import HubError, ModelError, UsageError
@@ -332,6 +333,22 @@ def test_a_run_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[st
     run.export(checkpoint=min(path.name for path in run.checkpoints.iterdir()), overwrite=True)
     with pytest.raises(UsageError, match=r"is of step 4, but the last checkpoint is step-0+8"):
         run.exported()
+
+
+def test_push_from_python(hub: Hub, folder: Path) -> None:
+    with pytest.raises(UsageError, match="pass org/name"):
+        push_folder(folder, "no-org")
+    assert hub.requests == []
+    seen: list[PushPlan] = []
+    report = push_folder(folder, REPO, dry_run=True, on_plan=seen.append)
+    assert report.model is None and seen == [report.plan] and hub.writes == []
+    assert "nothing was sent" in str(report)
+    report = push_folder(folder, REPO, tag="v1")
+    assert report.model is not None and report.model.timm_id == f"hf-hub:{REPO}@v1"
+    for shown_as in (str(report), report._repr_html_()):
+        assert "Published and verified" in shown_as and "model.safetensors" in shown_as
+        assert report.model.commit in shown_as
+    assert report._repr_html_().count("<td") == 4 * 3
 
 
 def test_command_line(

@@ -235,7 +235,7 @@ def test_a_token_that_is_no_longer_known_stops_all(
 def test_no_token(hub: Hub, release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     code, _, err = release()
-    assert code == 1 and err.count("There is no token") == 1
+    assert code == 1 and err.count("Found no token") == 1
     assert hub.writes == []
 
 

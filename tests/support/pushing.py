@@ -12,7 +12,7 @@ from georank_zoo.models.reload import fixed_features
 from georank_zoo.publish.checks import CheckedFolder, check_publishable
 from georank_zoo.publish.plan import plan_push
 from georank_zoo.publish.upload import PushedModel, execute_plan
-from georank_zoo.training.recipe import load
+from georank_zoo.training.recipe import load_recipe
 from tests.support.hub import Hub
 from tests.support.models import make_export, make_network
 
@@ -21,7 +21,7 @@ REPO = "org/georank-moco-r18"
 
 def make_model(folder: Path, seed: int = 0) -> CheckedFolder:
     """An export as a training run writes it, checked."""
-    recipe = load("moco_georank", ["data.store=/home/somebody/stores/mine"])
+    recipe = load_recipe("moco_georank", ["data.store=/home/somebody/stores/mine"])
     georank = {"name": recipe.name, "recipe_hash": recipe.hash, "step": 2, "versions": {}}
     make_export(
         folder, make_network(seed=seed), georank=georank, recipe=recipe.for_others().to_yaml()

@@ -8,10 +8,8 @@ descriptions of algorithm and regularizer in methods.yaml. Scores come from resu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +33,13 @@ from georank_zoo.publish.card.facts import (
     Weights,
     published_models,
 )
-from georank_zoo.training import recipe as recipes
-from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
+from georank_zoo.training.recipe import (
+    Recipe,
+    list_recipes,
+    load_recipe,
+    parse_recipe,
+    recipes_by_model,
+)
 from georank_zoo.training.recipe_schema import flat
 from georank_zoo.utils.errors import ModelError, RecipeError
 from georank_zoo.utils.files import sha256_of
@@ -51,7 +54,7 @@ def folder_facts(folder: Path) -> Facts:
     config = load_config(folder)
     weights = own_file(folder, WEIGHTS)
     recipe = _recipe(config, folder)
-    shipped = shipped_recipes().get(config.name)
+    shipped = recipes_by_model().get(config.name)
     store = config.georank.get("store")
     with torch.random.fork_rng(devices=[]):
         network = skeleton(config)
@@ -134,21 +137,7 @@ def _recipe(config: ModelConfig, folder: Path) -> Recipe | None:
     if raw is None:
         return None
     where = f"{folder / CONFIG}: georank.recipe"
-    return recipes.parse_recipe(yaml.safe_dump(raw), where=where)
-
-
-@cache
-def shipped_recipes() -> dict[str, str]:
-    """Names of the shipped recipes by the name of the model that they train.
-
-    Only the line of the name is read: to build 23 recipes for it takes a second.
-    """
-    names = {}
-    for recipe in list_recipes():
-        file = resources.files(recipes.RECIPES_PACKAGE) / f"{recipe}.yaml"
-        text = file.read_text(encoding="utf-8")
-        names.update(dict.fromkeys(re.findall(r"^name: *(\S+)", text, re.M), recipe))
-    return names
+    return parse_recipe(yaml.safe_dump(raw), where=where)
 
 
 def _changes(recipe: Recipe | None, shipped: str | None) -> tuple[Change, ...]:
@@ -160,7 +149,7 @@ def _changes(recipe: Recipe | None, shipped: str | None) -> tuple[Change, ...]:
         return ()
     here, there = (flat(each.model_dump(mode="json")) for each in (recipe, original))
     irrelevant = {
-        "name", "summary", "cost", "mirrors", "data.store",
+        "name", "baseline", "summary", "cost", "mirrors", "data.store",
         "train.workers", "train.checkpoint_epochs", "train.keep_checkpoints",
     }  # fmt: skip
     return tuple(

@@ -35,8 +35,8 @@ _STUDY = "study_"  # recipes of studies, whose models are not published
 
 
 @dataclass(frozen=True)
-class Source:
-    """Name of the model in the card's programs, for timm and for georank_zoo."""
+class ModelIds:
+    """Ids of the model in the card's programs, for timm and for georank_zoo."""
 
     timm: str
     georank_zoo: str
@@ -114,7 +114,7 @@ def folder_card(
         sha256=facts.weights.sha256 if facts.weights else "",
         baseline=baseline,
     )
-    card = _render(facts, evaluation, _source(path, repo, revision), license=license)
+    card = _render(facts, evaluation, _model_ids(path, repo, revision), license=license)
     return replace(card, folder=path)
 
 
@@ -132,10 +132,10 @@ def recipe_card(name: str, *, license: str = DEFAULT_LICENSE) -> Card:
     facts = recipe_facts(name)
     if facts.published is None:
         run = f"runs/{facts.name}"
-        return _render(facts, None, Source(f"local-dir:{run}/export", run), license=license)
+        return _render(facts, None, ModelIds(f"local-dir:{run}/export", run), license=license)
     evaluation = evaluation_of(_shipped_results(), sha256=facts.published.model_hash)
     hub = facts.published.id
-    return _render(facts, evaluation, Source(f"hf-hub:{hub}", hub), license=license)
+    return _render(facts, evaluation, ModelIds(f"hf-hub:{hub}", hub), license=license)
 
 
 def recipe_cards(names: Iterable[str], *, license: str = DEFAULT_LICENSE) -> dict[str, Card]:
@@ -168,20 +168,20 @@ def _shipped_results() -> list[Row]:
         return results_file.read_rows(path) if path.is_file() else []
 
 
-def _source(folder: Path, repo: str | None, revision: str | None) -> Source:
+def _model_ids(folder: Path, repo: str | None, revision: str | None) -> ModelIds:
     if repo is None:
         if revision is not None:
             raise UsageError("A revision belongs to a repository on the Hub: pass --repo org/name.")
         inside = folder.absolute().is_relative_to(Path.cwd())
         place = Path(os.path.relpath(folder)).as_posix() if inside else folder.as_posix()
-        return Source(f"local-dir:{place}", place)
+        return ModelIds(f"local-dir:{place}", place)
     hub_id = parse_id(repo, revision)
     if hub_id is None:
         raise UsageError(f"{repo!r} is not a repository on the Hub: pass org/name.")
-    return Source(f"hf-hub:{hub_id}", str(hub_id))
+    return ModelIds(f"hf-hub:{hub_id}", str(hub_id))
 
 
-def _render(facts: Facts, evaluation: Evaluation | None, source: Source, *, license: str) -> Card:
+def _render(facts: Facts, evaluation: Evaluation | None, source: ModelIds, *, license: str) -> Card:
     text = markdown_environment().from_string(text_of(_TEMPLATE)).render(
         facts=facts,
         evaluation=evaluation,

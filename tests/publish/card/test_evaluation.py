@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.results.settings import settings_to_json
+from georank_zoo.publish.card import facts as card_facts
 from georank_zoo.publish.card.evaluation import evaluation_of
 from georank_zoo.publish.card.metadata import LICENSES, check_front_matter
 from georank_zoo.utils.errors import GeorankError, UsageError
@@ -71,7 +72,7 @@ def test_a_changed_row_changes_the_card(card_folder: Path, tmp_path: Path) -> No
 
 
 def test_a_score_in_the_front_matter_that_no_row_holds_is_refused(
-    card_folder: Path, tmp_path: Path
+    card_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = block(sha256(card_folder))
     path = write_rows(tmp_path / "results.csv", rows)
@@ -82,6 +83,15 @@ def test_a_score_in_the_front_matter_that_no_row_holds_is_refused(
         check_front_matter(text.replace("value: 0.812345", "value: 0.82"), found)
     with pytest.raises(GeorankError, match="does not hold the 2 scores"):
         check_front_matter(cards.render_folder(card_folder), found)
+    # A template that changes a score does not render.
+    template = card_facts.text_of("card.md.jinja")
+    boast = template.replace("{{ front_matter }}", "{{ front_matter | replace('0.81', '0.91') }}")
+    assert boast != template
+    monkeypatch.setattr(
+        "georank_zoo.publish.card.render.text_of", lambda name: boast if "card" in name else ""
+    )
+    with pytest.raises(GeorankError, match=r"Macro accuracy 0\.912345.*no row"):
+        cards.render_folder(card_folder, results=path)
 
 
 def test_rows_of_other_weights_are_not_its_scores(card_folder: Path, tmp_path: Path) -> None:

@@ -27,12 +27,11 @@ from georank_zoo.models.encoder import create_model
 from georank_zoo.models.footprint import Footprint, read_footprint
 from georank_zoo.publish.card import facts as card_facts
 from georank_zoo.publish.card import folder_card, gather, recipe_cards
-from georank_zoo.publish.card.gather import folder_facts, shipped_recipes
+from georank_zoo.publish.card.gather import folder_facts
 from georank_zoo.publish.card.render import recipes_with_cards
 from georank_zoo.publish.catalog import Catalog
-from georank_zoo.training import recipe
 from georank_zoo.training.batches import PlaceBatches
-from georank_zoo.training.recipe import list_recipes, load_recipe
+from georank_zoo.training.recipe import list_recipes, load_recipe, parse_recipe, recipes_by_model
 from georank_zoo.utils.errors import ModelError, RecipeError
 from georank_zoo.utils.files import sha256_of
 from tests.support.card_parts import (
@@ -60,7 +59,7 @@ def test_the_run_notes_what_a_card_needs(card_run: Path, world_store: PatchStore
     config = json.loads((card_run / "export" / "config.json").read_text())["georank"]
     plan = load_recipe("moco_georank", TINY, data=str(world_store.path))
     assert config["recipe_hash"] == plan.hash
-    assert recipe.parse_recipe(json.dumps(config["recipe"]), where="config").hash == plan.hash
+    assert parse_recipe(json.dumps(config["recipe"]), where="config").hash == plan.hash
     assert (config["step"], config["processes"]) == (2, 1)
     assert config["seconds"] > 0 and config["device"].startswith("cpu")
     assert config["store"]["reader"] == "synthetic" and config["store"]["places_used"] == 40
@@ -166,7 +165,7 @@ def test_facts_are_those_of_the_files(card_folder: Path, card_run: Path) -> None
         assert line in text, line
     assert "| `train.workers`" not in text  # it decides nothing
     (resolved,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
-    assert recipe.parse_recipe(resolved, where="card").hash == config["georank"]["recipe_hash"]
+    assert parse_recipe(resolved, where="card").hash == config["georank"]["recipe_hash"]
     # What the paper reached is no score of this model.
     assert "85.09" not in text
     assert "Trained on a generated world" not in text
@@ -277,7 +276,7 @@ def test_studies_have_no_card_and_no_other_card_is_left_over() -> None:
 
 
 def test_the_shipped_recipe_of_a_model_is_found_by_its_name() -> None:
-    assert shipped_recipes() == {load_recipe(name).name: name for name in list_recipes()}
+    assert recipes_by_model() == {load_recipe(name).name: name for name in list_recipes()}
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[object]:
@@ -296,7 +295,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) 
 def test_a_card_does_its_work_once(
     card_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loads = count_calls(monkeypatch, recipe, "load")
+    loads = count_calls(monkeypatch, gather, "load_recipe")
     hashed = count_calls(monkeypatch, gather, "sha256_of")
     built = count_calls(monkeypatch, gather, "skeleton")
     extractors = count_calls(monkeypatch, timm, "create_model")

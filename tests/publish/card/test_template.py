@@ -9,7 +9,7 @@ import pytest
 
 from georank_zoo.publish.card.evaluation import Evaluation, Line
 from georank_zoo.publish.card.gather import folder_facts
-from georank_zoo.publish.card.render import Source, _render
+from georank_zoo.publish.card.render import ModelIds, _render
 from tests.support.card_parts import TWIN_HASH, row, section
 
 TASK = ["eurosat", "knn (k=10, temperature=0.9)", "64", "random80-seed0", "21600 / 5400"]
@@ -23,8 +23,8 @@ def table(text: str) -> list[list[str]]:
 
 
 def render(folder: Path, evaluation: Evaluation | None) -> str:
-    source = Source("hf-hub:org/x", "org/x")
-    return _render(folder_facts(folder), evaluation, source, license="mit").text
+    ids = ModelIds("hf-hub:org/x", "org/x")
+    return _render(folder_facts(folder), evaluation, ids, license="mit").text
 
 
 @pytest.fixture
