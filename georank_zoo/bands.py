@@ -60,7 +60,7 @@ ALL_BANDS: tuple[Band, ...] = (
     Band("B07", "red edge 3", 783, 20),
     Band("B08", "near infrared", 842, 10),
     Band("B8A", "narrow near infrared", 865, 20),
-    Band("B09", "water vapour", 945, 60),
+    Band("B09", "water vapor", 945, 60),
     Band("B10", "cirrus", 1375, 60),
     Band("B11", "short-wave infrared 1", 1610, 20),
     Band("B12", "short-wave infrared 2", 2190, 20),

@@ -176,7 +176,7 @@ def recipes_by_model() -> dict[str, str]:
     """
     found = {}
     for recipe in list_recipes():
-        text = (resources.files(_PACKAGE) / f"{recipe}.yaml").read_text(encoding="utf-8")
+        text = (resources.files(RECIPES_PACKAGE) / f"{recipe}.yaml").read_text(encoding="utf-8")
         found.update(dict.fromkeys(re.findall(r"^name: *(\S+)", text, re.M), recipe))
     return found
 
