@@ -88,7 +88,7 @@ def show_verified(folder: Path) -> None:
         )
     click.echo(f"{folder}: all {result.files} files are intact ({result.record.name}).")
     if not result.record.complete:
-        click.echo(f"The download is not complete. Go on with: {again}")
+        click.echo(f"The download is not complete. Continue with: {again}")
 
 
 def _show_datasets() -> None:

@@ -128,7 +128,7 @@ def test_does_not_touch_other_folders(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"x")
     with pytest.raises(UsageError, match="not empty"):
         generate_world(tmp_path, places=2)
-    with pytest.raises(UsageError, match="holds no synthetic world"):
+    with pytest.raises(UsageError, match="does not hold a synthetic world"):
         open_reader("synthetic", tmp_path)
 
 

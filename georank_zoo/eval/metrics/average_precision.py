@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
-from torchmetrics.functional.classification import binary_average_precision
 
 from georank_zoo.eval.arrays import Floats, Integers
 from georank_zoo.eval.metrics.bootstrap import resample_weights
@@ -33,6 +32,9 @@ class AveragePrecision:
         self, predicted: npt.NDArray[np.generic], target: Integers, num_classes: int
     ) -> float:
         """The metric of scores (n, C) against labels (n, C)."""
+        # A second to import, which every start of a training would wait for.
+        from torchmetrics.functional.classification import binary_average_precision
+
         if not target.any():
             return 0.0
         scores = torch.from_numpy(np.asarray(predicted, np.float64))

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from sklearn.neighbors import NearestNeighbors
 
 from georank_zoo.data.datasets.base import Target
 from georank_zoo.data.store.patch import UNKNOWN
@@ -60,6 +59,8 @@ class MaskKNN(Protocol):
 
     def predict(self, context: EvalContext) -> list[Prediction]:
         """The votes of the nearest training cells, for each k."""
+        from sklearn.neighbors import NearestNeighbors  # half a second to import
+
         split = context.split
         bank, label = self._bank(context)
         if len(bank) < max(self.counts):
