@@ -69,3 +69,25 @@ def test_the_wheel_names_every_package() -> None:
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
     named = {p for p in project["tool"]["setuptools"]["packages"] if p.startswith("georank_zoo")}
     assert named == {name_of(path) for path in ROOT.rglob("__init__.py")}
+
+
+def test_a_public_name_means_one_thing() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names = [node.name]
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+            else:
+                continue
+            for name in names:
+                homes.setdefault(name, []).append(name_of(path))
+    shared = {"logger"}  # each module's own, by custom
+    twice = {
+        name: found
+        for name, found in homes.items()
+        if len(found) > 1 and not name.startswith("_") and name not in shared
+    }
+    assert not twice
