@@ -145,5 +145,5 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Go on with --resume" in error and "Traceback" not in error
+    assert "Continue with --resume" in error and "Traceback" not in error
     assert list((tmp_path / "runs" / "moco-r18" / "checkpoints").glob("step-*"))
