@@ -50,20 +50,12 @@ def list_(catalog: Path | None = None) -> None:
 @_CATALOG
 def show(name: str, catalog: Path | None) -> None:
     """Show everything that is known of the model NAME."""
-    from rich.console import Console
-    from rich.table import Table
-
     from georank_zoo.publish.describe import describe_model
 
-    from .tables import show_table
+    from .tables import show_facts, show_table
 
     model = describe_model(name, catalog)
-    facts = Table(show_header=False, box=None, title=model.facts.title, title_justify="left")
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for row in model.facts.rows:
-        facts.add_row(*map(_cell, row))
-    Console(highlight=False).print(facts)
+    show_facts(model.facts)
     if model.scores is not None:
         show_table(model.scores, left=4, no_wrap=True)
     click.echo("\n" + "\n".join(model.lines))

@@ -127,7 +127,8 @@ def _facts(name: str, entry: CatalogEntry) -> Table:
 
 
 def _fact_table(name: str, facts: dict[str, str]) -> Table:
-    return Table(name, ("", ""), tuple((key, text) for key, text in facts.items() if text))
+    rows = tuple((plain(key, 300), plain(text, 300)) for key, text in facts.items() if text)
+    return Table(name, ("", ""), rows)
 
 
 def _scores(entry: CatalogEntry) -> Table | None:
