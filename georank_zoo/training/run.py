@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     import pandas
 
     from georank_zoo.utils.figures import NotebookFigure
+
+# Sections of a recipe that do not decide what a run computes.
+_NOT_COMPUTED = ("name", "summary", "baseline", "cost", "mirrors", "probe")
 
 
 @dataclass(frozen=True, repr=False)
@@ -248,6 +252,28 @@ class Run:
             overwrite=overwrite,
         )
 
+    def export_onnx(
+        self, path: Path | None = None, *, checkpoint: str = "last", overwrite: bool = False
+    ) -> Path:
+        """Writes the backbone of a checkpoint as one ONNX file, as `models.onnx.export_onnx` does.
+
+        Args:
+            path: File to write; `model.onnx` in the run folder by default.
+            checkpoint: Name of the checkpoint's folder.
+            overwrite: Replace an existing file.
+
+        Raises:
+            UsageError: If there is no such checkpoint, the file exists or a package is missing.
+            ModelError: If the model cannot be written as ONNX, or gives other features.
+        """
+        from georank_zoo.models.onnx import export_onnx, require_packages
+
+        require_packages()
+        # Not the run's export/: it may be of another checkpoint, or not be there yet.
+        with tempfile.TemporaryDirectory() as temporary:
+            model = self.export(Path(temporary) / "model", checkpoint=checkpoint)
+            return export_onnx(model, path or self.path / "model.onnx", overwrite=overwrite)
+
     def exported(self) -> Path:
         """The export of the last checkpoint; it is written if there is none.
 
@@ -296,6 +322,6 @@ def _differences(there: Recipe, here: Recipe) -> str:
     texts = [
         f"{key} is {a.get(key)!r} there, {b.get(key)!r} here"
         for key in {**a, **b}
-        if a.get(key) != b.get(key) and key.split(".")[0] not in ("name", "summary", "probe")
+        if a.get(key) != b.get(key) and key.split(".")[0] not in _NOT_COMPUTED
     ]
     return "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
