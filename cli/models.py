@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -73,7 +72,9 @@ def pull(name: str, out: Path | None, catalog: Path | None) -> None:
     """
     from georank_zoo.publish.verify import pull_model
 
-    _quiet_without_terminal()
+    from .progress import quiet_hub_bars
+
+    quiet_hub_bars()
     done = pull_model(name, out or Path(name), catalog=catalog)
     click.echo(str(done))
     click.echo(f"Load it: timm.create_model('local-dir:{done.folder}', pretrained=True)")
@@ -92,7 +93,9 @@ def verify(source: str, name: str | None, catalog: Path | None) -> None:
     """
     from georank_zoo.publish.verify import verify_model
 
-    _quiet_without_terminal()
+    from .progress import quiet_hub_bars
+
+    quiet_hub_bars()
     click.echo(str(verify_model(source, catalog=catalog, name=name)))
 
 
@@ -103,10 +106,3 @@ def _cell(text: str) -> str:
     from georank_zoo.utils.errors import plain
 
     return escape(plain(text, 300))
-
-
-def _quiet_without_terminal() -> None:
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()

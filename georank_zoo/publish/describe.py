@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from georank_zoo.eval.results.table import as_percent
 from georank_zoo.publish.catalog import CatalogEntry, read_catalog
 from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
 from georank_zoo.utils.errors import plain, unknown_name
@@ -135,14 +136,13 @@ def _scores(entry: CatalogEntry) -> Table | None:
     header = ("task", "protocol", "px", "metric", "% [95 % interval]")
     rows = []
     for score in entry.scores:
-        value, low, high = (f"{100 * x:.1f}" for x in (score.value, score.ci_low, score.ci_high))
         rows.append(
             (
                 plain(f"{score.task}, {score.split}", 300),
-                plain(score.shown_protocol, 300),
+                plain(score.protocol_text, 300),
                 str(score.image_size),
                 plain(score.metric),
-                f"{value} [{low}, {high}]",
+                as_percent(score.value, score.ci_low, score.ci_high),
             )
         )
     return Table("", header, tuple(rows)) if rows else None

@@ -26,7 +26,6 @@ from georank_zoo.models.footprint import read_footprint
 from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
 from georank_zoo.training.recipe import Recipe, parse_recipe
-from georank_zoo.training.recipe_schema import flat
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     import pandas
 
     from georank_zoo.utils.figures import NotebookFigure
-
-# Sections of a recipe that do not decide what a run computes.
-_NOT_COMPUTED = ("name", "summary", "baseline", "cost", "mirrors", "probe")
 
 
 @dataclass(frozen=True, repr=False)
@@ -318,10 +314,5 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 def _differences(there: Recipe, here: Recipe) -> str:
     """The keys that differ between a run's recipe and a given one, and their values."""
-    a, b = (flat(entry.model_dump(mode="json")) for entry in (there, here))
-    texts = [
-        f"{key} is {a.get(key)!r} there, {b.get(key)!r} here"
-        for key in {**a, **b}
-        if a.get(key) != b.get(key) and key.split(".")[0] not in _NOT_COMPUTED
-    ]
+    texts = [f"{key} is {a!r} there, {b!r} here" for key, (a, b) in there.differences(here).items()]
     return "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
