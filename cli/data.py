@@ -54,7 +54,7 @@ def _type(option: ReaderOption) -> click.ParamType[Any]:
 
 @data.command(
     help="Prepare the store that training reads from a folder of source files.\n\n"
-    "Repeat the command after an interruption: it goes on where it stopped.\n\n"
+    "Repeat the command after an interruption: it resumes where it stopped.\n\n"
     f"\b\nREADER is one of, with the options that it takes:\n{_READERS_HELP}"
 )
 @click.argument("reader", metavar="READER")

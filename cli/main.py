@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (".demo:demo", "Generate a small world, pretrain, export and evaluate."),
     "data": (".data:data", "Download data sets; prepare, show and verify stores."),
     "train": (".train:train", "Pretrain a model from a recipe."),
-    "eval": (".eval:evaluate", "Evaluate a model beside the floors."),
+    "eval": (".eval:evaluate", "Evaluate models next to the floors."),
     "compare": (".compare:compare", "Put results side by side, with paired differences."),
     "export": (".export:export", "Write a trained model as a folder timm loads."),
     "card": (".card:card", "Write a model card."),

@@ -37,7 +37,7 @@ def push(
 
     The folder is loaded with timm before it is sent, and again from the Hub after. A new
     repository stays private until that has succeeded. Everything goes in one commit, or nothing
-    does; the same command again goes on after an interruption, and sends only what is missing.
+    does; the same command again resumes after an interruption, and sends only what is missing.
     """
     from georank_zoo.publish.push import push as push_model
 

@@ -36,7 +36,7 @@ def release(
     """Publish finished RUNs as ORG/<model name>, and record them in a catalog.
 
     Each is exported if it is not, gets its card from the results, and is checked as by `push`;
-    only if all pass is the first one sent. The same command again goes on after an interruption,
+    only if all pass is the first one sent. The same command again resumes after an interruption,
     and writes nothing where everything is done.
     """
     from georank_zoo.publish.card.metadata import DEFAULT_LICENSE

@@ -1,7 +1,7 @@
 """Publication of several finished runs, each recorded in a catalog.
 
 Every run is checked, and so is everything that may forbid its publication, before the first is
-sent. What has been done is on the Hub and in the catalog, so the same release again goes on where
+sent. What has been done is on the Hub and in the catalog, so the same release again resumes where
 it stopped, and a finished release writes nothing.
 """
 
@@ -139,7 +139,7 @@ class ReleaseReport:
         """
         if failed := self.unpublished:
             lines = [f"{each.repo}: {each.message}" for each in failed if each.message]
-            again = f"{len(failed)} not published. The same command again goes on from there."
+            again = f"{len(failed)} not published. The same command again resumes from there."
             raise GeorankError("\n".join([*lines, again]))
 
 

@@ -173,7 +173,7 @@ def hub_url(repo: str, revision: str, path: str) -> str:
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """Published scores of a task, to stand beside; their bands and sizes may differ from ours.
+    """Published scores of a task, for comparison; their bands and sizes may differ from ours.
 
     Attributes:
         metric: Name in the words of the source.

@@ -1,6 +1,6 @@
 """Record of what a downloaded folder holds, for later checks: `download.json`.
 
-The files of an archive are listed beside it in `download.files.csv.gz`.
+The files of an archive are listed next to it in `download.files.csv.gz`.
 """
 
 from __future__ import annotations

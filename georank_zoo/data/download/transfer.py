@@ -241,5 +241,5 @@ def _refusal(url: str, code: int | None) -> Refused:
     if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Refused(f"The server refuses {url} ({code}): it wants a login or a form.")
     if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return Refused(f"{url} is not there any more ({code}).")
+        return Refused(f"{url} is no longer there ({code}).")
     return Refused(f"The server answers {code} to {url}.")

@@ -136,7 +136,7 @@ class StoreWriter:
         if begun is not None and begun != text and not self.overwrite:
             raise UsageError(
                 f"{self.partial} was begun with other settings or another source. "
-                "Repeat them to go on with it, or pass --overwrite to begin again."
+                "Repeat them to resume it, or pass --overwrite to begin again."
             )
         if begun != text:
             # Folder and spec at once: without its spec a partial store is not known as one.
