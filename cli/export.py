@@ -12,7 +12,8 @@ import click
 @click.option("--format", "kind", type=click.Choice(["timm", "onnx"]), default="timm",
               show_default=True, help="A folder for timm, or one ONNX file.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
-              help="What to write [default: export/ or model.onnx in the run folder].")  # fmt: skip
+              help="Folder or file to write [default: export/ or model.onnx in the run "
+                   "folder].")  # fmt: skip
 @click.option("--checkpoint", default="last", show_default=True, metavar="last|NAME",
               help="Checkpoint to take, such as step-00000500.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export.")

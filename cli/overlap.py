@@ -16,7 +16,7 @@ import click
               help="Look at the test patches of this split (loo, random, ... as in `eval`), and at "
               "their distances to its training patches too.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the split.")  # fmt: skip
+              help="Seed of the split.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG|SVG",
               help="Draw a map and a histogram.")  # fmt: skip
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path, dir_okay=False),

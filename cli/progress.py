@@ -36,7 +36,7 @@ class Bar:
     """Progress of one piece of work, to stderr.
 
     Args:
-        title: What is being done.
+        title: Name of the work.
         total: Units of work, if known.
     """
 

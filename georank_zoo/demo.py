@@ -154,7 +154,7 @@ def draw_demo(
         latlon: Positions (N, 2) of the held-out patches.
         features: Their features (N, D) by model, the baseline first.
         rows: Evaluation results of the models and their floors.
-        title: Of the figure.
+        title: Heading.
     """
     with style():
         figure = Figure(figsize=(11, 6.4), layout="constrained")

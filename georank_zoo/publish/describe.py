@@ -36,7 +36,7 @@ class ModelDescription:
     Attributes:
         facts: Its facts.
         scores: Its scores; None where there is none.
-        lines: How to load or train it.
+        lines: Lines of code that load or train it.
     """
 
     facts: Table

@@ -29,7 +29,7 @@ class PushReport:
     """The outcome of a push.
 
     Attributes:
-        plan: What the push did, or would do.
+        plan: Plan of the push, carried out or not.
         model: The model on the Hub; None after a dry run.
     """
 

@@ -96,7 +96,7 @@ class ReleaseOutcome:
     Attributes:
         name: Model name.
         repo: Repository, `org/name`.
-        state: What was done.
+        state: State of the run.
         commit: Commit of the model; empty where it is not published.
         message: The error; empty where there is none.
     """
@@ -114,7 +114,7 @@ class ReleaseReport:
 
     Attributes:
         candidates: The checked runs.
-        outcomes: What became of each; empty after a dry run.
+        outcomes: Outcome of each; empty after a dry run.
     """
 
     candidates: tuple[PushCandidate, ...]

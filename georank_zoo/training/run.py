@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.models.config import CONFIG, RECIPE, load_config
 from georank_zoo.models.encoder import Encoder, create_model
@@ -219,7 +221,9 @@ class Run:
             ModelError: If the checkpoint is damaged, or what was written reloads otherwise.
         """
         source = self.checkpoint(checkpoint)
-        algorithm = build_algorithm(self.recipe, build_views(self.recipe))
+        # The caller's random state does not depend on whether it exports a model.
+        with torch.random.fork_rng(devices=[]):
+            algorithm = build_algorithm(self.recipe, build_views(self.recipe))
         checkpoints.load_algorithm(source, algorithm)
         facts, published = self.facts, self.recipe.for_others()
         return export_model(

@@ -90,7 +90,7 @@ def fetch_url(
 
     Args:
         url: Address of the file.
-        target: Where it is put.
+        target: File to write.
         size: Bytes that it must have.
         checksum: Checksum that it must have.
         retries: Failures in a row without a byte of progress before it is given up.

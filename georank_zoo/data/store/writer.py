@@ -83,7 +83,7 @@ class StoreWriter:
         path: Folder of the store to write.
         bands: Bands in channel order.
         size: Patch side in pixels.
-        spec: All that decides what the items are and what they give (JSON values). A partial
+        spec: Settings that decide what the items are and what they give (JSON values). A partial
             store of another spec is refused.
         target: Kind of annotation of a patch.
         class_names: Names of the classes 0, 1, ...; empty without labels.

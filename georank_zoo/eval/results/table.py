@@ -58,7 +58,7 @@ class Row:
         temperature: Temperature of the neighbors' weights; None where the protocol has none.
         settings: Other settings of the protocol as they were given, a JSON object; empty if there
             are none.
-        chosen: What the protocol settled by itself, such as the strength or the epoch that
+        chosen: Settings that the protocol chose by itself, such as the strength or the epoch that
             validation chose, a JSON object; empty if there is nothing.
         split: Split, with its seed.
         image_size: Side in pixels that the network saw.

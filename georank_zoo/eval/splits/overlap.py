@@ -97,12 +97,12 @@ class Within:
     """How many evaluation patches lie near something.
 
     Attributes:
-        near: What they lie near: `pretraining` or `training`.
+        near: Reference positions: `pretraining` or `training`.
         km: Radius.
-        patches_within: Patches at most that far from the nearest.
-        patches: All patches.
-        places_within: Places of which a patch is at most that far.
-        places: All places.
+        patches_within: Number of patches at most that far from the nearest.
+        patches: Number of all patches.
+        places_within: Number of places of which a patch is at most that far.
+        places: Number of all places.
     """
 
     near: str
