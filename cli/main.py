@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -51,6 +50,8 @@ class LazyGroup(click.Group):
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
+        from importlib.metadata import version  # it takes as long to import as all the rest
+
         click.echo(f"georank-zoo {version('georank-zoo')}")
         ctx.exit()
 
