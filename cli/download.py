@@ -31,7 +31,7 @@ def download(
 ) -> None:
     """Download a data set, check it and unpack it.
 
-    Repeat the command after an interruption: it goes on where it stopped. Where a login or a
+    Repeat the command after an interruption: it resumes where it stopped. Where a login or a
     form stands in the way it says what to do by hand. Without a DATA SET it lists them. Files
     of the Hugging Face Hub come from the mirror that HF_ENDPOINT names, if it is set.
     """

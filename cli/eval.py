@@ -20,19 +20,19 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.command("eval")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--task", "task_name", required=True, type=click.Choice(list(TASKS)),
-              help="What the labels are.")  # fmt: skip
+              help="Evaluation task, which says what the labels are.")  # fmt: skip
 @click.option("--data", "store_path", required=True, type=click.Path(path_type=Path),
               help="Labeled store.")  # fmt: skip
 @click.option("--protocol", "protocol_names", multiple=True, type=click.Choice(PROTOCOL_NAMES),
               default=("knn",), show_default=True,
-              help="How models are scored; repeatable.")  # fmt: skip
+              help="Evaluation protocol; repeatable.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, metavar="PIXELS",
               type=click.IntRange(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE),
               help="Image size; repeatable [default: each model's own].")  # fmt: skip
 @click.option("--k", multiple=True, type=click.IntRange(min=1),
               help="knn: neighbors that vote; repeatable [default: 10].")  # fmt: skip
 @click.option("--temperature", type=POSITIVE,
-              help="knn: of the neighbors' weights [default: 0.9].")  # fmt: skip
+              help="knn: temperature of the neighbors' weights [default: 0.9].")  # fmt: skip
 @click.option("--l2", multiple=True, type=POSITIVE,
               help="linear: strength; one is taken as it is, of several validation chooses "
                    "[default: 10, 1, ..., 1e-6].")  # fmt: skip
@@ -40,15 +40,17 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
               help="linear-sgd, upernet, finetune, linear of masks: passes over the samples "
                    "[default: 30].")  # fmt: skip
 @click.option("--lr", type=POSITIVE,
-              help="The same: highest rate of the head [default: 0.001].")  # fmt: skip
+              help="Where --epochs applies: highest rate of the head [default: "
+                   "0.001].")  # fmt: skip
 @click.option("--backbone-lr", type=click.FloatRange(min=0),
               help="finetune: highest rate of the backbone [default: 0.0001].")  # fmt: skip
 @click.option("--weight-decay", type=click.FloatRange(min=0),
-              help="The same: of the weights [default: 0.01].")  # fmt: skip
+              help="Where --epochs applies: weight decay [default: 0.01].")  # fmt: skip
 @click.option("--train-batch-size", type=click.IntRange(min=2),
-              help="The same: samples per step [default: 64; of masks 16].")  # fmt: skip
+              help="Where --epochs applies: samples per step [default: 64; of masks "
+                   "16].")  # fmt: skip
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]),
-              help="finetune: of the training [default: fp32].")  # fmt: skip
+              help="finetune: precision of the training [default: fp32].")  # fmt: skip
 @click.option("--split", "split_name", metavar="NAME",
               help="loo: leave one place out (knn only). random: 80/20 by place. "
                    "distance50km: no training sample within 50 km of a test sample. Or a "
@@ -59,7 +61,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
               type=click.Path(path_type=Path),
               help="For --min-km; repeatable [default: from the models' run.json].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the random split, validation set and floors, of training and of the "
+              help="Seed of the random split, validation set and floors, of training and of the "
                    "bootstrap.")  # fmt: skip
 @click.option("--results", "results_path", type=click.Path(path_type=Path, dir_okay=False),
               help="CSV file to append to; predictions go to a folder next to it.")  # fmt: skip
@@ -67,7 +69,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
               help="Evaluate floors too, which need no pretraining: image statistics, a random "
                    "network, one trained from scratch.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps",
-              help="Where to run.")  # fmt: skip
+              help="Device to run on.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True,
               help="Patches per batch where nothing is trained.")  # fmt: skip
 def evaluate(

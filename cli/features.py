@@ -33,7 +33,7 @@ import click
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True,
               help="Images per batch.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps",
-              help="Where to run.")  # fmt: skip
+              help="Device to run on.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def features(
     model: str,

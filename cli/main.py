@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -15,7 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (".demo:demo", "Generate a small world, pretrain, export and evaluate."),
     "data": (".data:data", "Download data sets; prepare, show and verify stores."),
     "train": (".train:train", "Pretrain a model from a recipe."),
-    "eval": (".eval:evaluate", "Evaluate a model beside the floors."),
+    "eval": (".eval:evaluate", "Evaluate models next to the floors."),
     "compare": (".compare:compare", "Put results side by side, with paired differences."),
     "export": (".export:export", "Write a trained model as a folder timm loads."),
     "card": (".card:card", "Write a model card."),
@@ -51,6 +50,8 @@ class LazyGroup(click.Group):
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
+        from importlib.metadata import version  # it takes as long to import as all the rest
+
         click.echo(f"georank-zoo {version('georank-zoo')}")
         ctx.exit()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -50,20 +49,12 @@ def list_(catalog: Path | None = None) -> None:
 @_CATALOG
 def show(name: str, catalog: Path | None) -> None:
     """Show everything that is known of the model NAME."""
-    from rich.console import Console
-    from rich.table import Table
-
     from georank_zoo.publish.describe import describe_model
 
-    from .tables import show_table
+    from .tables import show_facts, show_table
 
     model = describe_model(name, catalog)
-    facts = Table(show_header=False, box=None, title=model.facts.title, title_justify="left")
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for row in model.facts.rows:
-        facts.add_row(*map(_cell, row))
-    Console(highlight=False).print(facts)
+    show_facts(model.facts)
     if model.scores is not None:
         show_table(model.scores, left=4, no_wrap=True)
     click.echo("\n" + "\n".join(model.lines))
@@ -81,7 +72,9 @@ def pull(name: str, out: Path | None, catalog: Path | None) -> None:
     """
     from georank_zoo.publish.verify import pull_model
 
-    _quiet_without_terminal()
+    from .progress import quiet_hub_bars
+
+    quiet_hub_bars()
     done = pull_model(name, out or Path(name), catalog=catalog)
     click.echo(str(done))
     click.echo(f"Load it: timm.create_model('local-dir:{done.folder}', pretrained=True)")
@@ -100,7 +93,9 @@ def verify(source: str, name: str | None, catalog: Path | None) -> None:
     """
     from georank_zoo.publish.verify import verify_model
 
-    _quiet_without_terminal()
+    from .progress import quiet_hub_bars
+
+    quiet_hub_bars()
     click.echo(str(verify_model(source, catalog=catalog, name=name)))
 
 
@@ -111,10 +106,3 @@ def _cell(text: str) -> str:
     from georank_zoo.utils.errors import plain
 
     return escape(plain(text, 300))
-
-
-def _quiet_without_terminal() -> None:
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()

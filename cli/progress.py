@@ -24,11 +24,19 @@ from georank_zoo.utils.progress import training_note
 LOG_SECONDS = 15.0
 
 
+def quiet_hub_bars() -> None:
+    """Keeps the Hub's own bars out of a log."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
 class Bar:
     """Progress of one piece of work, to stderr.
 
     Args:
-        title: What is being done.
+        title: Name of the work.
         total: Units of work, if known.
     """
 

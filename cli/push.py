@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +37,13 @@ def push(
 
     The folder is loaded with timm before it is sent, and again from the Hub after. A new
     repository stays private until that has succeeded. Everything goes in one commit, or nothing
-    does; the same command again goes on after an interruption, and sends only what is missing.
+    does; the same command again resumes after an interruption, and sends only what is missing.
     """
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
     from georank_zoo.publish.push import push as push_model
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
+    from .progress import quiet_hub_bars
+
+    quiet_hub_bars()
     report = push_model(
         source, repo, dry_run=dry_run, private=private, public=public, tag=tag, revision=revision,
         prune=prune, on_message=click.echo, on_plan=_show_plan,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -37,18 +36,16 @@ def release(
     """Publish finished RUNs as ORG/<model name>, and record them in a catalog.
 
     Each is exported if it is not, gets its card from the results, and is checked as by `push`;
-    only if all pass is the first one sent. The same command again goes on after an interruption,
+    only if all pass is the first one sent. The same command again resumes after an interruption,
     and writes nothing where everything is done.
     """
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
     from georank_zoo.publish.card.metadata import DEFAULT_LICENSE
     from georank_zoo.publish.release import release_runs
 
+    from .progress import quiet_hub_bars
     from .tables import show_table
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
+    quiet_hub_bars()
     report = release_runs(
         runs, org, results=results, tag=tag, private=private, license=license or DEFAULT_LICENSE,
         catalog=catalog, dry_run=dry_run, on_message=click.echo,

@@ -39,3 +39,21 @@ def show_table(
             grid.add_section()
         grid.add_row(*map(escape, row))
     Console().print(grid)
+
+
+def show_facts(table: Table) -> None:
+    """Shows a table of facts, a name and a value each."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column
+    from rich.table import Table as Grid
+
+    names = Column(style="bold", no_wrap=True)
+    grid = Grid(
+        names, Column(overflow="fold"), show_header=False, box=None,
+        title=escape(table.title), title_justify="left",
+    )  # fmt: skip
+    headed = [table.header] if any(table.header) else []
+    for row in (*headed, *table.rows):
+        grid.add_row(*map(escape, row))
+    Console(highlight=False).print(grid)

@@ -1,4 +1,4 @@
-"""What mkdocs is told beside mkdocs.yml: pages that do not lie in docs/.
+"""What mkdocs is told besides mkdocs.yml: pages that do not lie in docs/.
 
 A link `../benchmarks/README.md` is right where GitHub shows a page of docs/; on the site, the page
 that it leads to lies beside it.

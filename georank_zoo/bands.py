@@ -183,7 +183,7 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
         low: Smallest value.
         high: Largest value.
         unit: Declared unit.
-        where: What holds the values, for the message.
+        where: Name of what holds the values, for the message.
 
     Raises:
         UsageError: If the unit is unknown, a value is not finite, or the range cannot be.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +13,20 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.data.prepare import prepare_store
+from georank_zoo.data.readers import open_reader
+from georank_zoo.data.store.patch_store import PatchStore, open_store
 from georank_zoo.embed.extract import extract
 from georank_zoo.eval.results.table import Row
 from georank_zoo.geo import great_circle_km
 from georank_zoo.models.encoder import create_model
-from georank_zoo.models.folder import EXPORT
+from georank_zoo.models.folder import EXPORT, FACTS
 from georank_zoo.models.reload import require_timm_features
 from georank_zoo.training.recipe import Recipe, load_recipe
+from georank_zoo.training.run import Run, open_run
+from georank_zoo.training.trainer import train
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
+from georank_zoo.utils.progress import OnProgress, Reporter
 
 DEMO_SIZE = 32
 STEPS = 400
@@ -62,20 +68,61 @@ def parts(steps: int | None = None, seed: int = 0) -> list[Part]:
     return [Part("moco", common), Part("moco_georank", (*common, "regularizer.alpha=0.9"))]
 
 
-def check_reload(run: Path) -> None:
-    """Compares what timm loads from a run's export with what `create_model` does.
+def prepare_world(
+    geotiffs: Path, store: Path, *, places: int, seed: int, on_progress: OnProgress | None = None
+) -> PatchStore:
+    """Generates a synthetic world as GeoTIFFs and prepares it; what is there is kept.
+
+    Args:
+        geotiffs: Folder of the world.
+        store: Folder of the store.
+        places: Number of places.
+        seed: Source of randomness.
+        on_progress: Callback in place of a bar.
 
     Raises:
-        ModelError: If their features differ by a bit.
+        UsageError: If the folder holds a world of other numbers.
     """
-    folder = run / EXPORT
+    world: dict[str, Any] = {"places": places, "seed": seed, "size": DEMO_SIZE}
+    if store.is_dir():
+        open_reader("synthetic", geotiffs, **world)
+        return open_store(store)
+    return prepare_store(
+        geotiffs, store, reader="synthetic", on_progress=on_progress, **world
+    ).store
+
+
+def train_part(
+    part: Part, folder: Path, store: PatchStore, *, reporter: Reporter | None = None
+) -> Run:
+    """Trains a part in `<folder>/<model name>`, continues its training, or opens it if finished.
+
+    Raises:
+        UsageError: If there is a run of another recipe or store.
+        ModelError: If timm computes other features from its export.
+    """
+    recipe = part.load(store.path)
+    path = folder / recipe.name
+    begun = (path / FACTS).is_file()
+    run = open_run(path) if begun else None
+    if run is not None and run.status == "finished":
+        run.require_same(recipe, store)
+    else:
+        run = train(recipe, path, resume=begun, reporter=reporter)
+    _check_reload(run)
+    return run
+
+
+def _check_reload(run: Run) -> None:
+    """Compares what timm loads from a run's export with what `create_model` does."""
+    folder = run.path / EXPORT
     encoder = create_model(folder)
     assert encoder.config is not None
     source = f"local-dir:{folder.absolute()}"
     require_timm_features(encoder.backbone, encoder.config, source, where=str(folder))
 
 
-def draw(path: Path, runs: Sequence[Path], store: PatchStore, rows: Sequence[Row]) -> None:
+def draw(path: Path, runs: Sequence[Run], store: PatchStore, rows: Sequence[Row]) -> None:
     """The figure of two runs on held-out places, the baseline first."""
     encoders = [create_model(run) for run in runs]
     first = np.unique(store.place, return_index=True)[1]  # one date of each place
@@ -107,7 +154,7 @@ def draw_demo(
         latlon: Positions (N, 2) of the held-out patches.
         features: Their features (N, D) by model, the baseline first.
         rows: Evaluation results of the models and their floors.
-        title: Of the figure.
+        title: Heading.
     """
     with style():
         figure = Figure(figsize=(11, 6.4), layout="constrained")

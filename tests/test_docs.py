@@ -19,7 +19,6 @@ from georank_cli.main import cli
 from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.bands import S2_13
 from georank_zoo.losses import REGULARIZERS
-from georank_zoo.training import recipe_schema
 from tests.support.command_line import run
 from tests.support.documents import (
     PAGES,
@@ -70,13 +69,10 @@ def folder(
 def own_registries() -> Iterator[None]:
     """What a page adds to a registry goes again."""
     before = [(registry, dict(registry)) for registry in (ALGORITHMS, REGULARIZERS)]
-    forget = getattr(recipe_schema.sections, "cache_clear", lambda: None)
-    forget()
     yield
     for registry, entries in before:
         registry.clear()
         registry.update(entries)
-    forget()
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p != INDEX], ids=lambda page: page.name)

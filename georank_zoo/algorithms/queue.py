@@ -13,7 +13,7 @@ from georank_zoo.utils.errors import UsageError
 class NegativeQueue(nn.Module):
     """The last keys of all processes, first in, first out; begins with random unit vectors.
 
-    Both buffers are persistent: a resumed run goes on with the same negatives.
+    Both buffers are persistent: a resumed run continues with the same negatives.
 
     Args:
         size: Number of keys.

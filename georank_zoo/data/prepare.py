@@ -108,7 +108,7 @@ def prepare_store(
 ) -> PrepareReport:
     """Prepares a store from a folder of source files.
 
-    Repeated after an interruption, it goes on where the last shard ended.
+    Repeated after an interruption, it resumes after the last finished shard.
 
     Args:
         source: Folder of the data set, or an opened reader, such as one of your own.
@@ -117,7 +117,7 @@ def prepare_store(
             GeoTIFFs) or `eurosat`; `georank data prepare --help` lists them with their options.
         max_bad: Largest share of bad files (of scenes, where files make up a scene) to accept.
         overwrite: Replace an existing store, or a partial one of other settings.
-        progress: Show a bar, which appears after a second.
+        progress: Show a bar if it takes more than a second.
         on_progress: Takes the place of the bar. Called with (sources, in all, "listed") while
             the source is listed, and then with (items done, in all, "<n> patches").
         shard_bytes: Size of a shard's pixels in bytes, approximately.
@@ -207,13 +207,13 @@ def _explain_interruption(reader: Reader, writer: StoreWriter) -> Iterator[None]
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"The disk is full at {writer.partial}. Free some space and repeat the "
-                "command: it goes on after the last finished shard."
+                "command: it resumes after the last finished shard."
             ) from error
         raise
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Interrupted at item {writer.next_item} of {len(reader.items())}. "
-            f"{writer.partial} is kept: repeat the command, and it goes on after the last "
+            f"{writer.partial} is kept: repeat the command, and it resumes after the last "
             "finished shard."
         ) from error
 

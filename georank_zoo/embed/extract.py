@@ -77,7 +77,7 @@ def extract_into(
 
     Args:
         features: Filled with the features (N, D).
-        encoder: As for `extract`.
+        encoder: The model, treated as by `extract`.
         store: The patches.
         samples: Positions (N,) of the patches in the store.
         settings: Image size, batch size and device.

@@ -114,7 +114,7 @@ def embed_scene(
         batch_size: Tiles per batch.
         device: Device to run on; `auto` takes an accelerator if there is one.
         overwrite: Replace an existing file.
-        progress: Show a bar, from the second second on.
+        progress: Show a bar if it takes more than a second.
         on_progress: Called with the number of tiles done and their total, in place of a bar.
 
     Raises:

@@ -95,7 +95,7 @@ def embed_store(
         chunk_size: Patches after which what has been done is made safe.
         device: Device to run on; `auto` takes an accelerator if there is one.
         overwrite: Replace an existing file, or a partial one of other settings.
-        progress: Show a bar, from the second second on.
+        progress: Show a bar if it takes more than a second.
         on_progress: Called with the number of patches done and their total, in place of a bar.
 
     Raises:

@@ -48,7 +48,7 @@ def evaluate(
     seed: int = 0,
     floors: bool = True,
     min_km: float | None = None,
-    pretrain_stores: Sequence[StrPath] = (),
+    pretrain_stores: StrPath | Sequence[StrPath] = (),
     batch_size: int = 256,
     device: str | torch.device = "auto",
     progress: bool = True,
@@ -73,8 +73,8 @@ def evaluate(
             a protocol trains the network, one trained from scratch.
         min_km: Distance in km that test samples must have from every pretraining place; None
             takes all.
-        pretrain_stores: Stores of the pretraining, for `min_km`; by default those that the runs
-            name.
+        pretrain_stores: Stores of the pretraining, or one, for `min_km`; by default those that the
+            runs name.
         batch_size: Patches per batch where features are extracted.
         device: Device; `auto` takes the accelerator if there is one.
         progress: Whether to show a bar.
@@ -179,7 +179,7 @@ def _far_enough(
     store: PatchStore,
     min_km: float | None,
     sources: Sequence[str | Encoder],
-    pretrain_stores: Sequence[StrPath],
+    pretrain_stores: StrPath | Sequence[StrPath],
 ) -> tuple[Split, list[str]]:
     """The split without test samples near pretraining places, and a note of how many those are."""
     if min_km is None:
@@ -187,9 +187,10 @@ def _far_enough(
             raise UsageError("--pretrain-store is for --min-km: pass how far test samples must be.")
         return split, []
     names = [source if isinstance(source, str) else source.name for source in sources]
-    far = beyond(
-        split, store, min_km, pretraining_stores(names, [Path(p) for p in pretrain_stores])
-    )
+    if isinstance(pretrain_stores, str | os.PathLike):
+        pretrain_stores = [pretrain_stores]
+    given = [Path(path) for path in pretrain_stores]
+    far = beyond(split, store, min_km, pretraining_stores(names, given))
     count, total = len(split.test) - len(far.test), len(split.test)
     return far, [
         f"{count} of {total} test samples lie within {min_km:g} km of a pretraining place and are "

@@ -134,7 +134,7 @@ class _Overall:
     """Progress of pieces of work as progress of the whole, in which each counts the same.
 
     Attributes:
-        what: What is being done.
+        what: Name of the present piece.
     """
 
     def __init__(self, report: OnProgress, pieces: int) -> None:

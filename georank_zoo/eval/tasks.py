@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from georank_zoo.data.datasets import DATASETS
 from georank_zoo.data.datasets.base import DEFAULT_METRICS, DataSet, Target, TaskFacts
 from georank_zoo.utils.errors import StoreError, unknown_name
+from georank_zoo.utils.tables import Table
 
 if TYPE_CHECKING:
     from georank_zoo.data.store.patch_store import PatchStore
@@ -37,6 +38,32 @@ class Task(TaskFacts):
     def classes(self) -> tuple[str, ...]:
         """Class names that a store must have, in order; empty where any will do."""
         return self.dataset.classes
+
+    def table(self) -> Table:
+        """What is known of the task and its data set."""
+        dataset = self.dataset
+        facts = {
+            "Prepared by": f"georank data prepare {dataset.name}",
+            "Source": dataset.source,
+            "License": dataset.license,
+            "License by": dataset.license_source,
+            "Files": dataset.layout,
+            "Bands, in the files": " ".join(dataset.bands),
+            "Unit": " ".join(part for part in (dataset.unit, dataset.level) if part),
+            "Size": f"{dataset.image_size} px" if dataset.image_size else "",
+            "Classes": ", ".join(self.classes),
+            "Metrics": ", ".join(self.metrics or DEFAULT_METRICS[self.target]),
+            "Default split": self.split,
+            **{f"Split {name}": source for name, source in {**self.official, **self.own}.items()},
+            "Notes": "\n".join(self.notes),
+        }
+        if self.published is not None:
+            published = self.published
+            scores = (f"{score:6.2f}  {method}" for method, score in published.scores.items())
+            facts[f"Published, {published.metric}"] = "\n".join(
+                [*scores, f"{published.protocol}; {published.source}"]
+            )
+        return Table(self.title, ("", ""), tuple((k, text) for k, text in facts.items() if text))
 
 
 TASKS: dict[str, Task] = {

@@ -45,7 +45,7 @@ class Center(nn.Module):
         center <- momentum * center + (1 - momentum) * mean of the outputs
 
     Subtracted from these, it keeps any one dimension from winning everywhere. The buffer is
-    persistent: a resumed run goes on with the same center.
+    persistent: a resumed run continues with the same center.
 
     Args:
         dim: Dimension K of the outputs.

@@ -159,7 +159,7 @@ def own_file(folder: str | Path, name: str) -> Path:
 def check_statistics(values: Sequence[float], count: int, *, name: str) -> tuple[float, ...]:
     """Checks means or standard deviations, in reflectance, that are to be written or used.
 
-    Statistics in DN beside images in reflectance make every feature nonsense, without an error.
+    Statistics in DN with images in reflectance make every feature nonsense, without an error.
 
     Raises:
         UsageError: If there are not `count` finite numbers, or they cannot be of reflectance.

@@ -238,7 +238,7 @@ class Encoder(nn.Module):
             batch_size: Images per batch.
             device: Device to run on. `auto` is the encoder's own if that is an accelerator, else
                 an accelerator if there is one.
-            progress: Show a bar, from the second second on.
+            progress: Show a bar if it takes more than a second.
             on_progress: Called with the number of images done and their total, in place of a bar.
 
         Returns:

@@ -75,7 +75,7 @@ def export_model(
         georank: More facts for the config's `georank` key, JSON values: the recipe's `name`
             and `recipe_hash`, the store, versions.
         recipe: Text of the resolved recipe, for `recipe.yaml`.
-        footprint: Where the pretraining places lie, for the model card.
+        footprint: Cells of the pretraining places, for the model card.
         overwrite: Replace an earlier export.
 
     Returns:

@@ -20,7 +20,7 @@ def find_model(source: ModelSource, *, revision: str | None = None, weights: boo
     """The folder of a model, which is downloaded if it is on the Hub.
 
     Args:
-        source: As for `create_model`.
+        source: Path or id, as for `create_model`.
         revision: Branch, tag or commit on the Hub.
         weights: Download the weights too.
 

@@ -105,7 +105,7 @@ def refuse_pickles(folder: str | Path) -> None:
             f"is read. Only {WEIGHTS} is read: ask its author for one."
         )
     raise ModelError(
-        f"{folder} holds a pickle beside {WEIGHTS} ({names}). Nothing of it is read here, but "
+        f"{folder} holds a pickle next to {WEIGHTS} ({names}). Nothing of it is read here, but "
         "other programs may prefer it, and it can run code then. No export holds one: delete it "
         "if you trust the rest."
     )

@@ -186,7 +186,7 @@ def check_blob(path: Path, etag: str | None = None) -> None:
 
     Args:
         path: The file, or the link to its blob.
-        etag: What the Hub says of it; where it said nothing, only the blob's name is compared.
+        etag: The Hub's name of its content; where there is none, only the blob's name is compared.
 
     Raises:
         ModelError: If the content does not match.

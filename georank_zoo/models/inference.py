@@ -63,7 +63,7 @@ def checked_reflectance(images: torch.Tensor, unit: s2.Unit, *, where: str) -> t
     Args:
         images: Images of any shape and number type.
         unit: Their unit.
-        where: What they are, for the message.
+        where: Name of the images, for the message.
 
     Raises:
         UsageError: If the range does not fit, or a value is NaN or infinite.

@@ -99,6 +99,18 @@ def export_onnx(model: Encoder | ModelSource, path: str | Path, *, overwrite: bo
     return path
 
 
+def onnx_facts(path: str | Path) -> dict[str, Any]:
+    """What `export_onnx` wrote into a file's metadata: bands, unit, means, stds, image size, model.
+
+    Args:
+        path: The file.
+    """
+    import onnx
+
+    properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return dict(json.loads(properties["georank"]))
+
+
 def require_packages() -> None:
     """Refuses to begin without what ONNX needs.
 

@@ -25,8 +25,8 @@ def require_timm_features(
     Args:
         network: The network that timm has to load, on the CPU. It is left in evaluation mode.
         config: Its config.
-        source: What timm gets: `local-dir:<folder>` or `hf-hub:<id>`.
-        where: What the source is called in messages.
+        source: Name for timm: `local-dir:<folder>` or `hf-hub:<id>`.
+        where: Name of the source in messages.
 
     Returns:
         Features (IMAGES, D) of `fixed_images`.
@@ -63,7 +63,7 @@ def load_with_timm(source: str, *, cache: str | None = None) -> nn.Module:
     """The network that timm loads in one line; the random state is left alone.
 
     Args:
-        source: What timm gets.
+        source: Name for timm.
         cache: Folder of downloads, in place of the Hub's own cache.
     """
     # timm first fills the network with random numbers, which are not to be the caller's.

@@ -76,7 +76,7 @@ def refuse_redirects(section: Mapping[str, Any], path: Path) -> None:
         if section.get(key):
             raise ModelError(
                 f"{path}: {key!r} points to other weights ({plain(repr(section[key]))}). For "
-                f"safety only the safetensors beside it are read; remove {key!r} if you trust "
+                f"safety only the safetensors next to it are read; remove {key!r} if you trust "
                 "the rest."
             )
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from georank_zoo.eval.results.settings import named_values
+from georank_zoo.eval.results.settings import protocol_with_settings
 from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CONFIG, WEIGHTS
 from georank_zoo.utils.errors import GeorankError, UsageError, plain
@@ -71,12 +71,9 @@ class CatalogScore(_Part):
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
     @property
-    def shown_protocol(self) -> str:
-        """Protocol with its settings."""
-        parts = [] if self.k is None else [f"k={self.k}"]
-        parts += [] if self.temperature is None else [f"temperature={self.temperature:g}"]
-        parts += named_values(self.settings)
-        return f"{self.protocol} ({', '.join(parts)})" if parts else self.protocol
+    def protocol_text(self) -> str:
+        """Protocol with all that was given to it."""
+        return protocol_with_settings(self.protocol, self.k, self.temperature, self.settings)
 
 
 class CatalogEntry(_Part):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from georank_zoo.eval.results.table import as_percent
 from georank_zoo.publish.catalog import CatalogEntry, read_catalog
 from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
 from georank_zoo.utils.errors import plain, unknown_name
@@ -35,7 +36,7 @@ class ModelDescription:
     Attributes:
         facts: Its facts.
         scores: Its scores; None where there is none.
-        lines: How to load or train it.
+        lines: Lines of code that load or train it.
     """
 
     facts: Table
@@ -127,21 +128,21 @@ def _facts(name: str, entry: CatalogEntry) -> Table:
 
 
 def _fact_table(name: str, facts: dict[str, str]) -> Table:
-    return Table(name, ("", ""), tuple((key, text) for key, text in facts.items() if text))
+    rows = tuple((plain(key, 300), plain(text, 300)) for key, text in facts.items() if text)
+    return Table(name, ("", ""), rows)
 
 
 def _scores(entry: CatalogEntry) -> Table | None:
     header = ("task", "protocol", "px", "metric", "% [95 % interval]")
     rows = []
     for score in entry.scores:
-        value, low, high = (f"{100 * x:.1f}" for x in (score.value, score.ci_low, score.ci_high))
         rows.append(
             (
                 plain(f"{score.task}, {score.split}", 300),
-                plain(score.shown_protocol, 300),
+                plain(score.protocol_text, 300),
                 str(score.image_size),
                 plain(score.metric),
-                f"{value} [{low}, {high}]",
+                as_percent(score.value, score.ci_low, score.ci_high),
             )
         )
     return Table("", header, tuple(rows)) if rows else None

@@ -122,7 +122,7 @@ def clear_public_pending(repo: str) -> None:
 
 def _pending_note(repo: str) -> Path:
     name = hashlib.sha256(f"{constants.ENDPOINT}/{repo}".encode()).hexdigest()
-    return cache_folder() / "unopened" / name
+    return cache_folder() / "public-pending" / name
 
 
 def plan_push(

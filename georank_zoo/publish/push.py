@@ -1,7 +1,7 @@
 """Publishing a model folder on the Hub: one commit, verified, or nothing.
 
 Everything that can be wrong is checked before anything is written. A new repository is private
-until its files have come back from the Hub unchanged. After an interruption, the same call goes on.
+until its files have come back from the Hub unchanged. After an interruption, the same call resumes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PushReport:
     """The outcome of a push.
 
     Attributes:
-        plan: What the push did, or would do.
+        plan: Plan of the push, carried out or not.
         model: The model on the Hub; None after a dry run.
     """
 
@@ -75,7 +75,7 @@ def push(
 
     The folder is loaded with timm before it is sent, and again from the Hub after; a new
     repository stays private until then. Everything goes in one commit, or nothing does. The same
-    call again goes on after an interruption, and sends only what is missing.
+    call again resumes after an interruption, and sends only what is missing.
 
     Args:
         source: Run, run folder or export folder; what is missing (export, card) is written.

@@ -1,7 +1,7 @@
 """Publication of several finished runs, each recorded in a catalog.
 
 Every run is checked, and so is everything that may forbid its publication, before the first is
-sent. What has been done is on the Hub and in the catalog, so the same release again goes on where
+sent. What has been done is on the Hub and in the catalog, so the same release again resumes where
 it stopped, and a finished release writes nothing.
 """
 
@@ -96,7 +96,7 @@ class ReleaseOutcome:
     Attributes:
         name: Model name.
         repo: Repository, `org/name`.
-        state: What was done.
+        state: State of the run.
         commit: Commit of the model; empty where it is not published.
         message: The error; empty where there is none.
     """
@@ -114,7 +114,7 @@ class ReleaseReport:
 
     Attributes:
         candidates: The checked runs.
-        outcomes: What became of each; empty after a dry run.
+        outcomes: Outcome of each; empty after a dry run.
     """
 
     candidates: tuple[PushCandidate, ...]
@@ -139,7 +139,7 @@ class ReleaseReport:
         """
         if failed := self.unpublished:
             lines = [f"{each.repo}: {each.message}" for each in failed if each.message]
-            again = f"{len(failed)} not published. The same command again goes on from there."
+            again = f"{len(failed)} not published. The same command again resumes from there."
             raise GeorankError("\n".join([*lines, again]))
 
 

@@ -85,7 +85,7 @@ def execute_plan(plan: PushPlan, on_message: OnMessage) -> PushedModel:
         _verify(plan, commit, private=remote.private)
         _finish(api, plan, commit, on_message)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"Interrupted. {AGAIN}: it goes on from there.") from error
+        raise Interrupted(f"Interrupted. {AGAIN}: it resumes from there.") from error
     revision = plan.tag or (plan.branch if plan.branch != MAIN else "")
     private = remote.private and not plan.makes_public
     return PushedModel(plan.repo, commit, revision, private=private)

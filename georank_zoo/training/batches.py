@@ -47,7 +47,7 @@ class PlaceBatches(Dataset[Batch]):
         batch_size: Places in an optimizer step, over all processes and parts.
         parts: Parts that a step is computed in; part p of step s is number s * parts + p.
         seed: The run's seed.
-        temporal: Give two dates of each place, different ones where there are two.
+        temporal: Whether to give two dates of each place, different ones where there are two.
         views: Views that will be made of each sample.
         draws: Uniform numbers per view.
         subset: Number of the store's places to train on; all of them by default.
@@ -57,8 +57,8 @@ class PlaceBatches(Dataset[Batch]):
         processes: Number of processes; parts * processes divides the batch size.
 
     Raises:
-        StoreError: If the store has fewer places than a batch or than the subset, or misses a
-            band.
+        StoreError: If the store has fewer places than a batch or than the subset, or a band
+            is missing.
     """
 
     def __init__(

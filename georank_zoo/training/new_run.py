@@ -26,7 +26,7 @@ def create_run(
 
     Args:
         path: Folder to create.
-        recipe: What is trained.
+        recipe: Recipe of the run.
         store: Store to train on.
         latlon: Positions (places, 2) in degrees of the places that are trained on.
 

@@ -134,7 +134,20 @@ class Recipe(Section):
     @property
     def hash(self) -> str:
         """Identifies what a run computes: not its texts, where its data lies, or its workers."""
-        content = self.model_dump(
+        return hashlib.sha256(json.dumps(self._computed(), sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: Recipe) -> dict[str, tuple[object, object]]:
+        """Keys in which the recipes compute something else, with the values here and there."""
+        here, there = flat(self._computed()), flat(other._computed())
+        return {
+            key: (here.get(key), there.get(key))
+            for key in {**here, **there}
+            if here.get(key) != there.get(key)
+        }
+
+    def _computed(self) -> dict[str, Any]:
+        """The keys that decide what a run computes."""
+        return self.model_dump(
             mode="json",
             exclude={
                 "name": True, "summary": True, "baseline": True, "cost": True, "mirrors": True,
@@ -142,7 +155,6 @@ class Recipe(Section):
                 "data": {"store"}, "train": {"workers", "checkpoint_epochs", "keep_checkpoints"},
             },
         )  # fmt: skip
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _cell(value: object) -> str:

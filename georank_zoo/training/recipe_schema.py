@@ -52,6 +52,7 @@ class NoRegularizer(Component):
     name: Literal["none"] = "none"
 
 
+@cache  # of each entry, not of the registry, to which a user may add
 def _component(kind: str, name: str, factory: Callable[..., Any], base: type[Component]) -> Any:
     """The section for a registry's entry, from its constructor's keyword-only arguments."""
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
@@ -65,7 +66,6 @@ def _component(kind: str, name: str, factory: Callable[..., Any], base: type[Com
     )
 
 
-@cache
 def sections(kind: str) -> dict[str, type[Component]]:
     """The sections that `algorithm`, `regularizer` or `views` may be, by name."""
     registries: dict[str, tuple[Mapping[str, Callable[..., Any]], type[Component]]] = {

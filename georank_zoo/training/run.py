@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.models.config import CONFIG, RECIPE, load_config
@@ -25,7 +28,6 @@ from georank_zoo.models.footprint import read_footprint
 from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
 from georank_zoo.training.recipe import Recipe, parse_recipe
-from georank_zoo.training.recipe_schema import flat
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
@@ -219,7 +221,9 @@ class Run:
             ModelError: If the checkpoint is damaged, or what was written reloads otherwise.
         """
         source = self.checkpoint(checkpoint)
-        algorithm = build_algorithm(self.recipe, build_views(self.recipe))
+        # The caller's random state does not depend on whether it exports a model.
+        with torch.random.fork_rng(devices=[]):
+            algorithm = build_algorithm(self.recipe, build_views(self.recipe))
         checkpoints.load_algorithm(source, algorithm)
         facts, published = self.facts, self.recipe.for_others()
         return export_model(
@@ -247,6 +251,28 @@ class Run:
             footprint=read_footprint(self.path),
             overwrite=overwrite,
         )
+
+    def export_onnx(
+        self, path: Path | None = None, *, checkpoint: str = "last", overwrite: bool = False
+    ) -> Path:
+        """Writes the backbone of a checkpoint as one ONNX file, as `models.onnx.export_onnx` does.
+
+        Args:
+            path: File to write; `model.onnx` in the run folder by default.
+            checkpoint: Name of the checkpoint's folder.
+            overwrite: Replace an existing file.
+
+        Raises:
+            UsageError: If there is no such checkpoint, the file exists or a package is missing.
+            ModelError: If the model cannot be written as ONNX, or gives other features.
+        """
+        from georank_zoo.models.onnx import export_onnx, require_packages
+
+        require_packages()
+        # Not the run's export/: it may be of another checkpoint, or not be there yet.
+        with tempfile.TemporaryDirectory() as temporary:
+            model = self.export(Path(temporary) / "model", checkpoint=checkpoint)
+            return export_onnx(model, path or self.path / "model.onnx", overwrite=overwrite)
 
     def exported(self) -> Path:
         """The export of the last checkpoint; it is written if there is none.
@@ -292,10 +318,5 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 def _differences(there: Recipe, here: Recipe) -> str:
     """The keys that differ between a run's recipe and a given one, and their values."""
-    a, b = (flat(entry.model_dump(mode="json")) for entry in (there, here))
-    texts = [
-        f"{key} is {a.get(key)!r} there, {b.get(key)!r} here"
-        for key in {**a, **b}
-        if a.get(key) != b.get(key) and key.split(".")[0] not in ("name", "summary", "probe")
-    ]
+    texts = [f"{key} is {a!r} there, {b!r} here" for key, (a, b) in there.differences(here).items()]
     return "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")

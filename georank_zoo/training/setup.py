@@ -42,7 +42,7 @@ class Setup:
     """The parts of a run, each built once.
 
     Attributes:
-        recipe: What is trained.
+        recipe: Recipe of the run.
         batches: Batches of this process, from the recipe's store.
         views: Augmentation.
         objective: Algorithm and regularizer, fitted to the places, on the CPU.
@@ -60,7 +60,7 @@ class Setup:
         """Opens the stores and builds the rest.
 
         Args:
-            recipe: What is trained.
+            recipe: Recipe of the run.
             rank: Number of this process.
             processes: Number of processes.
 

@@ -20,7 +20,7 @@ def progress_bar(title: str, on_progress: OnProgress | None, *, show: bool) -> I
     """The callback that long work reports to.
 
     Args:
-        title: What is being done.
+        title: Name of the work.
         on_progress: The caller's own callback, which is then the one; None takes a bar.
         show: Whether to show the bar, which appears after a second.
 

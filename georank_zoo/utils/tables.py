@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -47,3 +48,9 @@ class Table:
             for line in lines
         ]
         return "\n".join([self.title, *shown] if self.title else shown)
+
+
+def tables_with_notes(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Tables with notes below, as HTML."""
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f"{''.join(table.to_html() for table in tables)}<ul>{items}</ul>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 
 import numpy as np
 import onnx
@@ -15,7 +14,7 @@ import torch
 from georank_cli.main import _run
 from georank_zoo.bands import S2_12
 from georank_zoo.models.encoder import create_model
-from georank_zoo.models.onnx import check_onnx, export_onnx
+from georank_zoo.models.onnx import check_onnx, export_onnx, onnx_facts
 from georank_zoo.utils.errors import ModelError, UsageError
 from tests.support.models import MEAN, STD, make_export, make_network
 
@@ -49,7 +48,7 @@ def test_the_file_is_one_and_says_what_it_takes(exported):
     assert [p.name for p in path.parent.iterdir()] == ["model.onnx"]
     onnx.checker.check_model(path, full_check=True)
     graph = onnx.load(path)
-    facts = json.loads({p.key: p.value for p in graph.metadata_props}["georank"])
+    facts = onnx_facts(path)
     assert facts["bands"] == list(S2_12)
     assert (facts["unit"], facts["standardized_in_graph"]) == ("reflectance", True)
     assert facts["mean"] == list(MEAN)

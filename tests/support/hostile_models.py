@@ -269,9 +269,9 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
 HOSTILE_FOLDERS: dict[str, tuple[Spoil, str]] = {
     "pickle-alone-bin": (_beside("pytorch_model.bin", alone=True), "only as a pickle (pytorch_model.bin)"),
     "pickle-alone-pth": (_beside("model.PTH", alone=True), "only as a pickle (model.PTH)"),
-    "pickle-beside-bin": (_beside("pytorch_model.bin"), "a pickle beside model.safetensors (pytorch_model.bin)"),
-    "pickle-beside-tar": (_beside("evil.pth.tar"), "a pickle beside model.safetensors (evil.pth.tar)"),
-    "pickle-beside-escape": (_beside(f"{_ESCAPE}.pt"), r"a pickle beside model.safetensors (\x1b]0;owned"),
+    "pickle-beside-bin": (_beside("pytorch_model.bin"), "a pickle next to model.safetensors (pytorch_model.bin)"),
+    "pickle-beside-tar": (_beside("evil.pth.tar"), "a pickle next to model.safetensors (evil.pth.tar)"),
+    "pickle-beside-escape": (_beside(f"{_ESCAPE}.pt"), r"a pickle next to model.safetensors (\x1b]0;owned"),
     "link-to-config": (_linked("config.json"), "config.json is a link that leads out of the folder"),
     "link-to-weights": (_linked("model.safetensors"), "model.safetensors is a link that leads out of the folder"),
     "weights-sparse": (_sparse, "has 68719476838 bytes, but at most"),

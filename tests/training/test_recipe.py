@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from georank_zoo.algorithms import ALGORITHMS
 from georank_zoo.losses import GeoRankLoss
 from georank_zoo.training import build
 from georank_zoo.training.json_schema import json_schema
@@ -248,6 +249,22 @@ def test_sections_are_refused_as_texts_are(sections: dict[str, object], message:
     with pytest.raises(RecipeError) as error:
         load_recipe("moco_georank", **sections)
     assert message in str(error.value)
+
+
+def test_an_entry_that_is_registered_later_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_recipe("moco")
+
+    class Later(ALGORITHMS["moco"]):  # type: ignore[misc]
+        def __init__(self, backbone: object, *, width: int = 3) -> None: ...
+
+    monkeypatch.setitem(ALGORITHMS, "later", Later)
+    assert load_recipe("moco", algorithm="later").algorithm.options() == {"width": 3}
+
+    class Again(Later):  # a cell of a notebook that is run again
+        def __init__(self, backbone: object, *, depth: int = 5) -> None: ...
+
+    monkeypatch.setitem(ALGORITHMS, "later", Again)
+    assert load_recipe("moco", algorithm="later").algorithm.options() == {"depth": 5}
 
 
 def test_list_recipes_by_pattern() -> None:

@@ -74,6 +74,12 @@ def test_model_is_the_export(run: Run) -> None:
     assert torch.equal(run.model()(images), create_model(run.path / "export")(images))
 
 
+def test_export_draws_no_random_numbers_of_the_caller(run: Run, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    run.export(tmp_path / "copy")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_state_of_a_run(store: PatchStore, tmp_path: Path) -> None:
     recipe = load_recipe("moco_georank", TINY, data=store)
     with pytest.raises(Interrupted, match=r"Continue with --resume \(in Python: resume=True\)"):

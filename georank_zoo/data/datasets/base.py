@@ -148,7 +148,7 @@ class Download:
         files: Files that are used as they are.
         archive: Archive to unpack.
         tree: Folder of the Hub to copy.
-        note: What to know before.
+        note: Remark that is shown before a download.
     """
 
     landing: str
@@ -173,13 +173,13 @@ def hub_url(repo: str, revision: str, path: str) -> str:
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """Published scores of a task, to stand beside; their bands and sizes may differ from ours.
+    """Published scores of a task, for comparison; their bands and sizes may differ from ours.
 
     Attributes:
         metric: Name in the words of the source.
-        protocol: How they were made.
+        protocol: Protocol of the source.
         scores: Percent by method.
-        source: Where they are published.
+        source: Publication.
     """
 
     metric: str
@@ -194,7 +194,7 @@ class TaskFacts:
 
     Attributes:
         name: Name on the command line and in results.
-        title: What is predicted.
+        title: Prediction target in a few words.
         split: Default split.
         official: Published splits, by the name that `--split` takes, each with its source.
         own: Splits of this project that the reader gives, where the paper's is not public, by
@@ -202,7 +202,7 @@ class TaskFacts:
         metrics: Names of the metrics, the first of them the one that counts; by default those of
             the target. See `georank_zoo.eval.metrics.score`.
         published: Published scores.
-        notes: What a reader of the numbers must know.
+        notes: Remarks that a reader of the numbers needs.
     """
 
     name: str
@@ -225,17 +225,17 @@ class DataSet:
         reader: Its reader.
         source: Who published it, and where.
         license: License of the data.
-        license_source: Where the license is stated.
+        license_source: Page or file that states the license.
         layout: Its files.
         bands: Bands in the order of the files; empty where the user's files decide.
         unit: Unit of the pixels in the files.
         level: Product level; empty where the files decide.
         image_size: Patch side in pixels; 0 where the user decides.
-        target: What is known of a patch: its class, its labels or a mask.
+        target: Kind of annotation of a patch: its class, its labels or a mask.
         classes: Class names of the labels 0, 1, ...; empty where the user's files decide.
         hub_id: Id of the data set on the Hub, which model cards link to and state results on.
-        download: Where it is published; None where there is nothing to download.
-        tasks: How it is scored; empty if it is for pretraining only.
+        download: Its publication; None where there is nothing to download.
+        tasks: Its evaluation tasks; empty if it is for pretraining only.
     """
 
     name: str

@@ -134,7 +134,7 @@ BIGEARTHNET = DataSet(
             BANDS_OPTION,
             ReaderOption(
                 "metadata",
-                "metadata.parquet of BigEarthNet, if it does not lie beside it.",
+                "metadata.parquet of BigEarthNet, if it is not next to the patches.",
                 "FILE",
                 "path",
             ),

@@ -1,6 +1,6 @@
 """Download of a data set into a folder that its reader takes.
 
-What is there and intact is not downloaded again, so the same command goes on after an
+What is there and intact is not downloaded again, so the same command resumes after an
 interruption. A file that was in the folder before is never overwritten.
 """
 

@@ -1,6 +1,6 @@
 """Record of what a downloaded folder holds, for later checks: `download.json`.
 
-The files of an archive are listed beside it in `download.files.csv.gz`.
+The files of an archive are listed next to it in `download.files.csv.gz`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ListedFile:
     Attributes:
         path: Relative to the folder, with slashes.
         size: Bytes.
-        sha256: Of its content.
+        sha256: SHA-256 of its content.
     """
 
     path: str
@@ -81,10 +81,10 @@ class Arrived:
     Attributes:
         path: Relative to the folder.
         size: Bytes.
-        sha256: As it arrived.
-        url: Where it came from; empty for a file that was put there by hand.
-        compared: With what it was compared: `published sha256`, `published md5`, or `announced
-            sha256` for one that the server told before; empty if there was nothing.
+        sha256: SHA-256 of the file as it arrived.
+        url: Address that it came from; empty for a file that was put there by hand.
+        compared: Checksum that it was compared with: `published sha256`, `published md5`, or
+            `announced sha256` for one that the server told before; empty if there was nothing.
     """
 
     path: str
@@ -131,9 +131,9 @@ class DownloadCheck:
     """Result of checking a folder.
 
     Attributes:
-        record: What it should hold.
+        record: Record of what the folder should hold.
         files: Number of files that were checked.
-        damaged: What is wrong, a line a file.
+        damaged: Faults, a line a file.
     """
 
     record: Record

@@ -90,7 +90,7 @@ def fetch_url(
 
     Args:
         url: Address of the file.
-        target: Where it is put.
+        target: File to write.
         size: Bytes that it must have.
         checksum: Checksum that it must have.
         retries: Failures in a row without a byte of progress before it is given up.
@@ -241,5 +241,5 @@ def _refusal(url: str, code: int | None) -> Refused:
     if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Refused(f"The server refuses {url} ({code}): it wants a login or a form.")
     if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return Refused(f"{url} is not there any more ({code}).")
+        return Refused(f"{url} is no longer there ({code}).")
     return Refused(f"The server answers {code} to {url}.")

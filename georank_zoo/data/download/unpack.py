@@ -25,7 +25,7 @@ from georank_zoo.utils.errors import DownloadError
 _CHUNK = 1 << 20
 # The absolute, the drive's and what leads upwards; backslashes are separators on Windows.
 _UNSAFE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
-# Beside the content that macOS and Windows archivers put there.
+# Next to the content that macOS and Windows archivers put there.
 _LITTER = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Icon\r|Thumbs\.db)(/|$)")
 
 

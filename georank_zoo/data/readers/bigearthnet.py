@@ -55,7 +55,7 @@ class BigEarthNet:
     Args:
         root: Folder that holds `BigEarthNet-S2` or `BigEarthNet-v1.0`, or one of these.
         bands: Bands wanted, in channel order.
-        metadata: The metadata file; `metadata.parquet` in or beside the folder by default.
+        metadata: The metadata file; `metadata.parquet` in or next to the folder by default.
         on_progress: Called with (patches placed, patches in all) where each has to be opened
             for it: of version 1 without metadata, the names do not tell the place.
 

@@ -54,7 +54,7 @@ class PatchTable:
 def read_table(path: Path, names: Sequence[str], *, column: str) -> PatchTable:
     """Reads the rows of the patches of a folder; 500,000 of them take two seconds.
 
-    Beside `metadata.parquet`, which holds the recommended patches only, the list of the patches
+    Besides `metadata.parquet`, which holds the recommended patches only, the list of the patches
     under snow, cloud or shadow is published; where it lies in the same folder it says why
     patches are left out.
 

@@ -36,7 +36,7 @@ def draw_patch(store: MappedStore, index: int) -> NotebookFigure:
     """Draws a patch in true color or, without those bands, its first band in gray.
 
     Args:
-        store: Where it lies.
+        store: Store of the patch.
         index: Position of the patch, 0 or more.
     """
     masked = store.target == "mask"

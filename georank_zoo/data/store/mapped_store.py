@@ -213,7 +213,7 @@ class MappedStore:
         """Checks that the position of every patch is known.
 
         Args:
-            purpose: What needs them, for the message.
+            purpose: Name of what needs them, for the message.
 
         Raises:
             StoreError: If a position is missing.

@@ -108,7 +108,7 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
         """Draws a patch.
 
         In true color from B04, B03 and B02, stretched to the percentiles of the patch; a store
-        without these bands shows its first one in gray. A mask stands beside.
+        without these bands shows its first one in gray. A mask is drawn next to it.
 
         Args:
             index: Position of the patch; negative ones count from the end.

@@ -83,7 +83,7 @@ class StoreWriter:
         path: Folder of the store to write.
         bands: Bands in channel order.
         size: Patch side in pixels.
-        spec: All that decides what the items are and what they give (JSON values). A partial
+        spec: Settings that decide what the items are and what they give (JSON values). A partial
             store of another spec is refused.
         target: Kind of annotation of a patch.
         class_names: Names of the classes 0, 1, ...; empty without labels.
@@ -136,7 +136,7 @@ class StoreWriter:
         if begun is not None and begun != text and not self.overwrite:
             raise UsageError(
                 f"{self.partial} was begun with other settings or another source. "
-                "Repeat them to go on with it, or pass --overwrite to begin again."
+                "Repeat them to resume it, or pass --overwrite to begin again."
             )
         if begun != text:
             # Folder and spec at once: without its spec a partial store is not known as one.

@@ -36,7 +36,7 @@ def resample_totals(counts: Integers, place: Integers, *, seed: int, resamples: 
     resamples x n array.
 
     Args:
-        counts: Of each sample (n, cells).
+        counts: Counts of each sample (n, cells).
         place: Place of each sample (n,).
         seed: Seed of the draws.
         resamples: Number of replicates.

@@ -105,8 +105,8 @@ def score_with_interval(
 
     Args:
         metric: Name in `METRICS_BY_NAME`.
-        predicted: What was predicted of n samples, as the metric takes it.
-        target: What is true of them.
+        predicted: Predictions of n samples, as the metric takes it.
+        target: Their true classes, labels or masks.
         num_classes: Number of classes.
         place: Place of each sample (n,).
         seed: Seed of the resampling.
@@ -158,9 +158,9 @@ def paired_difference(
 
     Args:
         metric: Name in `georank_zoo.eval.metrics.score.METRICS_BY_NAME`.
-        first: What the first model predicts of n samples, as the metric takes it.
-        second: What the second model predicts.
-        target: What is true of them.
+        first: Predictions of n samples by the first model, as the metric takes it.
+        second: Predictions by the second model.
+        target: Their true classes, labels or masks.
         num_classes: Number of classes.
         place: Place of each sample (n,); drawn with all its samples.
         seed: Seed of the resampling.

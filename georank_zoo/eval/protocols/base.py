@@ -30,7 +30,7 @@ class Prediction:
         k: Number of neighbors that voted; None where none did.
         temperature: Temperature of the neighbors' weights; None where there were none.
         settings: Other settings as they were given.
-        chosen: What the protocol settled by itself: what validation chose, and the backbone's
+        chosen: Settings that the protocol chose by itself: those by validation, and the backbone's
             rate of a network from scratch.
     """
 

@@ -26,7 +26,7 @@ def feature_maps(encoder: Encoder, z: torch.Tensor, count: int = 1) -> list[torc
     Args:
         encoder: The model. The floor of image statistics gives those of cells of 32 pixels.
         z: Standardized images (B, C, H, W).
-        count: How many; fewer where the network has fewer.
+        count: Number of maps; fewer where the network has fewer.
 
     Returns:
         Maps (B, D, h, w).
@@ -76,7 +76,7 @@ def extract_maps(
         samples: Positions (N,) in the store.
         image_size: Side in pixels that patches are resized to.
         batch_size: Patches per batch.
-        device: Where to run.
+        device: Device to run on.
         on_progress: Called with the number of patches done and their total.
 
     Returns:

@@ -168,8 +168,8 @@ def fit(
         label: Classes (N,), or labels (N, C) as 0 and 1.
         num_classes: Number of classes, C.
         l2: Strength.
-        start: Where to begin; at zero by default.
-        device: Where to compute.
+        start: Weights to begin with; zero by default.
+        device: Device to compute on.
         on_iteration: Called after each iteration.
     """
     # MPS has no float64.

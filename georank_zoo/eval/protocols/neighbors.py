@@ -67,7 +67,7 @@ def find_neighbors(
         bank_groups: Group of each bank sample (N,).
         query_chunk: Queries at a time.
         bank_chunk: Bank samples at a time.
-        device: Where to compute.
+        device: Device to compute on.
         on_progress: Called with the number of similarities done and their total.
 
     Raises:
@@ -124,7 +124,7 @@ class _Best:
         """Takes in a tile. Tiles must come in the order of the bank.
 
         Args:
-            similarity: Of queries to bank samples, in blocks (q, blocks, _BLOCK).
+            similarity: Similarity of queries to bank samples, in blocks (q, blocks, _BLOCK).
             part: Which queries.
             first: Index of the first bank sample.
             query_groups: Groups of these queries (q,).

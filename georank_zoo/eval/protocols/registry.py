@@ -50,7 +50,7 @@ def make_protocols(
 
     Args:
         names: Their names, each taken once.
-        target: What is to be predicted.
+        target: Kind of annotation to predict.
         **settings: Values of the protocols' fields; None, and no values where several may be
             given, take a protocol's default.
 

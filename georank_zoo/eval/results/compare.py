@@ -25,11 +25,11 @@ from georank_zoo.eval.results.comparison_data import (
     Setting,
 )
 from georank_zoo.eval.results.predictions import Predictions, read_predictions
-from georank_zoo.eval.results.scores import Scores, tables_with_notes
+from georank_zoo.eval.results.scores import Scores
 from georank_zoo.eval.results.table import SETTING, Row, read_rows
 from georank_zoo.utils.errors import UsageError, unknown_name
 from georank_zoo.utils.figures import NotebookFigure
-from georank_zoo.utils.tables import Table
+from georank_zoo.utils.tables import Table, tables_with_notes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -56,7 +56,7 @@ class ComparisonData:
         title: Title.
         entries: Newest row of each model, setting and metric.
         models: Names of the models in the order of the files, floors last.
-        floors: Those of them that nobody trained.
+        floors: Names of the floors among them, which nobody trained.
         settings: Settings in the order of the files.
         metrics: Metrics in the order of the files.
         pairs: Models with their baselines.

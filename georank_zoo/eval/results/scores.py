@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from georank_zoo.eval.results.predictions import Predictions, predictions_key, write_predictions
 from georank_zoo.eval.results.table import Row, append_rows, check_results_file
-from georank_zoo.utils.tables import Table
+from georank_zoo.utils.tables import Table, tables_with_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,12 +111,6 @@ class Scores:
 
     def _repr_html_(self) -> str:
         return tables_with_notes(self.tables(), self.notes)
-
-
-def tables_with_notes(tables: Sequence[Table], notes: Sequence[str]) -> str:
-    """Tables with notes below, as HTML."""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"{''.join(table.to_html() for table in tables)}<ul>{items}</ul>"
 
 
 def _table(title: str, rows: Sequence[Row], metrics: Sequence[str]) -> Table:

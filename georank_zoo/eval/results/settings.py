@@ -34,3 +34,13 @@ def shown_value(value: Any) -> str:
     if isinstance(value, list):
         return f"{value[0]:g} to {value[-1]:g} ({len(value)})" if value else "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def protocol_with_settings(
+    protocol: str, k: int | None, temperature: float | None, settings: str
+) -> str:
+    """A protocol with all that was given to it, such as `knn (k=10, temperature=0.9)`."""
+    parts = [] if k is None else [f"k={k}"]
+    parts += [] if temperature is None else [f"temperature={temperature:g}"]
+    parts += named_values(settings)
+    return f"{protocol} ({', '.join(parts)})" if parts else protocol

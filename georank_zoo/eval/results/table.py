@@ -16,7 +16,11 @@ from typing import Any, Literal, get_args
 import torch
 from filelock import FileLock
 
-from georank_zoo.eval.results.settings import named_values, settings_from_json, shown_value
+from georank_zoo.eval.results.settings import (
+    protocol_with_settings,
+    settings_from_json,
+    shown_value,
+)
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
 
@@ -54,7 +58,7 @@ class Row:
         temperature: Temperature of the neighbors' weights; None where the protocol has none.
         settings: Other settings of the protocol as they were given, a JSON object; empty if there
             are none.
-        chosen: What the protocol settled by itself, such as the strength or the epoch that
+        chosen: Settings that the protocol chose by itself, such as the strength or the epoch that
             validation chose, a JSON object; empty if there is nothing.
         split: Split, with its seed.
         image_size: Side in pixels that the network saw.
@@ -126,10 +130,7 @@ class Row:
     @property
     def protocol_text(self) -> str:
         """Protocol with all that was given to it."""
-        parts = [] if self.k is None else [f"k={self.k}"]
-        parts += [] if self.temperature is None else [f"temperature={self.temperature:g}"]
-        parts += named_values(self.settings)
-        return f"{self.protocol} ({', '.join(parts)})" if parts else self.protocol
+        return protocol_with_settings(self.protocol, self.k, self.temperature, self.settings)
 
     @property
     def percent(self) -> str:

@@ -12,7 +12,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from georank_zoo.eval.splits.make import make_split
 from georank_zoo.geo import check_latlon, km_of_chord, unit_vectors
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import write_text
+from georank_zoo.utils.tables import Table, tables_with_notes
 
 RADII_KM: tuple[float, ...] = (1, 10, 50, 100, 500, 1000)
 _FOUND_AT_ONCE = 2**20  # neighbors in memory at a time: 16 MB
@@ -97,12 +97,12 @@ class Within:
     """How many evaluation patches lie near something.
 
     Attributes:
-        near: What they lie near: `pretraining` or `training`.
+        near: Reference positions: `pretraining` or `training`.
         km: Radius.
-        patches_within: Patches at most that far from the nearest.
-        patches: All patches.
-        places_within: Places of which a patch is at most that far.
-        places: All places.
+        patches_within: Number of patches at most that far from the nearest.
+        patches: Number of all patches.
+        places_within: Number of places of which a patch is at most that far.
+        places: Number of all places.
     """
 
     near: str
@@ -157,8 +157,42 @@ class Overlap:
             for radius in sorted(set(radii))
         ]
 
+    def table(self, radii: Sequence[float] = RADII_KM) -> Table:
+        """The counts, a line per radius in km."""
+        rows = self.within(radii)
+        header = ["km"]
+        for near in dict.fromkeys(row.near for row in rows):
+            header += [f"{near}: patches", "places"]
+        lines: dict[float, list[str]] = {}
+        for row in rows:
+            lines.setdefault(row.km, [f"{row.km:g}"]).extend(
+                [_share(row.patches_within, row.patches), _share(row.places_within, row.places)]
+            )
+        return Table("Near, within km", tuple(header), tuple(map(tuple, lines.values())))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was compared, and the range of the distances."""
+        which = f"test patches of split {self.split}" if self.split else "patches of the store"
+        found = (
+            f"{len(self.km)} {which}, {len(np.unique(self.place))} places; "
+            f"{len(self.pretrain_latlon)} pretraining positions. To the nearest: "
+            f"{self.km.min():.3g} to {self.km.max():.5g} km, median {np.median(self.km):.4g} km. "
+            "Great-circle distances between patch centers."
+        )
+        if self.train_km is None:
+            return (found,)
+        return (found, "training: training patches of the split that are of another place.")
+
+    def __str__(self) -> str:
+        return "\n".join([self.table().to_text(), *self.notes])
+
+    def _repr_html_(self) -> str:
+        return tables_with_notes([self.table()], self.notes)
+
     def to_csv(self, path: Path, radii: Sequence[float] = RADII_KM) -> None:
         """Writes the counts, one line per radius."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
         stores = {"pretrain_hash": self.pretrain_hash, "eval_hash": self.eval_hash}
         columns = [*stores, "split", *(field.name for field in fields(Within))]
@@ -223,6 +257,5 @@ def check_radii(radii: Sequence[float]) -> None:
         raise UsageError(f"A radius must be a distance in km, 0 or more, not {wrong[0]:g}.")
 
 
-def summary(km: Floats) -> dict[str, Any]:
-    """Smallest, median and largest distance in km."""
-    return {"min": float(km.min()), "median": float(np.median(km)), "max": float(km.max())}
+def _share(count: int, total: int) -> str:
+    return f"{count} ({100 * count / total:.1f} %)"

@@ -33,8 +33,8 @@ def draw_overlap(
 
     Args:
         path: PNG or SVG file.
-        found: What to draw.
-        title: Of the figure.
+        found: Overlap to draw.
+        title: Heading.
         radii: Marked in the histogram, km.
 
     Raises:

@@ -40,7 +40,6 @@ from georank_zoo.training.recipe import (
     parse_recipe,
     recipes_by_model,
 )
-from georank_zoo.training.recipe_schema import flat
 from georank_zoo.utils.errors import ModelError, RecipeError
 from georank_zoo.utils.files import sha256_of
 
@@ -144,21 +143,8 @@ def _changes(recipe: Recipe | None, shipped: str | None) -> tuple[Change, ...]:
     """How a recipe differs from the shipped one."""
     if recipe is None or shipped is None:
         return ()
-    original = load_recipe(shipped)
-    if recipe.hash == original.hash:
-        return ()
-    here, there = (flat(each.model_dump(mode="json")) for each in (recipe, original))
-    irrelevant = {
-        "name", "baseline", "summary", "cost", "mirrors", "data.store",
-        "train.workers", "train.checkpoint_epochs", "train.keep_checkpoints",
-    }  # fmt: skip
-    return tuple(
-        Change(key, here.get(key), there.get(key))
-        for key in {**here, **there}
-        if here.get(key) != there.get(key)
-        and key not in irrelevant
-        and not key.startswith("probe.")
-    )
+    different = recipe.differences(load_recipe(shipped))
+    return tuple(Change(key, here, there) for key, (here, there) in different.items())
 
 
 def _typed(kind: type[Any], raw: object, key: str, folder: Path) -> Any:

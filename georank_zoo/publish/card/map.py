@@ -31,7 +31,7 @@ def draw_footprint(path: Path, footprint: Footprint) -> None:
 
     Args:
         path: PNG or SVG file.
-        footprint: What to draw.
+        footprint: Footprint to draw.
 
     Raises:
         UsageError: If the suffix is another.

@@ -63,7 +63,7 @@ class Card:
         """Writes README.md and the map of the pretraining places.
 
         Args:
-            folder: Where to; the folder of the model by default.
+            folder: Folder to write to; that of the model by default.
 
         Returns:
             The path of README.md.

@@ -228,7 +228,7 @@ class Killed(BaseException):
 def test_a_kill_while_a_store_is_replaced_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """One of the two stores lies complete at the name or beside it, whatever was done last."""
+    """One of the two stores lies complete at the name or next to it, whatever was done last."""
     one, other = write(tmp_path / "s"), write(tmp_path / "other", items=5)
     done = 0
 
@@ -281,10 +281,10 @@ def test_content_reaches_the_disk_before_the_name(
         synced.append(os.fstat(descriptor).st_size)
 
     monkeypatch.setattr("georank_zoo.utils.files.os.fsync", fsync)
-    with new_folder(tmp_path / "f") as beside:
-        (beside / "in").mkdir()
-        (beside / "in" / "a").write_text("four")
-        (beside / "b").write_text("eleven more")
+    with new_folder(tmp_path / "f") as temporary:
+        (temporary / "in").mkdir()
+        (temporary / "in" / "a").write_text("four")
+        (temporary / "b").write_text("eleven more")
     assert sorted(synced) == [4, 11]
     assert (tmp_path / "f" / "in" / "a").read_text() == "four"
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from georank_cli.main import _run
+from georank_zoo.eval.evaluate import evaluate
+from georank_zoo.eval.protocols.knn import KNN
 from georank_zoo.eval.results import predictions
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.splits.far_from_pretraining import beyond, pretraining_stores
@@ -54,6 +56,14 @@ def test_only_test_samples_beyond_the_distance_stay(root):
     assert both.name == beyond(split, store, 0, [other, pretrain]).name != far.name
     with pytest.raises(UsageError, match="No test sample of eval is farther than 20000 km"):
         beyond(split, store, 20_000, [pretrain])
+
+
+def test_one_pretraining_store_is_taken_as_it_is():
+    scores = evaluate(
+        "alone", "eval", "folder", split="loo", min_km=1, pretrain_stores="other", floors=False,
+        image_sizes=16, protocols=KNN(k=1), progress=False,
+    )  # fmt: skip
+    assert scores.rows[0].split.startswith("loo-beyond1km-")
 
 
 def test_command_evaluates_them_and_keeps_predictions(root, tmp_path, capsys):
