@@ -35,7 +35,7 @@ def download(
     form stands in the way it says what to do by hand. Without a DATA SET it lists them. Files
     of the Hugging Face Hub come from the mirror that HF_ENDPOINT names, if it is set.
     """
-    from georank_zoo.utils.errors import Interrupted, UsageError, unknown_name
+    from georank_zoo.utils.errors import UsageError, unknown_name
 
     if name is None or show:
         _show_datasets()
@@ -52,15 +52,10 @@ def download(
     click.echo(f"{dataset.title}. License: {dataset.license}. Size: {dataset.download.size}.")
     if dataset.download.note:
         click.echo(dataset.download.note)
-    try:
-        with _Bars() as bars:
-            record = download_dataset(
-                dataset, out, only=only, keep_archives=keep_archives, on_progress=bars.update
-            )
-    except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"Stopped. What has arrived is kept in {out}; the same command goes on."
-        ) from error
+    with _Bars() as bars:
+        record = download_dataset(
+            dataset, out, only=only, keep_archives=keep_archives, on_progress=bars.update
+        )
     _show_record(record, out)
 
 
@@ -88,7 +83,7 @@ def show_verified(folder: Path) -> None:
         )
     click.echo(f"{folder}: all {result.files} files are intact ({result.record.name}).")
     if not result.record.complete:
-        click.echo(f"The download is not complete. Go on with: {again}")
+        click.echo(f"The download is not complete. Continue with: {again}")
 
 
 def _show_datasets() -> None:
