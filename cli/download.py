@@ -35,7 +35,7 @@ def download(
     form stands in the way it says what to do by hand. Without a DATA SET it lists them. Files
     of the Hugging Face Hub come from the mirror that HF_ENDPOINT names, if it is set.
     """
-    from georank_zoo.utils.errors import Interrupted, UsageError, unknown_name
+    from georank_zoo.utils.errors import UsageError, unknown_name
 
     if name is None or show:
         _show_datasets()
@@ -52,15 +52,10 @@ def download(
     click.echo(f"{dataset.title}. License: {dataset.license}. Size: {dataset.download.size}.")
     if dataset.download.note:
         click.echo(dataset.download.note)
-    try:
-        with _Bars() as bars:
-            record = download_dataset(
-                dataset, out, only=only, keep_archives=keep_archives, on_progress=bars.update
-            )
-    except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"Stopped. What has arrived is kept in {out}; the same command goes on."
-        ) from error
+    with _Bars() as bars:
+        record = download_dataset(
+            dataset, out, only=only, keep_archives=keep_archives, on_progress=bars.update
+        )
     _show_record(record, out)
 
 

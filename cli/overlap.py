@@ -47,7 +47,7 @@ def overlap(
     radii = radii or library.RADII_KM
     pretrain, evaluation = PatchStore(pretrain_store), PatchStore(eval_store)
     found = library.overlap(pretrain, evaluation, split=split, seed=seed)
-    show_table(found.table(radii), no_wrap=True)
+    show_table(found.table(radii))
     click.echo("\n".join(found.notes))
     if csv_path is not None:
         found.to_csv(csv_path, radii)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from georank_zoo.utils.tables import Table
 
-_NAME_WIDTH = 12  # columns of the screen, at least
+_NAME_WIDTH = 12  # columns of the screen that a longer name has at least
 
 
 def show_table(
@@ -27,7 +27,8 @@ def show_table(
     from rich.table import Table as Grid
 
     # Folded: a name that is cut off may be that of another model.
-    columns = [Column(escape(table.header[0]), overflow="fold", min_width=_NAME_WIDTH)]
+    width = min(_NAME_WIDTH, max(len(cells[0]) for cells in (table.header, *table.rows)))
+    columns = [Column(escape(table.header[0]), overflow="fold", min_width=width)]
     columns += [Column(escape(name)) for name in table.header[1:left]]
     columns += [
         Column(escape(name), justify="right", overflow="fold", no_wrap=no_wrap)

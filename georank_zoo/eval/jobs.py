@@ -64,23 +64,31 @@ def run_jobs(
     """Rows of all metrics, with the predictions behind them, per model, size and variant."""
     work = [(job, size) for job in jobs for size in plan.image_sizes or job.model.sizes]
     overall = _Overall(report, sum(job.pieces for job, _ in work))
-    found = []
+    found: list[tuple[list[Row], Predictions]] = []
     for job, size in work:
-        encoder, what = job.model.encoder, f"{job.model.title} at {size} px"
-        home = encoder.mean.device
-        overall.what = what
-        context = plan.context(
-            encoder, size, from_scratch=job.model.kind == "scratch", on_progress=overall.update
-        )
-        if job.extracts:
-            context.prepare()  # now, so that its progress goes by its own name
-        for protocol in job.protocols:
-            overall.what = f"{what}, {protocol.name}"
-            for prediction in protocol.predict(context):
-                rows = list(_rows(job.model, context, task, protocol, prediction))
-                found.append((rows, Predictions.from_split(plan.split, prediction.predicted)))
-        encoder.to(home)  # one network at a time on the device
+        home = job.model.encoder.mean.device
+        try:
+            found += _run_job(job, size, plan, task, overall)
+        finally:
+            job.model.encoder.to(home)  # one network at a time on the device
     return found
+
+
+def _run_job(
+    job: Job, size: int, plan: EvalPlan, task: Task, overall: _Overall
+) -> Iterator[tuple[list[Row], Predictions]]:
+    encoder, what = job.model.encoder, f"{job.model.title} at {size} px"
+    overall.what = what
+    context = plan.context(
+        encoder, size, from_scratch=job.model.kind == "scratch", on_progress=overall.update
+    )
+    if job.extracts:
+        context.prepare()  # now, so that its progress goes by its own name
+    for protocol in job.protocols:
+        overall.what = f"{what}, {protocol.name}"
+        for prediction in protocol.predict(context):
+            rows = list(_rows(job.model, context, task, protocol, prediction))
+            yield rows, Predictions.from_split(plan.split, prediction.predicted)
 
 
 def _rows(

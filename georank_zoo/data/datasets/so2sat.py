@@ -99,7 +99,7 @@ SO2SAT = DataSet(
         (BANDS_OPTION,),
         "So2Sat LCZ42: <split>/{training,testing}.h5, 10 bands, 17 classes",
     ),
-    source="So2Sat LCZ42 v4 (Zhu et al. 2020), https://mediatum.ub.tum.de/1613658",
+    source="So2Sat LCZ42 v3 (Zhu et al. 2020), https://mediatum.ub.tum.de/1613658",
     license="CC-BY-4.0; contains modified Copernicus Sentinel data",
     layout="<split>/training.h5 and testing.h5 (culture_10 also validation.h5): sen2 "
     "(N, 32, 32, 10), label (N, 17) one-hot",

@@ -28,7 +28,7 @@ from georank_zoo.data.download.record import (
 )
 from georank_zoo.data.download.transfer import Refused, ask, digests, fetch_url, partial_of
 from georank_zoo.data.download.unpack import zip_content_bytes
-from georank_zoo.utils.errors import DownloadError, UsageError
+from georank_zoo.utils.errors import DownloadError, Interrupted, UsageError
 
 ALL = "*"
 _LOCK = ".download.lock"
@@ -65,6 +65,7 @@ def download_dataset(
             fits nothing.
         DownloadError: If something cannot be downloaded, is not what was published, has no room,
             must be fetched by hand, or another process is at it.
+        Interrupted: On Ctrl-C; what has arrived is kept.
     """
     facts = dataset.download
     if facts is None:
@@ -84,6 +85,11 @@ def download_dataset(
                 record = _complete(run, record, only)
             except Refused as error:
                 raise DownloadError(f"{error}\n{steps_by_hand(dataset, facts, out)}") from error
+            except KeyboardInterrupt as error:
+                raise Interrupted(
+                    f"Interrupted. What has arrived is kept in {out}: repeat the command to "
+                    "resume it."
+                ) from error
         if facts.archive is not None and not keep_archives:
             for part in facts.archive.parts:
                 (out / part.path).unlink(missing_ok=True)

@@ -365,7 +365,7 @@ def test_a_killed_copy_goes_on_with_what_is_there(
     server: FileServer, tree: DataSet, tmp_path: Path
 ) -> None:
     server.files[f"datasets/org/set/resolve/{'c' * 40}/data/2019/T2/p_1.nc"].statuses = [404]
-    with pytest.raises(DownloadError, match="not there any more"):
+    with pytest.raises(DownloadError, match="no longer there"):
         get(tree, tmp_path / "out")
     (tmp_path / "out" / RECORD).unlink()  # as after a kill
     get(tree, tmp_path / "out")

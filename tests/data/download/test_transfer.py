@@ -224,7 +224,7 @@ def test_a_compressed_answer_is_not_taken_for_the_file(server: FileServer, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [(404, "not there any more"), (403, "login or a form"), (400, "400")]
+    ("status", "message"), [(404, "no longer there"), (403, "login or a form"), (400, "400")]
 )
 def test_what_will_not_pass_is_not_tried_again(
     server: FileServer, tmp_path: Path, status: int, message: str
