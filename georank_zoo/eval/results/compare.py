@@ -123,7 +123,8 @@ def compare(
         seed: Seed of the bootstrap.
 
     Raises:
-        UsageError: If a name is unknown, or no two models have a setting in common.
+        UsageError: If a file is missing, a name is unknown, or no two models have a setting in
+            common.
         GeorankError: If a file is damaged or is not a results file.
 
     Example:
@@ -136,6 +137,9 @@ def compare(
         'random resnet18'
     """
     given = _unique(sources)
+    for source in given:
+        if isinstance(source, Path) and not source.is_file():
+            raise UsageError(f"There is no results file {source}. `Scores.save` writes one.")
     title = f"Results: {', '.join(s.name if isinstance(s, Path) else s.title for s in given)}"
     rows = [
         (number, row)

@@ -80,7 +80,7 @@ def _draw_differences(axis: Axes, comparison: ComparisonData) -> None:
     axis.set_ylim(-0.6, len(names) - 0.4)
     axis.set_xlabel("percentage points; right of 0: better than its baseline")
     axis.set_title(
-        "Differences, 95 % intervals of the paired bootstrap over places"
+        "Differences, 95 % intervals\n(paired bootstrap over places)"
         + (
             "\nopen: no predictions, no interval"
             if any(result.paired is None for result in comparison.differences)

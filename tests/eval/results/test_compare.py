@@ -282,3 +282,8 @@ def test_a_notebook_shows_a_comparison(twins):
     assert comparison.plot()._repr_png_().startswith(b"\x89PNG")
     frame = comparison.to_dataframe()
     assert len(frame) == 3 and set(frame["model"]) == set(comparison.models)
+
+
+def test_a_missing_file_is_named_in_python():
+    with pytest.raises(UsageError, match=r"no results file nothing\.csv"):
+        compare("nothing.csv")
