@@ -162,6 +162,8 @@ def check_images(images: Any, bands: Sequence[str]) -> npt.NDArray[Any] | torch.
     if images.ndim not in (3, 4) or shape[-3] != len(bands) or 0 in shape[-2:]:
         last = images.ndim in (3, 4) and shape[-1] == len(bands)
         hint = " Move the bands from the last axis to the front of the pixels'." if last else ""
+        if images.ndim in (3, 4) and not last and 0 not in shape:
+            hint = " If these are other bands, name them: bands=[...]."
         raise UsageError(
             f"Images must have shape (N, {len(bands)}, H, W) or ({len(bands)}, H, W) for the bands "
             f"{', '.join(bands)}, not {shape}.{hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
@@ -200,11 +201,17 @@ def iterate(
         batches,
         batch_size=None,
         sampler=range(start, stop),
-        num_workers=workers,
+        num_workers=min(workers, _usable_cores()),  # torch warns about more; batches are equal
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_parent,
     )
     return iter(loader)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
