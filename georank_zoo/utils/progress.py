@@ -14,6 +14,8 @@ with warnings.catch_warnings():  # without ipywidgets the bar is text, in a note
     warnings.simplefilter("ignore", TqdmWarning)
     from tqdm.auto import tqdm
 
+# Without a rate: units of work differ from one task to the next, such as shares of a job.
+_SHARE = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 BAR_DELAY_S = 1.0  # work that is done sooner shows no bar
 
 OnProgress = Callable[[int, int | None, str], None]
@@ -39,6 +41,7 @@ def progress_bar(title: str, on_progress: OnProgress | None, *, show: bool) -> I
 
         def update(done: int, total: int | None, note: str = "") -> None:
             bar.total = total
+            bar.bar_format = _SHARE if total else None
             bar.set_postfix_str(note, refresh=False)
             bar.update(done - bar.n)
 
