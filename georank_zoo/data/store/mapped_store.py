@@ -81,17 +81,7 @@ def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
 class MappedStore:
     """The arrays of a prepared data set of Sentinel-2 patches, read by memory map.
 
-    Attributes:
-        path: Folder of the store.
-        header: Content of `store.json`.
-        latlon: Patch centers (N, 2), WGS84 degrees, float64; NaN where the source does not tell.
-        place: Place of each patch (N,); patches of one place differ in date.
-        time: Acquisition time (N,), Unix seconds or `NO_TIME`.
-        label: Class (N,) or `NO_LABEL`; in a store of masks the class that most pixels have.
-        labels: 0 or 1 for each class (N, C), rows of `UNKNOWN` where unknown; None in a store of
-            another target.
-        roles: Part of each patch (N,) in published splits, by name: a position in `ROLES`, or
-            `NO_ROLE`.
+    Its attributes are those of `PatchStore`, which is this as a torch data set.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
