@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo.data.readers import check_options, open_reader
-from georank_zoo.data.readers.base import BadItem, Reader
+from georank_zoo.data.readers.base import Reader
 from georank_zoo.data.store.describe import by_kind, describe, facts_table
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.writer import StoreWriter, require_apart, require_replaceable
-from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
+from georank_zoo.utils.errors import BadItem, Interrupted, StoreError, UsageError
 from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.tables import Table
 

@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
-from georank_zoo.data.readers.raster import MAX_NODATA
+from georank_zoo.data.files.convert import MAX_NODATA
 from georank_zoo.embed.extract import warn_of_missing_bands
 from georank_zoo.embed.table import model_facts, require_free_file
 from georank_zoo.embed.tiles import Scene, TileGrid, open_scene

@@ -18,9 +18,8 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
-from georank_zoo.data.readers import raster
-from georank_zoo.data.readers.base import BadItem
-from georank_zoo.utils.errors import GeorankError, UsageError, unknown_name
+from georank_zoo.data.files import band_names, convert, georeference, raster
+from georank_zoo.utils.errors import BadItem, GeorankError, UsageError, unknown_name
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 # T31TCJ_20200101T105441_B02_10m.jp2, S2A_..._B8A.tif, B2.tif
@@ -122,7 +121,7 @@ class Scene:
             masked = self._grid.dataset_mask(window=inside) == 0 if self._masked else None
         except RasterioError as error:
             raise BadItem(f"unreadable or truncated: {error.__cause__ or error}") from error
-        dn, missing = raster.harmonize(
+        dn, missing = convert.harmonize(
             pixels, self._unit, nodata=self._grid.nodata, offset=self._offset
         )
         if masked is not None:
@@ -189,8 +188,8 @@ def _open_file(
     path: Path, given: tuple[str, ...] | None, stack: ExitStack
 ) -> tuple[Any, dict[str, tuple[Any, int]]]:
     dataset = stack.enter_context(raster.opened(path))
-    raster.require_crs(dataset)
-    names = raster.band_names(dataset.descriptions)
+    georeference.require_crs(dataset)
+    names = band_names.band_names(dataset.descriptions)
     if names is None:
         if given is None or len(given) != dataset.count:
             said = f"--bands names {len(given)}" if given else "--bands must name them"
@@ -212,7 +211,7 @@ def _open_folder(path: Path, stack: ExitStack) -> tuple[Any, dict[str, tuple[Any
         band = s2.canonical(match[1])
         dataset = stack.enter_context(raster.opened(file))
         raster.require_band_count(dataset, 1)
-        raster.require_crs(dataset)
+        georeference.require_crs(dataset)
         other = opened.get(band)
         if other is not None and other.shape == dataset.shape:
             raise UsageError(

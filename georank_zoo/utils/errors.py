@@ -33,6 +33,13 @@ class StoreError(GeorankError):
     """A patch store is missing, damaged or does not fit its use."""
 
 
+class BadItem(GeorankError):
+    """A source item cannot be used. The message reads `kind` or `kind: detail`.
+
+    Reports group reasons by the kind, so it names no file and no number.
+    """
+
+
 class DownloadError(GeorankError):
     """A data set could not be downloaded or unpacked, or what was downloaded is damaged."""
 

@@ -17,8 +17,9 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
 from georank_zoo.bands import S2_12
+from georank_zoo.data.files import georeference
 from georank_zoo.data.prepare import prepare_store
-from georank_zoo.data.readers import open_reader, raster
+from georank_zoo.data.readers import open_reader
 from georank_zoo.embed.extract import extract, resize
 from georank_zoo.embed.raster import embed_scene
 from georank_zoo.embed.tiles import TileGrid, open_scene
@@ -97,7 +98,7 @@ def test_each_pixel_lies_on_the_center_of_its_tile(tmp_path, model, stride, kind
         assert output.crs == source.crs
         corners = [(r * stride, c * stride) for r in range(output.height)
                    for c in range(output.width)]  # fmt: skip
-        expected = raster.centers(source, corners, (32, 32))
+        expected = georeference.centers(source, corners, (32, 32))
         rows, cols = np.divmod(np.arange(len(corners)), output.width)
         x, y = rasterio.transform.xy(output.transform, rows, cols)
         lon, lat = transform_points(output.crs, "EPSG:4326", x, y)

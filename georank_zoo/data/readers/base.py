@@ -10,14 +10,6 @@ from typing import Any, Protocol, overload
 
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
-from georank_zoo.utils.errors import GeorankError
-
-
-class BadItem(GeorankError):
-    """A source item cannot be used. The message reads `kind` or `kind: detail`.
-
-    Reports group reasons by the kind, so it names no file and no number.
-    """
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,8 @@ from typing import Any
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
 from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET
-from georank_zoo.data.readers import band_files, raster
-from georank_zoo.data.readers.base import (
-    BadItem,
-    Item,
-    LazyItems,
-    Reading,
-    fingerprint_of_names,
-)
+from georank_zoo.data.files import band_files, dates, georeference, raster
+from georank_zoo.data.readers.base import Item, LazyItems, Reading, fingerprint_of_names
 from georank_zoo.data.readers.bigearthnet_metadata import (
     METADATA,
     PatchTable,
@@ -33,7 +27,7 @@ from georank_zoo.data.readers.bigearthnet_metadata import (
 )
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Role, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 _DIRECTORIES = {2: "BigEarthNet-S2", 1: "BigEarthNet-v1.0"}
 # <satellite>_MSIL2A_<time>[_<baseline>_<orbit>_<tile>]_<column>_<row>; the times of version 1
@@ -169,7 +163,7 @@ class BigEarthNet:
             labels = self._table.labels[row]
             roles = {OFFICIAL_SPLIT: self._table.role(row)}
         return Patch(
-            pixels, lat, lon, key=name, place="", time=raster.parse_time(folder.name),
+            pixels, lat, lon, key=name, place="", time=dates.parse_time(folder.name),
             labels=labels, roles=roles,
         )  # fmt: skip
 
@@ -221,7 +215,7 @@ def _footprint(folder: Path) -> str:
     """Where a patch lies by its file; its own name where it cannot be opened."""
     try:
         with raster.opened(folder / f"{folder.name}_B02.tif") as dataset:
-            raster.require_crs(dataset)
+            georeference.require_crs(dataset)
             return f"{dataset.crs} {dataset.bounds.left:.0f} {dataset.bounds.top:.0f}"
     except BadItem:
         return folder.name  # reading it will say why

@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CORINE, DROPPED
-from georank_zoo.data.readers.base import BadItem
 from georank_zoo.data.store.patch import ROLES, Role
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 METADATA = "metadata.parquet"
 _CLASSES = BIGEARTHNET.classes

@@ -22,11 +22,11 @@ import numpy.typing as npt
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
 from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW
-from georank_zoo.data.readers import hdf5, raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.files import dates, hdf5
+from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Cashew:
         role = self._roles.get(path.stem)
         return Patch(
             hdf5.digital_numbers(pixels, "dn"), NO_POSITION, NO_POSITION, key=path.name,
-            place="0", time=raster.parse_time(date), mask=mask,
+            place="0", time=dates.parse_time(date), mask=mask,
             roles={} if role is None else {OFFICIAL_SPLIT: role},
         )  # fmt: skip
 

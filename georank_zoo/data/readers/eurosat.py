@@ -13,10 +13,10 @@ from typing import Any, cast
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.eurosat import EUROSAT, LISTS, LISTS_SOURCE
-from georank_zoo.data.readers import raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.files import convert, georeference, raster
+from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.patch import Patch, Role, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 
 def read_splits(folder: str | Path) -> dict[str, dict[str, Role]]:
@@ -149,10 +149,10 @@ class EuroSat:
             raster.require_uint16(dataset)
             if dataset.shape != (self.size, self.size):
                 raise BadItem(f"mixed sizes: {dataset.height} x {dataset.width}, not 64 x 64")
-            raster.require_crs(dataset)
-            ((lat, lon),) = raster.centers(dataset, [(0, 0)], (self.size, self.size))
+            georeference.require_crs(dataset)
+            ((lat, lon),) = georeference.centers(dataset, [(0, 0)], (self.size, self.size))
             pixels = dataset.read()[s2.indices(EUROSAT.bands, self.bands)]
-        raster.require_some_data(pixels)
+        convert.require_some_data(pixels)
         patch = Patch(
             pixels, float(lat), float(lon), key=item.name, place=item.name,
             label=EUROSAT.classes.index(label),

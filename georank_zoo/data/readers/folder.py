@@ -15,12 +15,13 @@ from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.folder import FOLDER
-from georank_zoo.data.readers import raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.files import band_names, convert, dates, georeference, raster
+from georank_zoo.data.files.listing import list_files
+from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
-from georank_zoo.utils.errors import UsageError, unknown_name
+from georank_zoo.utils.errors import BadItem, UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Folder:
         self._given = None if bands is None else s2.resolve(bands)
         descriptions = _usual_descriptions(headers)
         self.bands = _store_bands(descriptions, self._given)
-        self._file_order = self._given if raster.band_names(descriptions) is None else None
+        self._file_order = self._given if band_names.band_names(descriptions) is None else None
         self.size = size or _usual_size(headers)
         self.class_names = self._labels.class_names
         self.target: Target = "class"
@@ -151,7 +152,7 @@ class Folder:
             raise BadItem(f"mixed sizes: {height} x {width}, smaller than {self.size}")
         latlon = self._positions(name, dataset, corners)
         labels = self._labels.of_windows(name, dataset, corners, self.size)
-        time = raster.acquisition_time(file, dataset.tags())
+        time = dates.acquisition_time(file, dataset.tags())
         reading, empty = Reading([]), True
         for (row, col), (lat, lon), label in zip(corners, latlon.tolist(), labels, strict=True):
             if col == 0:
@@ -160,7 +161,7 @@ class Folder:
                 empty &= bool(missing.all())
             span = slice(col, col + self.size)
             key = name if len(corners) == 1 else f"{name}@{row},{col}"
-            if reason := raster.no_data(missing[:, span]):
+            if reason := convert.no_data(missing[:, span]):
                 reading.left_out.append(Skipped(f"{name}@{row},{col}", reason))
                 continue
             patch = Patch(
@@ -177,11 +178,11 @@ class Folder:
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         window = Window(0, row, dataset.width, self.size)
         pixels = dataset.read(channels, window=window)
-        return raster.harmonize(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
+        return convert.harmonize(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
 
     def _channels(self, dataset: Any) -> list[int]:
         """The file's channels, counted from 1, of the store's bands."""
-        described = raster.band_names(dataset.descriptions)
+        described = band_names.band_names(dataset.descriptions)
         if described is None:
             if self._file_order is None:
                 raise BadItem("no band names: unlike most files, this one does not name its bands")
@@ -196,21 +197,16 @@ class Folder:
         self, name: str, dataset: Any, corners: Sequence[tuple[int, int]]
     ) -> npt.NDArray[np.float64]:
         given = self._labels.positions.get(name)
-        if raster.is_georeferenced(dataset) or given is None:
-            raster.require_crs(dataset)
-            return raster.centers(dataset, corners, (self.size, self.size))
+        if georeference.is_georeferenced(dataset) or given is None:
+            georeference.require_crs(dataset)
+            return georeference.centers(dataset, corners, (self.size, self.size))
         if len(corners) > 1:
             raise BadItem("no CRS: the table gives one position, but the file is cut in patches")
         return np.array([given])
 
 
-def _rasters(root: Path) -> list[Path]:
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        # Copies from a Mac bring hidden `._name.tif` files, which are not rasters.
-        if path.suffix.lower() in (".tif", ".tiff") and not path.name.startswith(".")
-    )
+def _rasters(root: Path) -> tuple[Path, ...]:
+    files = list_files(root, (".tif", ".tiff")).files
     if not files:
         raise UsageError(f"{root} holds no .tif or .tiff file.")
     return files
@@ -220,11 +216,11 @@ def _header(file: Path) -> _Header:
     try:
         with raster.opened(file) as dataset:
             described = (dataset.shape, dataset.descriptions)
-            if not raster.is_georeferenced(dataset):
+            if not georeference.is_georeferenced(dataset):
                 return _Header(None, *described)
             bounds = tuple(round(value, 6) for value in dataset.bounds)
             try:
-                ((lat, lon),) = raster.centers(dataset, [(0, 0)], dataset.shape)
+                ((lat, lon),) = georeference.centers(dataset, [(0, 0)], dataset.shape)
             except BadItem:
                 return _Header(None, *described)
             return _Header((str(dataset.crs), bounds, dataset.shape), *described, (lat, lon))
@@ -243,7 +239,7 @@ def _store_bands(
     descriptions: Sequence[str | None], given: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     """Bands of the store, in canonical order where the user did not choose them."""
-    names = raster.band_names(descriptions)
+    names = band_names.band_names(descriptions)
     if names is None:
         if given is None:
             what = (

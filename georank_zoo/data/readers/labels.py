@@ -18,7 +18,7 @@ import torch
 from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 
-from georank_zoo.data.readers import raster
+from georank_zoo.data.files import georeference
 from georank_zoo.data.store.patch import NO_LABEL
 from georank_zoo.geo import check_latlon
 from georank_zoo.utils.errors import UsageError
@@ -60,7 +60,11 @@ class Labels:
             corners: Row and column of the windows' corners.
             size: Side of a window in pixels.
         """
-        if name in self.by_file or not len(self.points) or not raster.is_georeferenced(dataset):
+        if (
+            name in self.by_file
+            or not len(self.points)
+            or not georeference.is_georeferenced(dataset)
+        ):
             return [self.by_file.get(name, NO_LABEL)] * len(corners)
         rows, cols, labels = self._points_on(dataset)
         found = []
@@ -73,13 +77,13 @@ class Labels:
 
     def _points_on(self, dataset: Any) -> tuple[npt.NDArray[Any], ...]:
         """Rows, columns and labels of the points near a raster."""
-        with raster.placing(dataset):
+        with georeference.placing(dataset):
             west, south, east, north = transform_bounds(dataset.crs, _WGS84, *dataset.bounds)
         lat, lon = self.points.T
         near = (lat >= south) & (lat <= north)
         # Across the antimeridian the eastern bound is the smaller one.
         near &= (lon >= west) & (lon <= east) if west <= east else (lon >= west) | (lon <= east)
-        with raster.placing(dataset):
+        with georeference.placing(dataset):
             x, y = transform_points(_WGS84, dataset.crs, lon[near].tolist(), lat[near].tolist())
         to = ~dataset.transform
         x, y = np.array(x), np.array(y)

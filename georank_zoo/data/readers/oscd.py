@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.oscd import OSCD
-from georank_zoo.data.readers import raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.files import convert, dates, georeference, raster
+from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_TIME, Patch, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -91,18 +91,18 @@ class Oscd:
         city = self.root / item.name
         times = _acquisition_times(city / "dates.txt")
         with raster.opened(_band_file(item, "imgs_1", _GRID_BAND)) as grid:
-            raster.require_crs(grid)
+            georeference.require_crs(grid)
             corners = raster.windows(grid.shape, self.size)
             if not corners:
                 raise BadItem(f"smaller than a patch: {grid.height} x {grid.width} pixels")
-            latlon = raster.centers(grid, corners, (self.size, self.size))
+            latlon = georeference.centers(grid, corners, (self.size, self.size))
             scenes = [self._read_scene(item, date, grid) for date in _DATES]
         reading = Reading([])
         for date, time, scene in zip(_DATES, times, scenes, strict=True):
             for (row, col), (lat, lon) in zip(corners, latlon, strict=True):
                 key = f"{item.name}/{date}@{row},{col}"
                 pixels = scene[:, row : row + self.size, col : col + self.size]
-                if reason := raster.no_data((pixels == 0).all(axis=0)):
+                if reason := convert.no_data((pixels == 0).all(axis=0)):
                     reading.left_out.append(Skipped(key, reason))
                     continue
                 patch = Patch(
@@ -115,7 +115,7 @@ class Oscd:
         scene = np.stack(
             [_read_band(_band_file(item, date, band), band, grid) for band in self.bands]
         )
-        raster.require_some_data(scene)
+        convert.require_some_data(scene)
         return scene
 
 
@@ -132,7 +132,7 @@ def _read_band(file: Path, band: str, grid: Any) -> npt.NDArray[np.uint16]:
     with raster.opened(file) as dataset:
         raster.require_band_count(dataset, 1)
         raster.require_uint16(dataset)
-        raster.require_crs(dataset)
+        georeference.require_crs(dataset)
         pixel = abs(grid.transform.a)
         same = dataset.crs == grid.crs and np.allclose(
             dataset.bounds, grid.bounds, rtol=0, atol=pixel / 2
@@ -149,8 +149,8 @@ def _read_band(file: Path, band: str, grid: Any) -> npt.NDArray[np.uint16]:
 def _acquisition_times(file: Path) -> tuple[int, ...]:
     """The times of `date_1: 20150711` and `date_2: ...`; the names hold processing times."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    dates = dict(line.split(":", 1) for line in lines if ":" in line)
-    times = tuple(raster.parse_time(dates.get(f"date_{n}", "")) for n in (1, 2))
+    stated = dict(line.split(":", 1) for line in lines if ":" in line)
+    times = tuple(dates.parse_time(stated.get(f"date_{n}", "")) for n in (1, 2))
     if NO_TIME in times:
         logger.warning("%s does not give both dates; the city's patches have no time.", file)
     return times

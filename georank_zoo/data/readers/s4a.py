@@ -29,11 +29,11 @@ from georank_zoo.data.datasets.s4a import (
     TILES,
     TILES_SPLIT,
 )
-from georank_zoo.data.readers import hdf5, raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.files import convert, dates, hdf5, raster
+from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, NO_TIME, Patch, Role, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 _NAME = re.compile(r"(20\d\d)_((\d\d)[A-Z]{3})_(patch_\d+_\d+)")
 _SECONDS = {"days": 86_400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
@@ -153,7 +153,7 @@ class Sen4AgriNet:
             for scene, time in zip(scenes, times, strict=True):
                 key = f"{window}@{np.datetime64(int(time), 's').astype('datetime64[D]')}"
                 pixels = scene[:, row : row + _SIDE, col : col + _SIDE]
-                if missing := raster.no_data((pixels == 0).all(axis=0)):
+                if missing := convert.no_data((pixels == 0).all(axis=0)):
                     reading.left_out.append(Skipped(key, missing))
                     continue
                 # Without a copy: together the windows are the scene.
@@ -183,7 +183,7 @@ def _times(file: h5py.File, band: str) -> npt.NDArray[np.int64]:
     """Acquisition times of a band as Unix seconds (T,), from the CF units of the coordinate."""
     values = hdf5.array(file, f"{band}/time", (None,))
     unit, _, since = hdf5.text_attribute(values, "units").partition(" since ")
-    epoch = raster.parse_time(since)
+    epoch = dates.parse_time(since)
     if unit not in _SECONDS or epoch == NO_TIME:
         raise BadItem(f"no dates: the time of {band} is not in days or seconds since a date")
     seconds = np.rint(values[()].astype(np.float64) * _SECONDS[unit])

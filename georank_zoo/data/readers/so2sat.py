@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.so2sat import SO2SAT, SPLIT_OF_FOLDER
-from georank_zoo.data.readers import hdf5
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.files import hdf5
+from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 _FILES: dict[Role, str] = {
     "train": "training.h5",

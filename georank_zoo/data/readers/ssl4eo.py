@@ -17,17 +17,11 @@ from typing import Any
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo import SSL4EO
-from georank_zoo.data.readers import band_files
-from georank_zoo.data.readers.base import (
-    BadItem,
-    Item,
-    LazyItems,
-    Reading,
-    fingerprint_of_names,
-)
+from georank_zoo.data.files import band_files
+from georank_zoo.data.readers.base import Item, LazyItems, Reading, fingerprint_of_names
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 SIDE = SSL4EO.image_size
 # The folders of the archives, the product levels and their bands.

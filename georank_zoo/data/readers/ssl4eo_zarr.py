@@ -22,12 +22,12 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo_zarr import SSL4EO_ZARR
-from georank_zoo.data.readers import raster
-from georank_zoo.data.readers.base import BadItem, Item, Reading, fingerprint
+from georank_zoo.data.files import convert, dates
+from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.readers.ssl4eo import SIDE
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 # The folders of the modalities, the product levels and their bands.
 _LEVELS = {"S2L2A": ("L2A", s2.S2_12), "S2L1C": ("L1C", s2.S2_13)}
@@ -133,13 +133,13 @@ class Ssl4EoZarr:
         key = f"{place}/{acquisition}"
         margin = (SIDE - self.size) // 2
         center = slice(margin, margin + self.size)
-        pixels, missing = raster.harmonize(whole[:, center, center], "dn", offset=_OFFSET)
-        if reason := raster.no_data(missing):
+        pixels, missing = convert.harmonize(whole[:, center, center], "dn", offset=_OFFSET)
+        if reason := convert.no_data(missing):
             reading.left_out.append(Skipped(f"{item.name}@{key}", reason))
             return
         patch = Patch(
             pixels, float(facts.lat[number]), float(facts.lon[number]), key=key, place=place,
-            time=raster.parse_time(acquisition),
+            time=dates.parse_time(acquisition),
         )  # fmt: skip
         reading.patches.append(patch)
 

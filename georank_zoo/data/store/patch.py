@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo.data.datasets.base import Target as Target
+from georank_zoo.data.files.radiometry import Radiometry
 
 Role = Literal["train", "validation", "test"]
 ROLES: tuple[Role, ...] = ("train", "validation", "test")
@@ -38,6 +39,9 @@ class Patch:
             unknown.
         mask: Class of each pixel (size, size), uint8 or `UNKNOWN`, in a store of target `mask`.
         roles: Part in published splits, by the split's name.
+        footprint: Latitude and longitude (4, 2) of the corners in degrees, in order around the
+            patch; None without a position.
+        radiometry: What was applied to the file's numbers; None where the reader does not tell.
     """
 
     pixels: npt.NDArray[np.uint16]
@@ -50,6 +54,8 @@ class Patch:
     labels: npt.NDArray[np.uint8] | None = None
     mask: npt.NDArray[np.uint8] | None = None
     roles: Mapping[str, Role] = field(default_factory=dict)
+    footprint: npt.NDArray[np.float64] | None = None
+    radiometry: Radiometry | None = None
 
 
 def most_frequent(mask: npt.NDArray[np.uint8]) -> int:

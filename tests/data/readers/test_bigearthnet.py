@@ -13,8 +13,9 @@ import torch
 from torchgeo.datasets import BigEarthNet, BigEarthNetV2
 
 from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CORINE, DROPPED
+from georank_zoo.data.files import band_files
 from georank_zoo.data.prepare import prepare_store
-from georank_zoo.data.readers import band_files, open_reader
+from georank_zoo.data.readers import open_reader
 from georank_zoo.data.readers.base import Reader, Reading
 from georank_zoo.data.store.patch import ROLES, Patch
 from georank_zoo.eval.splits.make import make_split

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from georank_cli.main import _run
+from georank_zoo.data.files.dates import parse_time
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.readers.raster import parse_time
 from georank_zoo.data.store.patch import NO_TIME
 from georank_zoo.eval.splits.make import make_split
 from georank_zoo.eval.tasks import TASKS, class_names

@@ -15,13 +15,13 @@ import rasterio
 import torch
 
 from georank_zoo.data.datasets import DATASETS
+from georank_zoo.data.files.dates import parse_time
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.readers.base import BadItem, Reader, Reading
+from georank_zoo.data.readers.base import Reader, Reading
 from georank_zoo.data.readers.labels import read_labels
-from georank_zoo.data.readers.raster import parse_time
 from georank_zoo.data.store.patch import NO_LABEL, NO_TIME
 from georank_zoo.geo import great_circle_km
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 from tests.support.trees import ALIEN_CRS, FOLDER_BANDS, noise, truncate, write_tif
 
 

@@ -13,9 +13,10 @@ from rasterio.warp import transform
 
 from georank_cli.main import _run
 from georank_zoo.data.datasets.s4a import S4A, TEST_TILES, TILES
+from georank_zoo.data.files import raster
+from georank_zoo.data.files.dates import parse_time
 from georank_zoo.data.prepare import prepare_store
-from georank_zoo.data.readers import open_reader, raster
-from georank_zoo.data.readers.raster import parse_time
+from georank_zoo.data.readers import open_reader
 from georank_zoo.eval.splits.make import make_split
 from georank_zoo.eval.tasks import TASKS, class_names
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError

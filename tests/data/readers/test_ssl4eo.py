@@ -15,9 +15,9 @@ from torchgeo.datasets import SSL4EOS12
 from georank_zoo.bands import S2_12, S2_13
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.readers.base import BadItem, Reader, Reading
+from georank_zoo.data.readers.base import Reader, Reading
 from georank_zoo.training.batches import PlaceBatches
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 from tests.support.trees import SSL4EO_SEASONS, noise, ssl4eo_tree, truncate, write_tif
 
 

@@ -11,8 +11,7 @@ import zarr
 from georank_zoo.bands import S2_12
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
-from georank_zoo.data.readers.base import BadItem
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 from tests.support.command_line import run
 from tests.support.trees import SSL4EO_SEASONS, truncate
 

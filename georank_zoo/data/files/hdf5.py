@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.readers.base import BadItem
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError
 
 _MAX_DN = 65535
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.readers import raster
-from georank_zoo.data.readers.base import BadItem
+from georank_zoo.data.files import convert, georeference, raster
+from georank_zoo.utils.errors import BadItem
 
 _GRID_BAND = "B02"  # 10 m; its grid is the patch's
 _GRID_M = 10
@@ -59,13 +59,13 @@ def read_bands(
     """
     with raster.opened(files[_GRID_BAND]) as grid:
         _require_form(grid, _GRID_BAND, side)
-        ((lat, lon),) = raster.centers(grid, [(0, 0)], (side, side))
+        ((lat, lon),) = georeference.centers(grid, [(0, 0)], (side, side))
         whole = np.stack([_read_band(files[band], band, grid) for band in bands])
     margin = (side - size) // 2
     center = whole[:, margin : margin + size, margin : margin + size]
-    raster.require_some_data(center)
-    pixels, missing = raster.harmonize(center, "dn", offset=offset)
-    if (share := float(missing.mean())) > raster.MAX_NODATA:
+    convert.require_some_data(center)
+    pixels, missing = convert.harmonize(center, "dn", offset=offset)
+    if (share := float(missing.mean())) > convert.MAX_NODATA:
         raise BadItem(f"pixels without data: {share:.0%}")
     return pixels, float(lat), float(lon)
 
@@ -88,7 +88,7 @@ def _read_band(file: Path, band: str, grid: Any) -> npt.NDArray[np.uint16]:
 def _require_form(dataset: Any, band: str, side: int) -> None:
     raster.require_band_count(dataset, 1)
     raster.require_uint16(dataset)
-    raster.require_crs(dataset)
+    georeference.require_crs(dataset)
     native = side * _GRID_M // s2.BY_NAME[band].native_m
     if dataset.shape != (native, native):
         raise BadItem(
