@@ -17,7 +17,11 @@ from georank_zoo.eval.protocols.base import EvalPlan, Protocol
 from georank_zoo.eval.protocols.registry import as_protocols
 from georank_zoo.eval.results.notes import evaluation_notes
 from georank_zoo.eval.results.scores import Scores
-from georank_zoo.eval.splits.far_from_pretraining import beyond, pretraining_stores
+from georank_zoo.eval.splits.far_from_pretraining import (
+    beyond,
+    on_pretraining_ground,
+    pretraining_stores,
+)
 from georank_zoo.eval.splits.make import Split, make_split
 from georank_zoo.eval.tasks import (
     MAX_IMAGE_SIZE,
@@ -182,11 +186,11 @@ def _far_enough(
     pretrain_stores: StrPath | Sequence[StrPath],
 ) -> tuple[Split, list[str]]:
     """The split without test samples near pretraining places, and a note of how many those are."""
+    names = [source if isinstance(source, str) else source.name for source in sources]
     if min_km is None:
         if pretrain_stores:
             raise UsageError("--pretrain-store is for --min-km: pass how far test samples must be.")
-        return split, []
-    names = [source if isinstance(source, str) else source.name for source in sources]
+        return split, on_pretraining_ground(split, store, names)
     if isinstance(pretrain_stores, str | os.PathLike):
         pretrain_stores = [pretrain_stores]
     given = [Path(path) for path in pretrain_stores]

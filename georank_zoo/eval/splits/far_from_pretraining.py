@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.eval.splits.make import Split
 from georank_zoo.eval.splits.overlap import check_radii, nearest_km
 from georank_zoo.models.folder import EXPORT, FACTS
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import StoreError, UsageError
+
+_PIXEL_KM = 0.01
 
 
 def pretraining_stores(models: Sequence[str], given: Sequence[Path] = ()) -> list[PatchStore]:
@@ -56,6 +59,38 @@ def _store_of(model: str) -> Path:
             f"{digest[:12]}). {advice}"
         )
     return path
+
+
+def on_pretraining_ground(split: Split, store: PatchStore, models: Sequence[str]) -> list[str]:
+    """Says of which models' pretraining places test samples show the ground.
+
+    Self-supervised training saw their pixels, not their labels; still a score there is not one
+    of unseen places. Models whose pretraining store is not known or not there are passed over.
+
+    Args:
+        split: The split of the store.
+        store: The labeled patches.
+        models: Run folders, exports in them, or others.
+
+    Returns:
+        A sentence per model that has seen some.
+    """
+    side_km = store.size * _PIXEL_KM
+    test = store.latlon[split.samples[split.test]]
+    test = test[~np.isnan(test).any(axis=1)]
+    notes = []
+    for model in models:
+        with suppress(UsageError, StoreError):
+            (pretraining,) = pretraining_stores([model])
+            places = np.unique(pretraining.latlon[pretraining.located], axis=0)
+            seen = int((nearest_km(test, places) < side_km).sum())
+            if seen:
+                notes.append(
+                    f"{seen} of {len(split.test)} test samples lie within {side_km:g} km, the side "
+                    f"of a patch, of places that {model} was pretrained on: it has seen their "
+                    "pixels, not their labels. A least distance (min_km) leaves them out."
+                )
+    return notes
 
 
 def beyond(split: Split, store: PatchStore, km: float, pretraining: Sequence[PatchStore]) -> Split:

@@ -58,6 +58,18 @@ def test_only_test_samples_beyond_the_distance_stay(root):
         beyond(split, store, 20_000, [pretrain])
 
 
+def test_a_score_on_pretraining_ground_says_so():
+    def notes(model):
+        return evaluate(
+            model, "eval", "folder", split="loo", floors=False, image_sizes=16,
+            protocols=KNN(k=1), progress=False,
+        ).notes  # fmt: skip
+
+    assert any("2 of 12 test samples lie within 0.16 km" in note for note in notes("run"))
+    # Without a known store nothing can be said, and nothing is.
+    assert not any("test samples lie within" in n for m in ("alone", "stale") for n in notes(m))
+
+
 def test_one_pretraining_store_is_taken_as_it_is():
     scores = evaluate(
         "alone", "eval", "folder", split="loo", min_km=1, pretrain_stores="other", floors=False,
