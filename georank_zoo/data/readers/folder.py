@@ -218,12 +218,13 @@ def _header(file: Path) -> _Header:
             described = (dataset.shape, dataset.descriptions)
             if not georeference.is_georeferenced(dataset):
                 return _Header(None, *described)
-            bounds = tuple(round(value, 6) for value in dataset.bounds)
+            grid = georeference.grid_of(dataset)
+            bounds = tuple(round(value, 6) for value in grid.bounds)
             try:
                 ((lat, lon),) = georeference.centers(dataset, [(0, 0)], dataset.shape)
             except BadItem:
                 return _Header(None, *described)
-            return _Header((str(dataset.crs), bounds, dataset.shape), *described, (lat, lon))
+            return _Header((str(grid.crs), bounds, dataset.shape), *described, (lat, lon))
     except BadItem:
         return _Header()  # reading it will say why
 
