@@ -1,22 +1,179 @@
-"""Which band a channel or a file is."""
+"""Which band a channel or a file is: the same rules for patches and for scenes."""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from georank_zoo import bands as s2
-from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.errors import BadItem, UsageError, plain
+
+IGNORE = (
+    "To take the channels by their order instead, name all with --bands and pass "
+    "--ignore-descriptions"
+)
+
+_NUMBERED = re.compile(r"(?<![a-z0-9])b(?:\d{1,2}|0?8a)(?![a-z0-9])")
+# Words of a description that do not tell bands apart.
+_NOISE = re.compile(
+    r"\d+(?:\.\d+)?\s*(?:nm|um|µm|m)(?![a-z])"  # a wavelength or a resolution
+    r"|(?<![a-z])(?:band|layer|channel)s?\s*\d+(?!\d)"
+    r"|(?<![a-z0-9])(?:band|central|wavelength|reflectance|boa|toa|surface|raw|msi|sentinel[- ]?2"
+    r"|s2[abcd]?|l[12][ac]|msil[12][ac]|t\d\d[a-z]{3}|\d{8}t\d{6}|median|mean|medoid)(?![a-z0-9])"
+)
+_POSITION = re.compile(r"b0*(\d+)")
+
+# The end of the name of a single band's file: *_B02_10m.jp2, B2.tif, HLS....v2.0.B02.tif,
+# *_B02_(Raw).tiff (Copernicus Browser)
+_BAND_OF_FILE = re.compile(
+    r"(?:^|[_.\-\s])(B(?:\d{1,2}|0?8A))(?:[_-]\d+m)?(?:[_\s]\(raw\))?$", re.I
+)
+# red.tif, *_nir08.tif (Earth Search)
+_COMMON_OF_FILE = re.compile(r"(?:^|[_.])([a-z]+[a-z\d]*)(?:[_-]\d+m)?$", re.I)
+# Masks in a .SAFE folder, named by band too.
+_MASK = re.compile(r"(?:^|_)(?:MSK|QA|QL|DETFOO|CLD)_", re.I)
 
 
-def band_names(descriptions: Sequence[str | None]) -> tuple[str, ...] | None:
-    """The described bands, canonical where they are Sentinel-2's; None if none of them is."""
-    if not all(descriptions):
+@dataclass(frozen=True)
+class Described:
+    """What the descriptions of a file's channels say.
+
+    Attributes:
+        names: Name of each channel: canonical where it is one of Sentinel-2's bands, else the
+            description, or the channel's number where there is none.
+        numbered: Whether a band is named as `B5` is, which Landsat's are too.
+    """
+
+    names: tuple[str, ...]
+    numbered: bool
+
+
+def descriptions(dataset: Any) -> tuple[str | None, ...]:
+    """Descriptions of a raster's channels.
+
+    Raises:
+        BadItem: If they are not text.
+    """
+    try:
+        found: tuple[str | None, ...] = dataset.descriptions
+    except UnicodeDecodeError as error:
+        raise BadItem(f"unreadable band names: not UTF-8. {IGNORE}") from error
+    return found
+
+
+def described(texts: Sequence[str | None]) -> Described | None:
+    """The bands that a file's descriptions name; None if they name none of Sentinel-2's.
+
+    "Band 1", "1" and `B1`, `B2`, ... counted in file order (without a B8A, which Sentinel-2 has
+    in between) say no more than no description.
+
+    Raises:
+        BadItem: If a band is named twice, or a description contradicts itself.
+    """
+    if _are_positions(texts):
         return None
-    names = []
-    for text in descriptions:
+    lowered = [(text or "").strip().lower() for text in texts]
+    # FORCE names B8A the near infrared, and B08 the broad one.
+    broad = any(_squeezed(text) in ("broadnir", "nirbroad") for text in lowered)
+    names, numbered = [], False
+    for i, text in enumerate(lowered, 1):
+        band = "B8A" if broad and text == "nir" else _band_of(text, i)
+        numbered |= band is not None and bool(_NUMBERED.search(text))
+        names.append(band or plain(str(texts[i - 1] or "").strip() or f"channel {i}"))
+    if not set(names) & set(s2.BY_NAME):
+        return None
+    _require_unlike(names, texts)
+    return Described(tuple(names), numbered)
+
+
+def _are_positions(texts: Sequence[str | None]) -> bool:
+    found = [_POSITION.fullmatch((text or "").strip().lower()) for text in texts]
+    return all(match and int(match[1]) == i for i, match in enumerate(found, 1))
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text)
+
+
+def _band_of(text: str, channel: int) -> str | None:
+    """The band of a description in lower case; None unless it names one and nothing else."""
+    rest = _NOISE.sub(" ", text.replace("_", " "))
+    numbers = set(_NUMBERED.findall(rest))
+    if len(numbers) > 1:
+        return None  # an index: (B08 - B04) / (B08 + B04)
+    if not numbers:
+        return s2.by_common_name(text) or s2.by_common_name(rest)
+    try:
+        band = s2.canonical(numbers.pop().replace("08a", "8a"))
+    except UsageError:
+        return None
+    rest = _NUMBERED.sub(" ", rest)
+    common = _squeezed(rest)
+    # "0_B2" and "B4 665" hold numbers besides.
+    bare = common if s2.by_common_name(common) else re.sub(r"\d", "", common)
+    if not bare or s2.goes_by(band, bare):
+        return band
+    if s2.by_common_name(bare) or any(s2.goes_by(name, bare) for name in s2.BY_NAME):
+        raise BadItem(
+            f"contradicting band names: channel {channel}, {plain(text)!r}, but Sentinel-2's "
+            f"{band} is {s2.BY_NAME[band].common_name}. {IGNORE}"
+        )
+    return None
+
+
+def _require_unlike(names: Sequence[str], texts: Sequence[str | None]) -> None:
+    channels: dict[str, list[int]] = defaultdict(list)
+    for i, name in enumerate(names, 1):
+        if name in s2.BY_NAME:
+            channels[name].append(i)
+    for name, numbers in channels.items():
+        if len(numbers) > 1:
+            which = " and ".join(f"{i} ({plain(str(texts[i - 1]))!r})" for i in numbers[:2])
+            raise BadItem(
+                f"band named twice: {name} is channel {which}. If the file holds several dates, "
+                f"split it into one file a date. {IGNORE}"
+            )
+
+
+def require_described(names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuses bands that the descriptions do not name.
+
+    Raises:
+        BadItem: Naming both.
+    """
+    if missing := s2.missing(names, wanted):
+        raise BadItem(
+            f"missing band: no {', '.join(missing)}; the file describes its bands as "
+            f"{', '.join(names)}. {IGNORE}"
+        )
+
+
+def band_of_file(stem: str) -> str | None:
+    """The band that the name of a file without its ending says it holds; None for others.
+
+    Masks of a band, and true-color images and classifications beside it, hold none.
+    """
+    if _MASK.search(stem):
+        return None
+    if match := _BAND_OF_FILE.search(stem):
         try:
-            names.append(s2.canonical(str(text)))
+            return s2.canonical(match[1].upper().replace("08A", "8A"))
         except UsageError:
-            names.append(str(text))
-    # "Band 1" or "1" says no more than no description.
-    return tuple(names) if set(names) & set(s2.BY_NAME) else None
+            return None
+    match = _COMMON_OF_FILE.search(stem)
+    return s2.by_common_name(stem) or (s2.by_common_name(match[1]) if match else None)
+
+
+def is_numbered_file(stem: str) -> bool:
+    """Whether the name of a band's file says it by number (`B5`), as Landsat's do too."""
+    return _BAND_OF_FILE.search(stem) is not None
+
+
+def natural_order(text: str) -> list[tuple[int, str]]:
+    """Key that sorts B2 before B10."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
+    ]

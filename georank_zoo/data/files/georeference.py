@@ -44,9 +44,8 @@ class Grid:
     def bounds(self) -> tuple[float, float, float, float]:
         """Least x and y and largest x and y of the corners, however the grid is turned."""
         height, width = self.shape
-        corners = [self.transform * (c, r) for r in (0, height) for c in (0, width)]
-        x, y = zip(*corners, strict=True)
-        return min(x), min(y), max(x), max(y)
+        x, y = apply(self.transform, np.array((0, 0, width, width)), np.array((0, height) * 2))
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
 def grid_of(dataset: Any) -> Grid:
@@ -81,6 +80,14 @@ def is_georeferenced(dataset: Any) -> bool:
     return True
 
 
+def apply(
+    transform: Affine, cols: npt.NDArray[Any], rows: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Points (n,) in pixels to x and y (n,) by a geotransform; the other way by its inverse."""
+    to = transform
+    return to.a * cols + to.b * rows + to.c, to.d * cols + to.e * rows + to.f
+
+
 def _is_of_earth(crs: Any) -> bool:
     """Whether a CRS is geographic or projected, not a local one."""
     return crs is not None and bool(crs.is_geographic or crs.is_projected)
@@ -95,7 +102,7 @@ def _through(gcps: Sequence[Any]) -> Affine:
     transform = from_gcps(gcps)
     if not transform.determinant:
         raise BadItem(f"{flat}: they lie on a line; {advice}")
-    cols, rows = ~transform * (points[:, 2], points[:, 3])
+    cols, rows = apply(~transform, points[:, 2], points[:, 3])
     error = float(np.hypot(cols - points[:, 0], rows - points[:, 1]).max())
     if not error <= _MAX_GCP_ERROR:
         raise BadItem(f"{flat}: the best one misses a point by {error:.1f} pixels; {advice}")
@@ -153,8 +160,7 @@ def latlon_at(
         BadItem: If the raster does not say where it lies, or not on the globe.
     """
     grid = grid_of(dataset)
-    to = grid.transform
-    x, y = to.a * cols + to.b * rows + to.c, to.d * cols + to.e * rows + to.f
+    x, y = apply(grid.transform, cols, rows)
     with placing(dataset):
         lon, lat = transform_points(grid.crs, _WGS84, x.tolist(), y.tolist())
     latlon = np.stack((lat, lon), axis=1)
