@@ -11,7 +11,7 @@ from typing import Any
 from georank_zoo import bands as s2
 from georank_zoo.utils.errors import BadItem, UsageError, plain
 
-IGNORE = (
+_IGNORE = (
     "To take the channels by their order instead, name all with --bands and pass "
     "--ignore-descriptions"
 )
@@ -60,8 +60,13 @@ def descriptions(dataset: Any) -> tuple[str | None, ...]:
     try:
         found: tuple[str | None, ...] = dataset.descriptions
     except UnicodeDecodeError as error:
-        raise BadItem(f"unreadable band names: not UTF-8. {IGNORE}") from error
+        raise unreadable() from error
     return found
+
+
+def unreadable() -> BadItem:
+    """Error for descriptions that are not text."""
+    return BadItem(f"unreadable band names: not UTF-8. {_IGNORE}")
 
 
 def described(texts: Sequence[str | None]) -> Described | None:
@@ -119,7 +124,7 @@ def _band_of(text: str, channel: int) -> str | None:
     if s2.by_common_name(bare) or any(s2.goes_by(name, bare) for name in s2.BY_NAME):
         raise BadItem(
             f"contradicting band names: channel {channel}, {plain(text)!r}, but Sentinel-2's "
-            f"{band} is {s2.BY_NAME[band].common_name}. {IGNORE}"
+            f"{band} is {s2.BY_NAME[band].common_name}. {_IGNORE}"
         )
     return None
 
@@ -134,7 +139,7 @@ def _require_unlike(names: Sequence[str], texts: Sequence[str | None]) -> None:
             which = " and ".join(f"{i} ({plain(str(texts[i - 1]))!r})" for i in numbers[:2])
             raise BadItem(
                 f"band named twice: {name} is channel {which}. If the file holds several dates, "
-                f"split it into one file a date. {IGNORE}"
+                f"split it into one file a date. {_IGNORE}"
             )
 
 
@@ -147,7 +152,7 @@ def require_described(names: Sequence[str], wanted: Sequence[str]) -> None:
     if missing := s2.missing(names, wanted):
         raise BadItem(
             f"missing band: no {', '.join(missing)}; the file describes its bands as "
-            f"{', '.join(names)}. {IGNORE}"
+            f"{', '.join(names)}. {_IGNORE}"
         )
 
 

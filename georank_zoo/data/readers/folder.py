@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 # A raster larger than this is a scene, not a patch, and must be cut: no default guesses how.
 _MAX_PATCH = 512
 
+# Stands for a description that is no text.
+_UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+
 
 @dataclass(frozen=True)
 class _Header:
@@ -247,7 +250,7 @@ def _texts(dataset: Any) -> tuple[str | None, ...]:
     try:
         return band_names.descriptions(dataset)
     except BadItem:
-        return tuple(None for _ in range(dataset.count))  # reading it will say why
+        return (_UNREADABLE,) * int(dataset.count)
 
 
 def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
@@ -259,6 +262,8 @@ def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
 
 def _described(texts: Sequence[str | None]) -> tuple[str, ...] | None:
     try:
+        if _UNREADABLE in texts:
+            raise band_names.unreadable()
         described = band_names.described(texts)
     except BadItem as error:
         raise UsageError(f"The files cannot be read: {error}.") from error

@@ -252,7 +252,7 @@ class TestFolder:
         write_tif(tmp_path / "a.tif", noise((3, 16, 16)), descriptions=("B02", "SCL", "NDVI"))
         with pytest.raises(UsageError, match="SCL, NDVI"):
             open_reader("folder", tmp_path)
-        with pytest.raises(UsageError, match="no B03; .* B02, SCL, NDVI.*--ignore"):
+        with pytest.raises(UsageError, match=r"no B03; .* B02, SCL, NDVI.*--ignore"):
             open_reader("folder", tmp_path, bands="B02,B03")
         assert open_reader("folder", tmp_path, bands="B02").bands == ("B02",)
 
