@@ -170,8 +170,7 @@ def open_scene(
     if not path.exists():
         raise UsageError(f"There is no {path}.")
     given = None if bands is None else s2.resolve(bands)
-    if ignore_descriptions and given is None:
-        raise UsageError("Without the scene's descriptions --bands must name all of its bands.")
+    band_names.require_order(given, ignore_descriptions=ignore_descriptions)
     try:
         with ExitStack() as stack:
             order = given if ignore_descriptions else None
@@ -255,13 +254,30 @@ def _open_folder(
     grid = max(opened.values(), key=lambda dataset: dataset.width)
     if order:
         opened = _in_order(path, opened, order)
-    elif any(band_names.is_numbered_file(file.stem) for file in files.values()):
-        name = Path(grid.name).relative_to(path)
-        with _as_usage_error(path):
-            products.require_sentinel2(f"{path.resolve().name}/{name}", grid, tuple(opened))
+    else:
+        _require_sentinel2(path, opened)
     return grid, {
         name: (_on_grid(opened[name], grid, stack), 1) for name in s2.BY_NAME if name in opened
     }
+
+
+def _require_sentinel2(path: Path, opened: dict[str, Any]) -> None:
+    """Refuses files numbered as another satellite's, or counted through."""
+    numbers, known = [], False
+    for dataset in opened.values():
+        file = Path(dataset.name)
+        if number := band_names.number_of_file(file.stem):
+            name = f"{path.resolve().name}/{file.relative_to(path).as_posix()}"
+            with _as_usage_error(path):
+                products.require_sentinel2(name, dataset, tuple(opened))
+            numbers.append(number)
+            known |= products.names_sentinel2(name)
+    numbers.sort(key=band_names.natural_order)
+    if numbers and not known and band_names.are_positions(numbers):
+        raise UsageError(
+            f"{path} numbers its files {', '.join(numbers)}, which may be no more than their "
+            "order. Name their bands with --bands and pass --ignore-descriptions."
+        )
 
 
 def _in_order(path: Path, opened: dict[str, Any], order: tuple[str, ...]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ _IGNORE = (
     "--ignore-descriptions"
 )
 
+# Stands for a description that is no text.
+_NO_TEXT = "\N{REPLACEMENT CHARACTER}"
+
 _NUMBERED = re.compile(r"(?<![a-z0-9])b(?:\d{1,2}|0?8a)(?![a-z0-9])")
 # Words of a description that do not tell bands apart.
 _NOISE = re.compile(
@@ -52,21 +55,12 @@ class Described:
 
 
 def descriptions(dataset: Any) -> tuple[str | None, ...]:
-    """Descriptions of a raster's channels.
-
-    Raises:
-        BadItem: If they are not text.
-    """
+    """Descriptions of a raster's channels; `described` refuses those that are not text."""
     try:
         found: tuple[str | None, ...] = dataset.descriptions
-    except UnicodeDecodeError as error:
-        raise unreadable() from error
+    except UnicodeDecodeError:
+        return (_NO_TEXT,) * int(dataset.count)
     return found
-
-
-def unreadable() -> BadItem:
-    """Error for descriptions that are not text."""
-    return BadItem(f"unreadable band names: not UTF-8. {_IGNORE}")
 
 
 def described(texts: Sequence[str | None]) -> Described | None:
@@ -76,9 +70,11 @@ def described(texts: Sequence[str | None]) -> Described | None:
     in between) say no more than no description.
 
     Raises:
-        BadItem: If a band is named twice, or a description contradicts itself.
+        BadItem: If a band is named twice, or a description contradicts itself or is no text.
     """
-    if _are_positions(texts):
+    if _NO_TEXT in texts:
+        raise BadItem(f"unreadable band names: not UTF-8. {_IGNORE}")
+    if are_positions(texts):
         return None
     lowered = [(text or "").strip().lower() for text in texts]
     # FORCE names B8A the near infrared, and B08 the broad one.
@@ -94,7 +90,8 @@ def described(texts: Sequence[str | None]) -> Described | None:
     return Described(tuple(names), numbered)
 
 
-def _are_positions(texts: Sequence[str | None]) -> bool:
+def are_positions(texts: Sequence[str | None]) -> bool:
+    """Whether names are B1, B2, ... in order, without a B8A: numbers of channels as likely."""
     found = [_POSITION.fullmatch((text or "").strip().lower()) for text in texts]
     return all(match and int(match[1]) == i for i, match in enumerate(found, 1))
 
@@ -156,6 +153,65 @@ def require_described(names: Sequence[str], wanted: Sequence[str]) -> None:
         )
 
 
+def require_order(given: Sequence[str] | None, *, ignore_descriptions: bool) -> None:
+    """Refuses to ignore descriptions with nothing in their place."""
+    if ignore_descriptions and given is None:
+        raise UsageError("--ignore-descriptions needs --bands: all of the bands in file order.")
+
+
+def of_files(
+    texts: Sequence[str | None],
+    given: tuple[str, ...] | None,
+    *,
+    ignore_descriptions: bool = False,
+) -> tuple[tuple[str, ...], bool]:
+    """Bands to take of a folder's files, and whether `given` is the files' own order.
+
+    Args:
+        texts: What most files call their channels.
+        given: Bands that the user names.
+        ignore_descriptions: Go by `given` alone.
+
+    Returns:
+        The bands, in canonical order where the user did not choose them.
+
+    Raises:
+        UsageError: If the bands are not known, or the user's are not among them.
+    """
+    try:
+        found = None if ignore_descriptions else described(texts)
+        if found is not None and given is not None:
+            require_described(found.names, given)
+            return given, False
+    except BadItem as error:
+        raise UsageError(f"The files cannot be read: {error}.") from error
+    if found is None:
+        if given is None:
+            raise _unnamed(texts)
+        if len(given) != len(texts):
+            raise UsageError(
+                f"The files have {len(texts)} bands, and --bands names {len(given)}. Name all of "
+                "them in file order."
+            )
+        return tuple(name for name in s2.S2_13 if name in given), True
+    unknown = [name for name in found.names if name not in s2.BY_NAME]
+    if unknown:
+        raise UsageError(
+            f"The files hold band(s) {', '.join(unknown)}, which Sentinel-2 does not have. "
+            "Choose those to take with --bands."
+        )
+    return tuple(name for name in s2.S2_13 if name in found.names), False
+
+
+def _unnamed(texts: Sequence[str | None]) -> UsageError:
+    shown = ", ".join(repr(plain(str(text))) for text in dict.fromkeys(texts))
+    what = f"are described as {shown}, not by Sentinel-2's names"
+    return UsageError(
+        f"The files' {len(texts)} bands {what if any(texts) else 'have no descriptions'}. Name "
+        "all of them in file order with --bands, e.g. --bands B02,B03,B04,B08."
+    )
+
+
 def band_of_file(stem: str) -> str | None:
     """The band that the name of a file without its ending says it holds; None for others.
 
@@ -163,18 +219,19 @@ def band_of_file(stem: str) -> str | None:
     """
     if _MASK.search(stem):
         return None
-    if match := _BAND_OF_FILE.search(stem):
+    if number := number_of_file(stem):
         try:
-            return s2.canonical(match[1].upper().replace("08A", "8A"))
+            return s2.canonical(number.upper().replace("08A", "8A"))
         except UsageError:
             return None
     match = _COMMON_OF_FILE.search(stem)
     return s2.by_common_name(stem) or (s2.by_common_name(match[1]) if match else None)
 
 
-def is_numbered_file(stem: str) -> bool:
-    """Whether the name of a band's file says it by number (`B5`), as Landsat's do too."""
-    return _BAND_OF_FILE.search(stem) is not None
+def number_of_file(stem: str) -> str | None:
+    """`B5` in the name of a file that says its band by number, as Landsat's do too."""
+    match = _BAND_OF_FILE.search(stem)
+    return match[1] if match else None
 
 
 def natural_order(text: str) -> list[tuple[int, str]]:

@@ -24,9 +24,8 @@ _SENSOR_TAG = re.compile(
     r"SPACECRAFT|SATELLITE|PLATFORM|SENSOR|MISSION|CONSTELLATION|COLLECTION|PRODUCT|SCENE|DESCRIPTION",
     re.I,
 )
-# Bands whose names Landsat does not have, at 30 m: its own B8 is panchromatic, of 15 m.
-_ONLY_SENTINEL2 = {"B08", "B8A", "B12"}
-_LANDSAT_M = (27.0, 33.0)
+# Landsat's pixels in meters, and bands that it does not have: its B8 is panchromatic, of 15 m.
+_LANDSAT_M = {30: {"B08", "B8A", "B12"}, 15: {"B8A", "B12"}}
 
 _TILE = re.compile(r"(?<![A-Z0-9])(?:T|S2[A-D]_)(\d\d[C-X][A-Z]{2})(?![A-Z0-9])")
 _SATELLITE = re.compile(r"(?<![A-Z0-9])(S2[A-D]|SENTINEL2[A-D])(?![A-Z0-9])")
@@ -47,12 +46,12 @@ def require_sentinel2(name: str, dataset: Any, bands: Sequence[str]) -> None:
     """
     if found := _LANDSAT.search(name) or _LANDSAT_WORD.search(PurePath(name).name):
         why = f"the name holds {found[0].rstrip('_')}"
-    elif _SENTINEL2.search(name):
+    elif names_sentinel2(name):
         return
     elif tag := _landsat_tag(dataset.tags()):
         why = f"its tag {tag}"
-    elif not _ONLY_SENTINEL2 & set(bands) and _has_landsat_pixels(dataset):
-        why = "pixels of 30 m, and no band that only Sentinel-2 has"
+    elif meters := _landsat_pixels(dataset, bands):
+        why = f"pixels of {meters} m, and no band that only Sentinel-2 has"
     else:
         return
     raise BadItem(
@@ -75,9 +74,19 @@ def _landsat_tag(tags: Mapping[str, str]) -> str | None:
     )
 
 
-def _has_landsat_pixels(dataset: Any) -> bool:
-    placed = georeference.is_georeferenced(dataset)
-    return placed and _LANDSAT_M[0] <= georeference.pixel_size_m(dataset) <= _LANDSAT_M[1]
+def _landsat_pixels(dataset: Any, bands: Sequence[str]) -> int | None:
+    if not georeference.is_georeferenced(dataset):
+        return None
+    size = georeference.pixel_size_m(dataset)
+    fits = (
+        m for m, absent in _LANDSAT_M.items() if 0.9 <= size / m <= 1.1 and not absent & {*bands}
+    )
+    return next(fits, None)
+
+
+def names_sentinel2(name: str) -> bool:
+    """Whether the name of a file, or of a folder that it is in, is one of Sentinel-2's."""
+    return _SENTINEL2.search(name) is not None
 
 
 def identity(name: str) -> dict[str, str]:

@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 # A raster larger than this is a scene, not a patch, and must be cut: no default guesses how.
 _MAX_PATCH = 512
 
-# Stands for a description that is no text.
-_UNREADABLE = "\N{REPLACEMENT CHARACTER}"
-
 
 @dataclass(frozen=True)
 class _Header:
@@ -86,6 +83,8 @@ class Folder:
             raise unknown_name("unit", unit, s2.UNITS)
         if offset < 0 or (size is not None and size < 1):
             raise UsageError("Offset must be 0 or more, and size 1 or more.")
+        given = None if bands is None else s2.resolve(bands)
+        band_names.require_order(given, ignore_descriptions=ignore_descriptions)
         files = _rasters(self.root)
         names = [file.relative_to(self.root).as_posix() for file in files]
         self._labels = read_labels(labels, self.root, names)
@@ -94,16 +93,11 @@ class Folder:
             headers.append(_header(file))
             if on_progress is not None:
                 on_progress(len(headers), len(files))
-        given = None if bands is None else s2.resolve(bands)
-        if ignore_descriptions and bands is None:
-            raise UsageError(
-                "Without the files' descriptions --bands must name all of their bands."
-            )
         self._ignore = ignore_descriptions
-        texts = _usual_descriptions(headers)
-        described = None if ignore_descriptions else _described(texts)
-        self.bands = _store_bands(texts, described, given)
-        self._file_order = given if described is None else None
+        self.bands, in_file_order = band_names.of_files(
+            _usual_descriptions(headers), given, ignore_descriptions=ignore_descriptions
+        )
+        self._file_order = given if in_file_order else None
         self.size = size or _usual_size(headers)
         self.class_names = self._labels.class_names
         self.target: Target = "class"
@@ -232,7 +226,7 @@ def _rasters(root: Path) -> tuple[Path, ...]:
 def _header(file: Path) -> _Header:
     try:
         with raster.opened(file) as dataset:
-            described = (dataset.shape, _texts(dataset))
+            described = (dataset.shape, band_names.descriptions(dataset))
             if not georeference.is_georeferenced(dataset):
                 return _Header(None, *described)
             grid = georeference.grid_of(dataset)
@@ -246,67 +240,11 @@ def _header(file: Path) -> _Header:
         return _Header()  # reading it will say why
 
 
-def _texts(dataset: Any) -> tuple[str | None, ...]:
-    try:
-        return band_names.descriptions(dataset)
-    except BadItem:
-        return (_UNREADABLE,) * int(dataset.count)
-
-
 def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
     described = Counter(h.descriptions for h in headers if h.descriptions is not None)
     if not described:
         raise UsageError("No file of the folder can be opened as a raster.")
     return described.most_common(1)[0][0]
-
-
-def _described(texts: Sequence[str | None]) -> tuple[str, ...] | None:
-    try:
-        if _UNREADABLE in texts:
-            raise band_names.unreadable()
-        described = band_names.described(texts)
-    except BadItem as error:
-        raise UsageError(f"The files cannot be read: {error}.") from error
-    return described.names if described else None
-
-
-def _store_bands(
-    texts: Sequence[str | None], names: tuple[str, ...] | None, given: tuple[str, ...] | None
-) -> tuple[str, ...]:
-    """Bands of the store, in canonical order where the user did not choose them.
-
-    Args:
-        texts: What most files call their channels.
-        names: Bands among these, None if there are none.
-        given: Bands that the user names.
-    """
-    if names is None:
-        if given is not None and len(given) == len(texts):
-            return tuple(name for name in s2.S2_13 if name in given)
-        what = (
-            f"are described as {', '.join(map(repr, dict.fromkeys(texts)))}, not by Sentinel-2's "
-            "names"
-            if any(texts)
-            else "have no descriptions"
-        )
-        said = f", and --bands names {len(given)}" if given else ""
-        raise UsageError(
-            f"The files' {len(texts)} bands {what}{said}. Name all of them in file order with "
-            "--bands, e.g. --bands B02,B03,B04,B08."
-        )
-    if given is not None:
-        try:
-            band_names.require_described(names, given)
-        except BadItem as error:
-            raise UsageError(f"The files cannot be read: {error}.") from error
-        return given
-    unknown = [name for name in names if name not in s2.BY_NAME]
-    if unknown:
-        raise UsageError(
-            f"The files hold band(s) {', '.join(unknown)}, which Sentinel-2 does not have. "
-            "Choose those to take with --bands."
-        )
-    return tuple(name for name in s2.S2_13 if name in names)
 
 
 def _usual_size(headers: Sequence[_Header]) -> int:
