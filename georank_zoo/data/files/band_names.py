@@ -102,6 +102,8 @@ def _squeezed(text: str) -> str:
 
 def _band_of(text: str, channel: int) -> str | None:
     """The band of a description in lower case; None unless it names one and nothing else."""
+    if re.search(r"[*/^+=]", text):
+        return None  # a calculation: B04^2
     rest = _NOISE.sub(" ", text.replace("_", " "))
     numbers = set(_NUMBERED.findall(rest))
     if len(numbers) > 1:

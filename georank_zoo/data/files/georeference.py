@@ -184,8 +184,18 @@ def pixel_size_m(dataset: Any) -> float:
     Raises:
         BadItem: If the raster does not say where it lies, or not on the globe.
     """
+    down, across = pixel_sides_m(dataset)
+    return float(np.sqrt(down * across))
+
+
+def pixel_sides_m(dataset: Any) -> tuple[float, float]:
+    """Height and width in meters, on the ground, of the raster's central pixel.
+
+    Raises:
+        BadItem: If the raster does not say where it lies, or not on the globe.
+    """
     row, col = (side // 2 for side in dataset.shape)
     latlon = latlon_at(dataset, np.array([row, row + 1.0, row]), np.array([col, col, col + 1.0]))
     positions = torch.from_numpy(latlon)
     down, across = great_circle_km(positions[:1], positions[1:])[0].tolist()
-    return 1000 * float(np.sqrt(down * across))
+    return 1000 * down, 1000 * across

@@ -77,9 +77,12 @@ def _landsat_tag(tags: Mapping[str, str]) -> str | None:
 def _landsat_pixels(dataset: Any, bands: Sequence[str]) -> int | None:
     if not georeference.is_georeferenced(dataset):
         return None
-    size = georeference.pixel_size_m(dataset)
+    # Pixels that are square in degrees are narrow on the ground, and their height tells.
+    sides = georeference.pixel_sides_m(dataset)
     fits = (
-        m for m, absent in _LANDSAT_M.items() if 0.9 <= size / m <= 1.1 and not absent & {*bands}
+        meters
+        for meters, absent in _LANDSAT_M.items()
+        if any(0.9 <= side / meters <= 1.1 for side in sides) and not absent & set(bands)
     )
     return next(fits, None)
 

@@ -56,8 +56,8 @@ def scaled(path: Path, meters: float) -> Path:
         *(
             (text, None)
             for text in (
-                "SR_B5", "sur_refl_b01", "(B08 - B04) / (B08 + B04)", "B04_std", "B13",
-                "B10 thermal", "rededge", "SWIR", "SCL", "alpha", "4", "Band 4",
+                "SR_B5", "sur_refl_b01", "(B08 - B04) / (B08 + B04)", "B04_std", "B04^2",
+                "B13", "B10 thermal", "rededge", "SWIR", "SCL", "alpha", "4", "Band 4",
             )
         ),
     ],
@@ -260,3 +260,15 @@ def test_files_of_bands_by_name_and_by_order(tmp_path: Path) -> None:
     (folder / "B2.tif").rename(folder / "LC08_L1TP_193026_B5.TIF")
     with pytest.raises(UsageError, match=r"Landsat's: .* LC08"):
         open_scene(folder).__enter__()
+
+
+def test_landsat_in_degrees_is_as_high_as_its_pixels(tmp_path: Path) -> None:
+    side = 30 / 111_195
+    write_tif(
+        tmp_path / "a.tif", noise((2, 16, 16)), crs="EPSG:4326", descriptions=("B4", "B5"),
+        bounds=(10, 60, 10 + 16 * side, 60 + 16 * side),
+    )  # fmt: skip
+    _, reading = read(tmp_path)
+    assert [left.reason.partition(":")[0] for left in reading.left_out] == [
+        "bands named as Landsat's"
+    ]
