@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _READERS_HELP = "\n".join(
     f"  {name:11} {dataset.reader.summary}\n{'':14}takes "
-    + " ".join(f"--{option.name}" for option in dataset.reader.options)
+    + " ".join(f"--{option.name.replace('_', '-')}" for option in dataset.reader.options)
     for name, dataset in DATASETS.items()
 )
 
@@ -40,8 +40,14 @@ def _reader_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options of all readers, each once."""
     found = dict.fromkeys(o for dataset in DATASETS.values() for o in dataset.reader.options)
     for option in reversed(found):
-        command = click.option(
-            f"--{option.name}", type=_type(option), metavar=option.metavar or None, help=option.help
+        name = f"--{option.name.replace('_', '-')}"
+        command = (
+            # None unless given: readers that do not take it must not get it.
+            click.option(name, is_flag=True, default=None, help=option.help)
+            if option.kind == "flag"
+            else click.option(
+                name, type=_type(option), metavar=option.metavar or None, help=option.help
+            )
         )(command)
     return command
 

@@ -23,6 +23,8 @@ import click
               "tile].")  # fmt: skip
 @click.option("--bands", metavar="NAMES",
               help="Scene: the file's bands in file order, if it does not name them.")  # fmt: skip
+@click.option("--ignore-descriptions", is_flag=True, default=None,
+              help="Scene: take --bands in file order, whatever the file calls them.")  # fmt: skip
 @click.option("--unit", metavar="dn|reflectance", help="Scene: unit of the pixels [default: dn].")
 @click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
               help="Scene: subtract this, 1000 for processing baseline 04.00 and "

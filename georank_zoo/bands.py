@@ -5,6 +5,7 @@ No other module of the project writes a band's position as a number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -42,30 +43,54 @@ class Band:
         common_name: Common name, such as `red`.
         wavelength_nm: Central wavelength in nanometers.
         native_m: Native pixel size in meters.
+        also: Other common names in files, without spaces and signs: STAC's (`swir16`), those of
+            the Earth Search, FORCE and SNAP.
     """
 
     name: str
     common_name: str
     wavelength_nm: int
     native_m: int
+    also: tuple[str, ...] = ()
 
 
 ALL_BANDS: tuple[Band, ...] = (
-    Band("B01", "coastal aerosol", 443, 60),
+    Band("B01", "coastal aerosol", 443, 60, ("coastal", "aerosol", "coastalblue", "ultrablue")),
     Band("B02", "blue", 490, 10),
     Band("B03", "green", 560, 10),
     Band("B04", "red", 665, 10),
-    Band("B05", "red edge 1", 705, 20),
-    Band("B06", "red edge 2", 740, 20),
-    Band("B07", "red edge 3", 783, 20),
-    Band("B08", "near infrared", 842, 10),
-    Band("B8A", "narrow near infrared", 865, 20),
-    Band("B09", "water vapor", 945, 60),
+    Band("B05", "red edge 1", 705, 20, ("rededge071", "re1", "vegetationrededge1")),
+    Band("B06", "red edge 2", 740, 20, ("rededge075", "re2", "vegetationrededge2")),
+    Band("B07", "red edge 3", 783, 20, ("rededge078", "re3", "vegetationrededge3")),
+    Band("B08", "near infrared", 842, 10, ("nir", "broadnir", "nirbroad")),
+    Band(
+        "B8A",
+        "narrow near infrared",
+        865,
+        20,
+        ("nir08", "narrownir", "nirnarrow", "rededge4", "re4", "vegetationrededge4"),
+    ),
+    Band("B09", "water vapor", 945, 60, ("nir09", "watervapour")),
     Band("B10", "cirrus", 1375, 60),
-    Band("B11", "short-wave infrared 1", 1610, 20),
-    Band("B12", "short-wave infrared 2", 2190, 20),
+    Band("B11", "short-wave infrared 1", 1610, 20, ("swir16", "swir1")),
+    Band("B12", "short-wave infrared 2", 2190, 20, ("swir22", "swir2")),
 )
 BY_NAME: dict[str, Band] = {band.name: band for band in ALL_BANDS}
+
+_BY_COMMON_NAME = {
+    re.sub(r"[^a-z0-9]", "", common): band.name
+    for band in ALL_BANDS
+    for common in (band.common_name, *band.also)
+}
+# Common names that several bands go by.
+_FAMILIES: dict[str, tuple[str, ...]] = {
+    "rededge": ("B05", "B06", "B07", "B8A"),
+    "vegetationrededge": ("B05", "B06", "B07", "B8A"),
+    "nir": ("B08", "B8A", "B09"),
+    "nearinfrared": ("B08", "B8A", "B09"),
+    "swir": ("B10", "B11", "B12"),
+    "shortwaveinfrared": ("B10", "B11", "B12"),
+}
 
 # B10 (cirrus) does not exist in Level-2A, so no model of the zoo takes it.
 S2_12: tuple[str, ...] = tuple(band.name for band in ALL_BANDS if band.name != "B10")
@@ -93,6 +118,20 @@ def canonical(name: str) -> str:
     if candidate not in BY_NAME:
         raise unknown_name("band", name, BY_NAME)
     return candidate
+
+
+def by_common_name(text: str) -> str | None:
+    """The one band of a common name, such as `red`, `Red edge 1` or `swir16`; None without one.
+
+    `nir` is B08, as in STAC; `rededge` and `swir` could be any of several and are none.
+    """
+    return _BY_COMMON_NAME.get(re.sub(r"[^a-z0-9]", "", text.lower()))
+
+
+def goes_by(name: str, text: str) -> bool:
+    """Whether a common name is one of a band's, of its alone or not: B11's are swir1 and swir."""
+    common = re.sub(r"[^a-z0-9]", "", text.lower())
+    return _BY_COMMON_NAME.get(common) == name or name in _FAMILIES.get(common, ())
 
 
 def resolve(spec: str | Sequence[str]) -> tuple[str, ...]:

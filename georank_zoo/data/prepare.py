@@ -123,6 +123,7 @@ def prepare_store(
         shard_bytes: Size of a shard's pixels in bytes, approximately.
         **options: Options of the reader; one that is None is left at its default. Those of
             `folder`: `bands` (names, in file order where the files do not name their bands),
+            `ignore_descriptions` (`bands` in file order whatever the files call them),
             `size` (patch side in pixels; larger rasters are cut), `labels` (`"parent"` or a CSV
             or GeoJSON file), `unit` (`"dn"` or `"reflectance"`), `offset` (DN to subtract: 1000
             for processing baseline 04.00 and later).

@@ -79,6 +79,7 @@ def embed_scene(
     out: str | Path,
     *,
     bands: str | Sequence[str] | None = None,
+    ignore_descriptions: bool = False,
     unit: s2.Unit = "dn",
     offset: int = 0,
     tile: int | None = None,
@@ -100,9 +101,10 @@ def embed_scene(
     Args:
         model: An encoder, or what `create_model` takes. An encoder is afterwards in its own mode
             and on its own device, as before.
-        scene: The scene, see `open_scene`; `bands`, `unit` and `offset` too.
+        scene: The scene, see `open_scene`; `bands`, `ignore_descriptions`, `unit` and `offset` too.
         out: File to write, `.tif`.
         bands: Names of the file's bands in file order, where the file does not name them.
+        ignore_descriptions: Take `bands` in file order whatever the file calls them.
         unit: Unit of the pixels.
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
         tile: Side of a tile in pixels of the scene; `image_size` by default.
@@ -145,12 +147,15 @@ def embed_scene(
         )
     with (
         rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
-        open_scene(scene, bands=bands, unit=unit, offset=offset) as opened,
+        open_scene(
+            scene, bands=bands, ignore_descriptions=ignore_descriptions, unit=unit, offset=offset
+        ) as opened,
     ):
         grid = _grid(opened, scene, tile, stride, max_nodata)
         warn_of_missing_bands(encoder, opened.bands, scene)
         facts = {
             "format": SCENE_FORMAT, **model_facts(encoder, opened.bands), "scene": Path(scene).name,
+            "pixel_m": round(opened.pixel_m, 2), "ignore_descriptions": ignore_descriptions,
             "unit": unit, "offset": offset, "tile": tile, "stride": stride,
             "image_size": settings.image_size, "max_nodata": max_nodata, "versions": versions(),
         }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,14 +17,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
-from georank_zoo.data.files import band_names, convert, georeference, raster
+from georank_zoo.data.files import band_names, convert, georeference, products, raster
 from georank_zoo.utils.errors import BadItem, GeorankError, UsageError, unknown_name
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
-# T31TCJ_20200101T105441_B02_10m.jp2, S2A_..._B8A.tif, B2.tif
-_BAND_OF_FILE = re.compile(r"(?:^|_)(B\d{1,2}|B8A)(?:_\d+m)?$", re.I)
-# Masks of the footprint in a .SAFE folder, named by band too.
-_MASK = "MSK_"
 
 
 @dataclass(frozen=True)
@@ -92,13 +87,16 @@ class Scene:
         shape: Height and width in pixels.
         crs: Coordinate reference system.
         transform: Geotransform.
+        pixel_m: Side of a pixel on the ground in meters.
     """
 
     def __init__(self, grid: Any, sources: dict[str, tuple[Any, int]], unit: s2.Unit, offset: int):
         """Args: the raster that gives the grid, and each band's raster on it and channel."""
         self.bands = tuple(sources)
         self.shape: tuple[int, int] = grid.shape
-        self.crs, self.transform = grid.crs, grid.transform
+        placed = georeference.grid_of(grid)
+        self.crs, self.transform = placed.crs, placed.transform
+        self.pixel_m = georeference.pixel_size_m(grid)
         self._grid, self._sources = grid, sources
         self._unit, self._offset = unit, offset
         flags = grid.mask_flag_enums[0]
@@ -145,6 +143,7 @@ def open_scene(
     path: str | Path,
     *,
     bands: str | Sequence[str] | None = None,
+    ignore_descriptions: bool = False,
     unit: s2.Unit = "dn",
     offset: int = 0,
 ) -> Iterator[Scene]:
@@ -152,10 +151,12 @@ def open_scene(
 
     Args:
         path: A multi-band raster, or a folder with one raster a band (`*_B02.tif`, `B2.tif`,
-            `*_B02_10m.jp2`; a `.SAFE` folder is one). Coarser bands are resampled bilinearly to
-            the grid of the finest.
+            `*_B02_10m.jp2`, `nir08.tif`; a `.SAFE` folder is one). Coarser bands are resampled
+            bilinearly to the grid of the finest.
         bands: Names of a raster's bands in file order, where its band descriptions name none of
             Sentinel-2's; otherwise the bands to take. All by default.
+        ignore_descriptions: Take `bands` in file order whatever the raster calls them; of a
+            folder, in the order of its files' names, B2 before B10.
         unit: Unit of the pixels.
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
 
@@ -169,14 +170,17 @@ def open_scene(
     if not path.exists():
         raise UsageError(f"There is no {path}.")
     given = None if bands is None else s2.resolve(bands)
+    band_names.require_order(given, ignore_descriptions=ignore_descriptions)
     try:
         with ExitStack() as stack:
+            order = given if ignore_descriptions else None
             if path.is_dir():
-                grid, sources = _open_folder(path, stack)
+                grid, sources = _open_folder(path, order, stack)
             else:
-                grid, sources = _open_file(path, given, stack)
+                grid, sources = _open_file(path, given, order, stack)
             if given is not None:
-                s2.indices(tuple(sources), given)
+                with _as_usage_error(path):
+                    band_names.require_described(tuple(sources), given)
                 sources = {name: sources[name] for name in given}
             yield Scene(grid, sources, unit, offset)
     except BadItem as error:
@@ -184,13 +188,32 @@ def open_scene(
         raise kind(f"{path}: {error}") from error
 
 
+@contextmanager
+def _as_usage_error(path: Path) -> Iterator[None]:
+    """What cannot be told of a scene's bands is for its user to say."""
+    try:
+        yield
+    except BadItem as error:
+        raise UsageError(f"{path}: {error}.") from error
+
+
 def _open_file(
-    path: Path, given: tuple[str, ...] | None, stack: ExitStack
+    path: Path, given: tuple[str, ...] | None, order: tuple[str, ...] | None, stack: ExitStack
 ) -> tuple[Any, dict[str, tuple[Any, int]]]:
     dataset = stack.enter_context(raster.opened(path))
     georeference.require_crs(dataset)
-    names = band_names.band_names(dataset.descriptions)
-    if names is None:
+    described = None
+    if order is None:
+        with _as_usage_error(path):
+            described = band_names.described(band_names.descriptions(dataset))
+            if described is not None and described.numbered:
+                place = path.resolve()
+                products.require_sentinel2(
+                    f"{place.parent.name}/{place.name}", dataset, described.names
+                )
+    if described is not None:
+        names = described.names
+    else:
         if given is None or len(given) != dataset.count:
             said = f"--bands names {len(given)}" if given else "--bands must name them"
             raise UsageError(
@@ -202,13 +225,14 @@ def _open_file(
     return dataset, channels
 
 
-def _open_folder(path: Path, stack: ExitStack) -> tuple[Any, dict[str, tuple[Any, int]]]:
+def _open_folder(
+    path: Path, order: tuple[str, ...] | None, stack: ExitStack
+) -> tuple[Any, dict[str, tuple[Any, int]]]:
     opened: dict[str, Any] = {}
     for file in sorted(path.rglob("*")):
-        match = _BAND_OF_FILE.search(file.stem)
-        if not match or file.suffix.lower() not in _SUFFIXES or file.name.startswith(_MASK):
+        band = band_names.band_of_file(file.stem)
+        if band is None or file.suffix.lower() not in _SUFFIXES:
             continue
-        band = s2.canonical(match[1])
         dataset = stack.enter_context(raster.opened(file))
         raster.require_band_count(dataset, 1)
         georeference.require_crs(dataset)
@@ -225,22 +249,60 @@ def _open_folder(path: Path, stack: ExitStack) -> tuple[Any, dict[str, tuple[Any
         raise UsageError(
             f"{path} is not a store, and holds no rasters of single bands (such as *_B02.tif)."
         )
+    files = {band: Path(opened[band].name).relative_to(path) for band in opened}
+    products.require_one_acquisition([file.as_posix() for file in files.values()], path)
     grid = max(opened.values(), key=lambda dataset: dataset.width)
+    if order:
+        opened = _in_order(path, opened, order)
+    else:
+        _require_sentinel2(path, opened)
     return grid, {
         name: (_on_grid(opened[name], grid, stack), 1) for name in s2.BY_NAME if name in opened
     }
 
 
+def _require_sentinel2(path: Path, opened: dict[str, Any]) -> None:
+    """Refuses files numbered as another satellite's, or counted through."""
+    numbers, known = [], False
+    for dataset in opened.values():
+        file = Path(dataset.name)
+        if number := band_names.number_of_file(file.stem):
+            name = f"{path.resolve().name}/{file.relative_to(path).as_posix()}"
+            with _as_usage_error(path):
+                products.require_sentinel2(name, dataset, tuple(opened))
+            numbers.append(number)
+            known |= products.names_sentinel2(name)
+    numbers.sort(key=band_names.natural_order)
+    if numbers and not known and band_names.are_positions(numbers):
+        raise UsageError(
+            f"{path} numbers its files {', '.join(numbers)}, which may be no more than their "
+            "order. Name their bands with --bands and pass --ignore-descriptions."
+        )
+
+
+def _in_order(path: Path, opened: dict[str, Any], order: tuple[str, ...]) -> dict[str, Any]:
+    names = sorted((dataset.name for dataset in opened.values()), key=band_names.natural_order)
+    if len(names) != len(order):
+        raise UsageError(
+            f"{path} holds {len(names)} rasters of single bands, and --bands names {len(order)}. "
+            f"In order they are {', '.join(Path(name).name for name in names)}."
+        )
+    by_name = {dataset.name: dataset for dataset in opened.values()}
+    return {band: by_name[name] for band, name in zip(order, names, strict=True)}
+
+
 def _on_grid(dataset: Any, grid: Any, stack: ExitStack) -> Any:
-    if dataset.crs != grid.crs or not np.allclose(
-        dataset.bounds, grid.bounds, rtol=0, atol=abs(dataset.transform.a)
+    source, target = georeference.grid_of(dataset), georeference.grid_of(grid)
+    if source.crs != target.crs or not np.allclose(
+        source.bounds, target.bounds, rtol=0, atol=abs(source.transform.a)
     ):
         raise BadItem(f"mixed footprints: {Path(dataset.name).name} and {Path(grid.name).name}")
-    if dataset.transform == grid.transform and dataset.shape == grid.shape:
+    if source == target:
         return dataset
+    height, width = target.shape
     return stack.enter_context(
         WarpedVRT(
-            dataset, crs=grid.crs, transform=grid.transform, height=grid.height, width=grid.width,
-            resampling=Resampling.bilinear,
+            dataset, src_crs=source.crs, src_transform=source.transform, crs=target.crs,
+            transform=target.transform, height=height, width=width, resampling=Resampling.bilinear,
         )
     )  # fmt: skip

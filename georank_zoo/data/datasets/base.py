@@ -23,13 +23,13 @@ OFFICIAL_SPLIT = "official"  # name of a published split where there is only one
 
 @dataclass(frozen=True)
 class ReaderOption:
-    """An option of a reader, which `georank data prepare` takes as `--<name>`.
+    """An option of a reader, which `georank data prepare` takes as `--<name>` with hyphens.
 
     Attributes:
         name: Keyword argument of the reader.
         help: One line for the help.
         metavar: Placeholder of the value in the help.
-        kind: Type of the value.
+        kind: Type of the value; a flag has none.
         at_least: Smallest value of a number.
         at_most: Largest value of a number.
     """
@@ -37,7 +37,7 @@ class ReaderOption:
     name: str
     help: str
     metavar: str = ""
-    kind: Literal["text", "path", "number"] = "text"
+    kind: Literal["text", "path", "number", "flag"] = "text"
     at_least: int = 0
     at_most: int | None = None
 

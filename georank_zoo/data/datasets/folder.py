@@ -18,6 +18,11 @@ FOLDER = DataSet(
         "georank_zoo.data.readers.folder:Folder",
         (
             BANDS_OPTION,
+            ReaderOption(
+                "ignore_descriptions",
+                "Take the bands of --bands in file order, whatever the files call them.",
+                kind="flag",
+            ),
             SIZE_OPTION,
             ReaderOption(
                 "labels",

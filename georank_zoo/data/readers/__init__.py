@@ -55,8 +55,6 @@ def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     valid = [option.name for option in DATASETS[name].reader.options]
     foreign = sorted(set(given) - set(valid))
     if foreign:
-        raise UsageError(
-            f"Reader {name!r} does not take --{', --'.join(foreign)}. "
-            f"It takes: --{', --'.join(valid)}."
-        )
+        shown = (", ".join(f"--{o.replace('_', '-')}" for o in part) for part in (foreign, valid))
+        raise UsageError("Reader {!r} does not take {}. It takes: {}.".format(name, *shown))
     return given

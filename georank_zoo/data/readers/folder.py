@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.folder import FOLDER
-from georank_zoo.data.files import band_names, convert, dates, georeference, raster
+from georank_zoo.data.files import band_names, convert, dates, georeference, products, raster
 from georank_zoo.data.files.listing import list_files
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
@@ -49,6 +49,7 @@ class Folder:
         root: The source folder.
         bands: Names of the files' bands in file order, where the files' band descriptions
             name none of Sentinel-2's; otherwise the bands wanted. All by default.
+        ignore_descriptions: Take `bands` in file order whatever the files call them.
         size: Patch side in pixels; the smaller side of the most frequent shape by default.
         labels: None, `parent`, a CSV or a GeoJSON file (see `labels.py`).
         unit: Unit of the pixels.
@@ -69,6 +70,7 @@ class Folder:
         root: str | Path,
         *,
         bands: str | Sequence[str] | None = None,
+        ignore_descriptions: bool = False,
         size: int | None = None,
         labels: str | None = None,
         unit: s2.Unit = "dn",
@@ -81,6 +83,8 @@ class Folder:
             raise unknown_name("unit", unit, s2.UNITS)
         if offset < 0 or (size is not None and size < 1):
             raise UsageError("Offset must be 0 or more, and size 1 or more.")
+        given = None if bands is None else s2.resolve(bands)
+        band_names.require_order(given, ignore_descriptions=ignore_descriptions)
         files = _rasters(self.root)
         names = [file.relative_to(self.root).as_posix() for file in files]
         self._labels = read_labels(labels, self.root, names)
@@ -89,10 +93,11 @@ class Folder:
             headers.append(_header(file))
             if on_progress is not None:
                 on_progress(len(headers), len(files))
-        self._given = None if bands is None else s2.resolve(bands)
-        descriptions = _usual_descriptions(headers)
-        self.bands = _store_bands(descriptions, self._given)
-        self._file_order = self._given if band_names.band_names(descriptions) is None else None
+        self._ignore = ignore_descriptions
+        self.bands, in_file_order = band_names.of_files(
+            _usual_descriptions(headers), given, ignore_descriptions=ignore_descriptions
+        )
+        self._file_order = given if in_file_order else None
         self.size = size or _usual_size(headers)
         self.class_names = self._labels.class_names
         self.target: Target = "class"
@@ -103,7 +108,8 @@ class Folder:
             "reader": self.name,
             "files": len(files),
             "listing": fingerprint(self.root, files),
-            "file_bands": self._given,
+            "file_bands": given,
+            "ignore_descriptions": ignore_descriptions,
             "labels": "parent" if labels == "parent" else self._labels.digest,
             "unit": unit,
             "offset": offset,
@@ -145,7 +151,7 @@ class Folder:
         return reading
 
     def _read_file(self, file: Path, name: str, dataset: Any) -> Reading:
-        channels = self._channels(dataset)
+        channels = self._channels(name, dataset)
         height, width = dataset.shape
         corners = raster.windows(dataset.shape, self.size)
         if not corners:
@@ -180,18 +186,23 @@ class Folder:
         pixels = dataset.read(channels, window=window)
         return convert.harmonize(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
 
-    def _channels(self, dataset: Any) -> list[int]:
+    def _channels(self, name: str, dataset: Any) -> list[int]:
         """The file's channels, counted from 1, of the store's bands."""
-        described = band_names.band_names(dataset.descriptions)
-        if described is None:
+        texts = None if self._ignore else band_names.descriptions(dataset)
+        described = texts and band_names.described(texts)
+        if described:
+            if described.numbered:
+                products.require_sentinel2(
+                    f"{self.root.resolve().name}/{name}", dataset, described.names
+                )
+            names = described.names
+        else:
             if self._file_order is None:
                 raise BadItem("no band names: unlike most files, this one does not name its bands")
             raster.require_band_count(dataset, len(self._file_order))
-            described = self._file_order
-        missing = s2.missing(described, self.bands)
-        if missing:
-            raise BadItem(f"missing band: {', '.join(missing)}")
-        return [described.index(name) + 1 for name in self.bands]
+            names = self._file_order
+        band_names.require_described(names, self.bands)
+        return [names.index(band) + 1 for band in self.bands]
 
     def _positions(
         self, name: str, dataset: Any, corners: Sequence[tuple[int, int]]
@@ -215,15 +226,16 @@ def _rasters(root: Path) -> tuple[Path, ...]:
 def _header(file: Path) -> _Header:
     try:
         with raster.opened(file) as dataset:
-            described = (dataset.shape, dataset.descriptions)
+            described = (dataset.shape, band_names.descriptions(dataset))
             if not georeference.is_georeferenced(dataset):
                 return _Header(None, *described)
-            bounds = tuple(round(value, 6) for value in dataset.bounds)
+            grid = georeference.grid_of(dataset)
+            bounds = tuple(round(value, 6) for value in grid.bounds)
             try:
                 ((lat, lon),) = georeference.centers(dataset, [(0, 0)], dataset.shape)
             except BadItem:
                 return _Header(None, *described)
-            return _Header((str(dataset.crs), bounds, dataset.shape), *described, (lat, lon))
+            return _Header((str(grid.crs), bounds, dataset.shape), *described, (lat, lon))
     except BadItem:
         return _Header()  # reading it will say why
 
@@ -233,36 +245,6 @@ def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
     if not described:
         raise UsageError("No file of the folder can be opened as a raster.")
     return described.most_common(1)[0][0]
-
-
-def _store_bands(
-    descriptions: Sequence[str | None], given: tuple[str, ...] | None
-) -> tuple[str, ...]:
-    """Bands of the store, in canonical order where the user did not choose them."""
-    names = band_names.band_names(descriptions)
-    if names is None:
-        if given is None:
-            what = (
-                f"are described as {', '.join(map(repr, dict.fromkeys(descriptions)))}, not by "
-                "Sentinel-2's names"
-                if any(descriptions)
-                else "have no descriptions"
-            )
-            raise UsageError(
-                f"The files' {len(descriptions)} bands {what}. Name them in file "
-                "order with --bands, e.g. --bands B02,B03,B04,B08."
-            )
-        return tuple(name for name in s2.S2_13 if name in given)
-    if given is not None:
-        s2.indices(names, given)
-        return given
-    unknown = [name for name in names if name not in s2.BY_NAME]
-    if unknown:
-        raise UsageError(
-            f"The files hold band(s) {', '.join(unknown)}, which Sentinel-2 does not have. "
-            "Choose those to take with --bands."
-        )
-    return tuple(name for name in s2.S2_13 if name in names)
 
 
 def _usual_size(headers: Sequence[_Header]) -> int:
