@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from georank_zoo.utils.errors import GeorankError, Interrupted
+    from georank_zoo.utils.errors import GeorankError, Interrupted, printable
 
     try:
         result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
@@ -96,7 +96,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         prefix = "" if isinstance(error, Interrupted) else "Error: "
-        click.echo(f"{prefix}{_sentence(error)}", err=True)
+        click.echo(f"{prefix}{printable(_sentence(error))}", err=True)
         return error.exit_code if isinstance(error, GeorankError) else 1
 
 

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from georank_zoo.utils.degrees import check_degrees
 from georank_zoo.utils.errors import UsageError
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius (IUGG), as in the published implementation
@@ -29,19 +30,7 @@ def check_latlon(latlon: torch.Tensor, *, where: str = "latlon") -> None:
     """
     if latlon.ndim != 2 or latlon.shape[1] != 2:
         raise UsageError(f"{where} must have shape (N, 2), not {tuple(latlon.shape)}.")
-    lat, lon = latlon[:, 0], latlon[:, 1]
-    # Written so that NaN is invalid too.
-    invalid = ~((lat.abs() <= 90) & (lon.abs() <= 180))
-    if not bool(invalid.any()):
-        return
-    row = int(invalid.nonzero()[0, 0])
-    swapped = bool((lon.abs() <= 90).all() & (lat.abs() <= 180).all())
-    hint = " Latitude and longitude look swapped." if swapped else ""
-    raise UsageError(
-        f"{where}: {int(invalid.sum())} of {len(latlon)} positions are invalid; the first is "
-        f"row {row}: lat {float(lat[row]):g}, lon {float(lon[row]):g}. Latitude must lie in "
-        f"[-90, 90] and longitude in [-180, 180] degrees.{hint}"
-    )
+    check_degrees(latlon.detach().cpu().double().numpy(), where=where)
 
 
 def unit_vectors(latlon: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.writer import StoreWriter, require_apart, require_replaceable
-from georank_zoo.utils.errors import BadItem, Interrupted, StoreError, UsageError
+from georank_zoo.utils.errors import BadItem, Interrupted, StoreError, UsageError, plain
 from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.tables import Table
 
@@ -81,7 +81,7 @@ class PrepareReport:
             yield f"  {count:6}  {kind}"
         yield "The first of them:" if len(self.skipped) > _SHOWN else "They are:"
         for entry in self.skipped[:_SHOWN]:
-            yield f"  {entry.item}: {entry.reason}"
+            yield f"  {plain(entry.item, 300)}: {plain(entry.reason, 300)}"
 
     def _repr_html_(self) -> str:
         html = f"<p>{escape(next(self._taken()))}</p>" + facts_table(describe(self.store)).to_html()

@@ -1,9 +1,11 @@
 """Features as a GeoParquet table, which QGIS and geopandas show as places.
 
 Columns: `key` (the patch's source file and window), `lat`, `lon`, `geometry` (the point, WKB),
-`place`, `time`, in a store of classes `label`, in one of several labels a patch `labels` (a list of
-the classes that it has), and `embedding`, a list of D float32. What is unknown is null. The
-schema's metadata holds the JSON document that a safetensors file of features has, under `georank`.
+`place`, `time`, in a store of classes `label` (the class's index, 0, 1, ...) and `class` (what it
+is called, as text, or as a number where all classes are whole numbers), in one of several labels a
+patch `labels` and `classes` (lists of those that it has), and `embedding`, a list of D float32.
+What is unknown is null. The schema's metadata holds the JSON document that a safetensors file of
+features has, under `georank`.
 """
 
 from __future__ import annotations
@@ -45,22 +47,32 @@ def write_parquet(
     Args:
         path: File to write.
         columns: `features` (N, D), `lat`, `lon`, `place`, `time` and maybe `label` (N,) or
-            `labels` (N, C).
+            `labels` (N, C), and the numbers that the classes are in `class_numbers` (C,).
         keys: Name of each patch (N,).
-        facts: JSON values for the metadata.
+        facts: JSON values for the metadata; `class_names` are the names of the classes.
     """
-    schema = _schema(columns, facts)
+    rest = dict(columns)
+    numbers = rest.pop("class_numbers", None)
+    names = facts.get("class_names", [])
+    classes = pa.array(names, pa.string()) if numbers is None else pa.array(numbers)
+    schema = _schema(rest, facts, classes.type)
     with (
         new_file(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
         for start in range(0, len(keys), _GROUP):
             rows = slice(start, start + _GROUP)
-            part = {name: np.asarray(column[rows]) for name, column in columns.items()}
-            writer.write_table(_table(part, keys[rows], schema))
+            part = {name: np.asarray(column[rows]) for name, column in rest.items()}
+            writer.write_table(_table(part, keys[rows], classes, schema))
 
 
-def _schema(columns: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> pa.Schema:
+def _schema(
+    columns: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any], kind: pa.DataType
+) -> pa.Schema:
+    annotations = {
+        "label": [pa.field("label", pa.int64()), pa.field("class", kind)],
+        "labels": [pa.field("labels", pa.list_(pa.int64())), pa.field("classes", pa.list_(kind))],
+    }
     fields = [
         pa.field("key", pa.string(), nullable=False),
         pa.field("lat", pa.float64()),
@@ -69,15 +81,14 @@ def _schema(columns: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -
         pa.field("place", pa.int64(), nullable=False),
         # Parquet has no seconds.
         pa.field("time", pa.timestamp("ms", tz="UTC")),
-        *([pa.field("label", pa.int64())] if "label" in columns else []),
-        *([pa.field("labels", pa.list_(pa.int64()))] if "labels" in columns else []),
+        *(field for name, held in annotations.items() if name in columns for field in held),
         pa.field("embedding", pa.list_(pa.float32(), columns["features"].shape[1])),
     ]
     return pa.schema(fields, {"georank": json.dumps(facts), "geo": json.dumps(_GEO)})
 
 
 def _table(
-    part: Mapping[str, npt.NDArray[Any]], keys: Sequence[str], schema: pa.Schema
+    part: Mapping[str, npt.NDArray[Any]], keys: Sequence[str], classes: pa.Array, schema: pa.Schema
 ) -> pa.Table:
     features, time = part["features"], part["time"]
     unknown = time == NO_TIME
@@ -92,9 +103,14 @@ def _table(
     }
     if "label" in part:
         arrays["label"] = pa.array(part["label"], mask=part["label"] == NO_LABEL)
+        arrays["class"] = classes.take(arrays["label"])
     if "labels" in part:
         arrays["labels"] = [
             None if row[0] == UNKNOWN else np.flatnonzero(row) for row in part["labels"]
+        ]
+        arrays["classes"] = [
+            None if row is None else classes.take(pa.array(row)).to_pylist()
+            for row in arrays["labels"]
         ]
     return pa.table([pa.array(arrays[f.name]).cast(f.type) for f in schema], schema=schema)
 

@@ -3,9 +3,10 @@
 A `.safetensors` file holds `features` (N, D) float32, not normalized, `lat` and `lon` (N,) float64
 degrees (NaN where unknown), `place` and `time` (N,) int64 (Unix seconds, `NO_TIME` where unknown),
 in a store of classes `label` (N,) int64 (`NO_LABEL` where unknown), in one of several labels a
-patch `labels` (N, C) uint8 (0, 1, `UNKNOWN`), and in its header, under the one key `georank`, a
-JSON document: model, settings, store, versions. Row i is patch i of the store. A `.parquet` file
-holds the same and each patch's key (see `parquet.py`).
+patch `labels` (N, C) uint8 (0, 1, `UNKNOWN`), where all classes are whole numbers `class_numbers`
+(C,) int64, and in its header, under the one key `georank`, a JSON document: model, settings, store,
+versions. Row i is patch i of the store; label k is the class `class_names[k]` of the document. A
+`.parquet` file holds the same, and each patch's key and class (see `parquet.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy.typing as npt
 import torch
 
 from georank_zoo import bands as s2
+from georank_zoo.data.readers.labels.values import whole_numbers
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.writer import PARTIAL
 from georank_zoo.embed.extract import extract_into, warn_of_missing_bands
@@ -113,7 +115,7 @@ def embed_store(
         >>> done.patches
         192
         >>> pd.read_parquet(done.path).columns.tolist()
-        ['key', 'lat', 'lon', 'geometry', 'place', 'time', 'label', 'embedding']
+        ['key', 'lat', 'lon', 'geometry', 'place', 'time', 'label', 'class', 'embedding']
     """
     path = Path(out)
     require_free_file(path, TABLE_SUFFIXES, overwrite=overwrite)
@@ -196,6 +198,9 @@ def _columns(store: PatchStore) -> dict[str, npt.NDArray[Any]]:
         columns["labels"] = store.labels
     elif store.target == "class" and store.class_names:
         columns["label"] = store.label
+    # Label 0 may be the class 10: what was a number in the source stays one.
+    if {"label", "labels"} & set(columns) and (numbers := whole_numbers(store.class_names)):
+        columns["class_numbers"] = np.array(numbers, np.int64)
     return columns
 
 

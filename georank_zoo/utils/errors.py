@@ -6,6 +6,9 @@ import difflib
 import reprlib
 from collections.abc import Iterable
 
+# Line ends, and the joiners without which Persian words and some emoji fall apart.
+_SHOWN = "\n\u200c\u200d"
+
 
 class GeorankError(Exception):
     """Base of the errors whose message explains what failed and what to do."""
@@ -73,9 +76,15 @@ def plain(text: object, limit: int = 80) -> str:
 
     A name in a downloaded file may hold escape sequences that a terminal obeys.
     """
-    shown = str(text)[: limit + 1]
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    escaped = printable(str(text)[: limit + 1]).replace("\n", r"\n")
     return escaped if len(escaped) <= limit else f"{escaped[: limit - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Text of many lines whose other control characters are spelled out, and no letter changed."""
+    return "".join(
+        c if c.isprintable() or c in _SHOWN else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def brief(value: object, limit: int = 80) -> str:

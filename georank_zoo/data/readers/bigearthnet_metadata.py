@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CORINE, DROPPED
+from georank_zoo.data.files.text import read_json
 from georank_zoo.data.store.patch import ROLES, Role
 from georank_zoo.utils.errors import BadItem, UsageError
 
@@ -151,7 +151,7 @@ def labels_of_version_1(file: Path) -> npt.NDArray[np.uint8]:
             the 19 stands for any of them.
     """
     try:
-        names = json.loads(file.read_text(encoding="utf-8"))["labels"]
+        names = read_json(file)["labels"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("labels is not a list of names")
     except FileNotFoundError as error:

@@ -8,7 +8,6 @@ Lacoste et al.: "GEO-Bench", NeurIPS 2023. Layout: `<sample>.hdf5`, one date eac
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
 from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW
 from georank_zoo.data.files import dates, hdf5
+from georank_zoo.data.files.text import read_json
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
@@ -126,11 +126,11 @@ class Cashew:
 def _read_partition(path: Path) -> dict[str, Role]:
     """The role of each sample by its name."""
     try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
+        parts = read_json(path)
     except FileNotFoundError as error:
         raise UsageError(f"{path} is missing: it says which samples are for testing.") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not a JSON file ({error}). Download it again.") from error
+    except UsageError as error:
+        raise UsageError(f"{error} Download it again.") from error
     well_formed = (
         isinstance(parts, dict)
         and set(parts) == set(_ROLES)

@@ -14,6 +14,7 @@ from typing import Any, cast
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.eurosat import EUROSAT, LISTS, LISTS_SOURCE
 from georank_zoo.data.files import convert, georeference, raster
+from georank_zoo.data.files.text import read_text
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.patch import Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -61,7 +62,7 @@ def _read_list(path: Path, split: str, md5: str) -> list[str]:
     if not path.is_file():
         raise UsageError(f"Split {split} has no list {path}. It lies at {LISTS_SOURCE}.")
     content = path.read_bytes()
-    names = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
+    names = [line.strip() for line in read_text(path).split("\n")]
     patches = [name.rpartition(".")[0] for name in names if name]
     unknown = [patch for patch in patches if patch.rpartition("_")[0] not in EUROSAT.classes]
     if unknown or not patches:

@@ -209,6 +209,8 @@ class Folder:
     ) -> npt.NDArray[np.float64]:
         given = self._labels.positions.get(name)
         if georeference.is_georeferenced(dataset) or given is None:
+            if self._labels.no_position and not georeference.is_georeferenced(dataset):
+                raise BadItem(f"no CRS: nor a position, {self._labels.no_position}")
             georeference.require_crs(dataset)
             return georeference.centers(dataset, corners, (self.size, self.size))
         if len(corners) > 1:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.oscd import OSCD
 from georank_zoo.data.files import convert, dates, georeference, raster
+from georank_zoo.data.files.text import read_text
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_TIME, Patch, Target
@@ -148,7 +149,10 @@ def _read_band(file: Path, band: str, grid: Any) -> npt.NDArray[np.uint16]:
 
 def _acquisition_times(file: Path) -> tuple[int, ...]:
     """The times of `date_1: 20150711` and `date_2: ...`; the names hold processing times."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    try:
+        lines = read_text(file).split("\n") if file.is_file() else []
+    except UsageError as error:
+        raise BadItem(f"damaged dates.txt: {error}") from error
     stated = dict(line.split(":", 1) for line in lines if ":" in line)
     times = tuple(dates.parse_time(stated.get(f"date_{n}", "")) for n in (1, 2))
     if NO_TIME in times:

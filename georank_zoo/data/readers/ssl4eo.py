@@ -7,7 +7,6 @@ Wang, Braham, Xiong, Liu, Albrecht, Zhu: "SSL4EO-S12", IEEE GRSM 2023, arXiv 221
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo import SSL4EO
 from georank_zoo.data.files import band_files
+from georank_zoo.data.files.text import read_json
 from georank_zoo.data.readers.base import Item, LazyItems, Reading, fingerprint_of_names
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
@@ -177,7 +177,7 @@ def _offset(folder: Path, time: datetime) -> int:
             raise BadItem("unknown processing baseline: no metadata.json tells it")
         return 0
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
         baseline = float(facts["PROCESSING_BASELINE"])
         harmonized = "HARMONIZED" in str(facts.get("system:id", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

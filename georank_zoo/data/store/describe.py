@@ -12,6 +12,7 @@ import numpy as np
 from georank_zoo.bands import BY_NAME
 from georank_zoo.data.store.mapped_store import MappedStore
 from georank_zoo.data.store.patch import NO_TIME, ROLES
+from georank_zoo.utils.errors import plain
 from georank_zoo.utils.tables import Table
 
 _CLASSES_NAMED = 12  # in the one line that the facts have for them
@@ -121,7 +122,7 @@ def _classes_line(facts: dict[str, Any]) -> str:
         return "none"
     more = f" and {len(names) - _CLASSES_NAMED} more" if len(names) > _CLASSES_NAMED else ""
     unlabeled = f" ({facts['unlabeled']} patches without)" if facts["unlabeled"] else ""
-    return f"{len(names)}: {', '.join(names[:_CLASSES_NAMED])}{more}{unlabeled}"
+    return f"{len(names)}: {', '.join(map(plain, names[:_CLASSES_NAMED]))}{more}{unlabeled}"
 
 
 def bands_table(facts: dict[str, Any]) -> Table:
@@ -136,7 +137,9 @@ def bands_table(facts: dict[str, Any]) -> Table:
 def classes_table(facts: dict[str, Any]) -> Table:
     """Number of patches of each class."""
     counts = facts["classes"].items()
-    rows = [(str(label), name, str(count)) for label, (name, count) in enumerate(counts)]
+    rows = [
+        (str(label), plain(name, 300), str(count)) for label, (name, count) in enumerate(counts)
+    ]
     if facts["unlabeled"]:
         rows.append(("", "unlabeled", str(facts["unlabeled"])))
     return Table("Classes", ("Label", "Class", "Patches"), tuple(rows))

@@ -16,7 +16,7 @@ from georank_zoo import bands as s2
 from georank_zoo.data.store.mapped_store import MappedStore
 from georank_zoo.data.store.patch import NO_LABEL, NO_TIME, UNKNOWN
 from georank_zoo.utils.errors import StoreError
-from georank_zoo.utils.figures import NotebookFigure, style
+from georank_zoo.utils.figures import NotebookFigure, literal, style
 
 _RGB = s2.resolve("rgb")
 _STRETCH = (2, 98)  # percentiles, nearly black and white
@@ -146,7 +146,9 @@ def draw_map(store: MappedStore) -> NotebookFigure:
         _label_degrees(axis)
         if handles:
             figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
-        axis.set_title(f"{len(first):,} places of {store.path.name}", loc="left", fontsize=9)
+        axis.set_title(
+            f"{len(first):,} places of {literal(store.path.name)}", loc="left", fontsize=9
+        )
     return figure
 
 
@@ -218,4 +220,4 @@ def _dot(label: str, color: str) -> Line2D:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return literal(name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")

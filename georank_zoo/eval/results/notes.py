@@ -8,6 +8,7 @@ from georank_zoo.eval.metrics.counts import absent_from_masks
 from georank_zoo.eval.protocols.base import EvalPlan, Protocol
 from georank_zoo.eval.splits.make import LEAVE_ONE_OUT, Split
 from georank_zoo.eval.tasks import Task, class_names
+from georank_zoo.utils.errors import plain
 
 # Below this many test samples a score says whether the machinery works, not how good a model is.
 SMALL_TEST_SET = 1000
@@ -28,7 +29,9 @@ def evaluation_notes(plan: EvalPlan, task: Task, protocols: Sequence[Protocol]) 
     masks = store.target == "mask"
     absent = absent_from_masks(store, split, names) if masks else split.absent(names)
     if absent:
-        notes.append(f"Not in the test set, so not in the macro averages: {', '.join(absent)}.")
+        notes.append(
+            f"Not in the test set, so not in the macro averages: {', '.join(map(plain, absent))}."
+        )
     if split.dropped:
         notes.append(
             f"Left out: {split.dropped} patch(es) of the store without a label, or without a part "

@@ -449,7 +449,7 @@ class TestLabels:
         reading = read_all(open_reader("folder", tmp_path, labels=labels))
         assert [s.reason[:8] for s in reading.left_out] == ["no CRS: "]
         with rasterio.open(tmp_path / "a.tif") as dataset, pytest.raises(BadItem, match="no CRS: "):
-            read_labels(labels, tmp_path, ["a.tif"])._points_on(dataset)
+            read_labels(labels, tmp_path, ["a.tif"]).points.on(dataset)
 
     def test_ambiguous_names(self, tmp_path: Path) -> None:
         for name in ("a/x.tif", "b/x.tif"):
