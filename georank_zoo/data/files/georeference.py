@@ -71,3 +71,32 @@ def centers(
     if not bool((np.abs(latlon) <= (90, 180)).all()):
         raise BadItem(f"position off the globe: lat {lat[0]:g}, lon {lon[0]:g}")
     return latlon
+
+
+def footprints(
+    dataset: Any, corners: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """Corners of the windows on the ground, in order around each.
+
+    Args:
+        dataset: An open raster with a CRS.
+        corners: Row and column of the windows' corners.
+        size: Height and width of a window.
+
+    Returns:
+        Latitude and longitude (n, 4, 2), WGS84 degrees, longitudes from -180 to 180; NaN where the
+        CRS does not lead to a position.
+
+    Raises:
+        BadItem: If nothing leads from the CRS to positions.
+    """
+    around = np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) * np.array(size)
+    rows, cols = (np.array(corners).reshape(-1, 1, 2) + around).reshape(-1, 2).T
+    to = dataset.transform
+    x, y = to.a * cols + to.b * rows + to.c, to.d * cols + to.e * rows + to.f
+    with placing(dataset):
+        lon, lat = (np.array(v) for v in transform_points(dataset.crs, _WGS84, x, y))
+    off = ~(np.isfinite(lon) & (np.abs(lat) <= 90 + 1e-9))
+    latlon = np.stack((np.clip(lat, -90, 90), (lon + 180) % 360 - 180), axis=-1)
+    latlon[off] = np.nan
+    return np.asarray(latlon.reshape(-1, 4, 2))
