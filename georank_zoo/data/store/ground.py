@@ -43,8 +43,9 @@ def squares(latlon: npt.NDArray[np.float64], side: float) -> Meters:
 
 
 def sides(ground: Meters) -> npt.NDArray[np.float64]:
-    """Mean side (n,) in meters of footprints (n, 4, 3)."""
-    return np.asarray(np.linalg.norm(np.roll(ground, -1, axis=1) - ground, axis=-1).mean(axis=1))
+    """Side (n,) in meters of the squares that are about as large as footprints (n, 4, 3)."""
+    edges = np.linalg.norm(np.roll(ground, -1, axis=1) - ground, axis=-1)
+    return np.asarray(np.sqrt((edges[:, 0] + edges[:, 2]) * (edges[:, 1] + edges[:, 3])) / 2)
 
 
 def overlaps(one: Meters, other: Meters) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
