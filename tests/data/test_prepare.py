@@ -127,14 +127,15 @@ def test_a_report_says_what_was_taken_and_what_was_left_out(
     report = prepare_store(eurosat_tree, tmp_path / "s", reader="eurosat", max_bad=0.2)
     lines = str(report).splitlines()
     assert lines[0].startswith("8 patches of 64 px and 12 bands from 8 places, 1 MiB, in ")
-    assert lines[1:5] == [
+    assert lines[1:6] == [
         "8 patches are labeled with 10 classes.",
+        "Resolution on the ground: 10.0 m.",
         "Left out: 1; 1 of 9 sources are bad.",
         "       1  unreadable or truncated",
         "They are:",
     ]
-    assert lines[5].startswith("  Forest/Forest_2.tif: unreadable or truncated: ")
-    assert lines[6] == f"Store: {tmp_path / 's'}  (hash {report.store.hash[:12]})"
+    assert lines[6].startswith("  Forest/Forest_2.tif: unreadable or truncated: ")
+    assert lines[7] == f"Store: {tmp_path / 's'}  (hash {report.store.hash[:12]})"
     html = report._repr_html_()
     for text in ("8 of 64 px", "Left out: 1; 1 of 9", "Forest/Forest_2.tif"):
         assert text in html
