@@ -175,6 +175,36 @@ def latlon_at(
     return latlon
 
 
+def footprints(
+    dataset: Any, corners: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """Corners of the windows on the ground, in order around each.
+
+    Args:
+        dataset: An open raster with a CRS.
+        corners: Row and column of the windows' corners.
+        size: Height and width of a window.
+
+    Returns:
+        Latitude and longitude (n, 4, 2), WGS84 degrees, longitudes from -180 to 180; NaN where the
+        CRS does not lead to a position.
+
+    Raises:
+        BadItem: If the raster does not say where it lies, or nothing leads to positions.
+    """
+    around = np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) * np.array(size)
+    rows, cols = (np.array(corners).reshape(-1, 1, 2) + around).reshape(-1, 2).T
+    grid = grid_of(dataset)
+    to = grid.transform
+    x, y = to.a * cols + to.b * rows + to.c, to.d * cols + to.e * rows + to.f
+    with placing(dataset):
+        lon, lat = (np.array(v) for v in transform_points(grid.crs, _WGS84, x, y))
+    off = ~(np.isfinite(lon) & (np.abs(lat) <= 90 + 1e-9))
+    latlon = np.stack((np.clip(lat, -90, 90), (lon + 180) % 360 - 180), axis=-1)
+    latlon[off] = np.nan
+    return np.asarray(latlon.reshape(-1, 4, 2))
+
+
 def pixel_size_m(dataset: Any) -> float:
     """Side in meters, on the ground, of a square as large as the raster's central pixel.
 
