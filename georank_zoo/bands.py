@@ -24,13 +24,20 @@ DN_PER_REFLECTANCE = 10_000.0
 MAX_REFLECTANCE = 6.5536
 
 # Atmospheric correction gives slightly negative reflectance over dark targets. Level-2A encodes
-# it as DN + 1000 (baseline >= 04.00), so with that offset removed -1000 is the least there is;
-# resampling may overshoot a reflectance of -0.1 a little.
-MIN_DN = -1000.0
+# it as DN + 1000 (baseline >= 04.00), so with that offset removed -0.1 is the least there is;
+# resampling may overshoot it a little.
 MIN_REFLECTANCE = -0.2
+MIN_DN = MIN_REFLECTANCE * DN_PER_REFLECTANCE
+
+# A single odd pixel, or a few rows, say nothing of the unit: these quantiles of the values do.
+UNIT_QUANTILES = (0.01, 0.99)
+# No atmosphere makes a pixel this dark, and no sun one this bright: a value that stands for none.
+NO_VALUE_BELOW, NO_VALUE_ABOVE = -0.5, 10 * MAX_REFLECTANCE
 
 # No standardized image ends further out, in standard deviations.
 _STANDARDIZED = (-20.0, 100.0)
+# Snow and cloud in per cent, with some glint.
+_MAX_PER_CENT = 200.0
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,8 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
     """Refuses a value range that contradicts its declared unit.
 
     Args:
-        low: Smallest value.
-        high: Largest value.
+        low: Smallest value, odd ones left aside (`UNIT_QUANTILES`).
+        high: Largest value, odd ones left aside.
         unit: Declared unit.
         where: Name of what holds the values, for the message.
 
@@ -209,12 +216,16 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
 def _looks_like(low: float, high: float, unit: Unit) -> str:
     """The likely kind of values that are not in `unit`, and what to do."""
     small = high <= _STANDARDIZED[1]
-    if low < MIN_DN or (small and low < _STANDARDIZED[0]):
+    scale = DN_PER_REFLECTANCE if unit == "dn" else 1.0
+    if low < min(MIN_DN, NO_VALUE_BELOW * scale) or (small and low < _STANDARDIZED[0]):
         return f"a no-data value, {low:g}: replace it, by 0 for example"
     if small and low < MIN_REFLECTANCE:
         return "images that are standardized already: pass them as they were before"
-    other = "digital numbers" if unit == "reflectance" else "reflectance"
-    return f"{other}: pass unit {'dn' if unit == 'reflectance' else 'reflectance'!r}"
+    if unit == "dn":
+        return "reflectance: pass unit 'reflectance'"
+    if high <= _MAX_PER_CENT:
+        return "reflectance in per cent: divide it by 100"
+    return "digital numbers: pass unit 'dn'"
 
 
 def to_reflectance(images: torch.Tensor, unit: Unit) -> torch.Tensor:
