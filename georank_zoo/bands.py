@@ -27,13 +27,14 @@ MAX_REFLECTANCE = 6.5536
 # it as DN + 1000 (baseline >= 04.00), so with that offset removed -0.1 is the least there is;
 # resampling may overshoot it a little.
 MIN_REFLECTANCE = -0.2
-MIN_DN = MIN_REFLECTANCE * DN_PER_REFLECTANCE
 
 # A single odd pixel, or a few rows, say nothing of the unit: these quantiles of the values do.
 UNIT_QUANTILES = (0.01, 0.99)
 # No atmosphere makes a pixel this dark, and no sun one this bright: a value that stands for none.
 NO_VALUE_BELOW, NO_VALUE_ABOVE = -0.5, 10 * MAX_REFLECTANCE
 
+# In any unit: -9999 and -32768 are no data.
+_NO_DATA_BELOW = -2000.0
 # No standardized image ends further out, in standard deviations.
 _STANDARDIZED = (-20.0, 100.0)
 # Snow and cloud in per cent, with some glint.
@@ -199,13 +200,12 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
         raise unknown_name("unit", unit, UNITS)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UsageError(f"{where} holds NaN or infinite values.")
-    if unit == "reflectance":
-        fits = low >= MIN_REFLECTANCE and high <= MAX_REFLECTANCE
-        valid = f"{MIN_REFLECTANCE:g} to {MAX_REFLECTANCE:g}"
-    else:
+    scale = DN_PER_REFLECTANCE if unit == "dn" else 1.0
+    least, most = MIN_REFLECTANCE * scale, MAX_REFLECTANCE * scale
+    fits, valid = low >= least and high <= most, f"{least:g} to {most:g}"
+    if unit == "dn":
         # All zero does not contradict a unit; that it is empty is not checked here.
-        fits = low >= MIN_DN and not 0 < high <= MAX_REFLECTANCE
-        valid = f"{MIN_DN:g} or more, typically 100 to 10000"
+        fits, valid = fits and not 0 < high <= MAX_REFLECTANCE, f"{valid}, typically 100 to 10000"
     if not fits:
         raise UsageError(
             f"{where} has the range {low:g} to {high:g}, which is not {unit} (valid: {valid}). "
@@ -216,13 +216,13 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
 def _looks_like(low: float, high: float, unit: Unit) -> str:
     """The likely kind of values that are not in `unit`, and what to do."""
     small = high <= _STANDARDIZED[1]
-    scale = DN_PER_REFLECTANCE if unit == "dn" else 1.0
-    if low < min(MIN_DN, NO_VALUE_BELOW * scale) or (small and low < _STANDARDIZED[0]):
+    if low < _NO_DATA_BELOW or (small and low < _STANDARDIZED[0]):
         return f"a no-data value, {low:g}: replace it, by 0 for example"
     if small and low < MIN_REFLECTANCE:
         return "images that are standardized already: pass them as they were before"
     if unit == "dn":
-        return "reflectance: pass unit 'reflectance'"
+        small = high <= MAX_REFLECTANCE
+        return "reflectance: pass unit 'reflectance'" if small else "values in another scale"
     if high <= _MAX_PER_CENT:
         return "reflectance in per cent: divide it by 100"
     return "digital numbers: pass unit 'dn'"

@@ -27,7 +27,7 @@ from georank_zoo.data.files import (
     validity,
     values,
 )
-from georank_zoo.data.files.radiometry import Given, Mode, Radiometry, find, source_of
+from georank_zoo.data.files.radiometry import Given, Mode, Radiometry, find_radiometry, sources_of
 from georank_zoo.utils.errors import BadItem, GeorankError, UsageError
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
@@ -206,11 +206,11 @@ def open_scene(
 def _radiometry(
     path: Path, grid: Any, sources: dict[str, tuple[Any, int]], options: Given
 ) -> Radiometry:
-    files = [(getattr(view, "src_dataset", view), channel) for view, channel in
-             sources.values()]  # fmt: skip
-    return find(
-        [source_of(dataset, channel) for dataset, channel in files], tuple(sources), root=path,
-        given=options, time=dates.acquisition_time(Path(grid.name), grid.tags()),
+    files = [(getattr(view, "src_dataset", view), channel) for view, channel in sources.values()]
+    told = [source for dataset, channel in files for source in sources_of(dataset, [channel])]
+    return find_radiometry(
+        told, tuple(sources), root=path, given=options,
+        time=dates.acquisition_time(Path(grid.name), grid.tags()),
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def read_bands(
         _require_form(grid, _GRID_BAND, side)
         ((lat, lon),) = georeference.centers(grid, [(0, 0)], (side, side))
         read = [_read_band(files[band], band, grid) for band in bands]
-    meaning = radiometry.find(
+    meaning = radiometry.find_radiometry(
         [band.source for band in read], bands, root=root, claims=claims, default=default
     )
     margin = (side - size) // 2
@@ -114,7 +114,7 @@ def on_grid(dataset: Any, shape: tuple[int, int]) -> BandFile:
     """Reads a one-band raster on another grid of the same bounds, bilinearly."""
     native = dataset.read(1)
     hidden = validity.declared(dataset, [1], None, native[None], [1.0])
-    source = radiometry.source_of(dataset, 1)
+    (source,) = radiometry.sources_of(dataset, [1])
     if dataset.shape == shape:
         return BandFile(native, hidden, native == 0, source)
     values = raster.read_on_grid(dataset, shape)

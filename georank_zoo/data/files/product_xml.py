@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -40,14 +40,13 @@ class Product:
     baseline: int | None = None
 
 
-def product_of(file: Path, top: Path) -> Product | None:
-    """The product of a file, from the nearest folder that describes one, up to `top`.
+def product_of(folders: Sequence[Path]) -> Product | None:
+    """What the first of some folders that describes a product says.
 
     Raises:
         BadItem: If the description is damaged.
     """
-    folder = file.absolute().parent
-    while folder.is_relative_to(top):
+    for folder in folders:
         try:
             found = _described(folder, folder.stat().st_mtime_ns)
             if found is not None:
@@ -55,9 +54,6 @@ def product_of(file: Path, top: Path) -> Product | None:
                 return _read(found, stat.st_mtime_ns, stat.st_size)
         except OSError:  # not on this file system
             return None
-        folder = folder.parent
-        if folder == folder.parent:
-            break
     return None
 
 

@@ -137,13 +137,12 @@ class Source:
     harmonized: bool = False
 
 
-def source_of(dataset: Any, channel: int) -> Source:
-    """What an open raster says of a channel, counted from 1."""
+def sources_of(dataset: Any, channels: Sequence[int]) -> list[Source]:
+    """What an open raster says of channels, counted from 1."""
+    path, scales, offsets = Path(dataset.name), dataset.scales, dataset.offsets
     tags = {name.lower(): value for name, value in dataset.tags().items()}
     harmonized = any(_HARMONIZED.search(tags.get(name, "")) for name in _ID_TAGS)
-    return Source(
-        Path(dataset.name), dataset.scales[channel - 1], dataset.offsets[channel - 1], harmonized
-    )
+    return [Source(path, scales[c - 1], offsets[c - 1], harmonized) for c in channels]
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class Claim:
     shift: float | None = None
 
 
-def find(
+def find_radiometry(
     sources: Sequence[Source],
     bands: Sequence[str],
     *,
@@ -190,11 +189,13 @@ def find(
     given = given or Given()
     said: dict[str, None] = {}
     scales, offsets, doubts = [], [], []
+    folders = {path: _Folder.of(path, root) for path in {s.path.parent for s in sources}}
     for source, band in zip(sources, bands, strict=True):
-        heard = [*claims, *_claims(source, band, root, given)]
+        folder = folders[source.path.parent]
+        heard = [*claims, *_claims(source, band, folder, given)]
         gain = _agreed([(c.who, c.gain) for c in heard], "scale", band)
         gain = 1.0 if gain is None else gain
-        name = _by_name(source, root) if given.mode == "auto" else None
+        name = _by_name(source, folder) if given.mode == "auto" else None
         # A name speaks of the product's numbers, so not of values that were scaled since.
         if name is not None and gain == 1:
             heard.append(name)
@@ -220,7 +221,26 @@ def _doubt(shift: float | None, who: Sequence[str], name: Claim | None, time: in
     return EARLY_OFFSET if alone and time is not None and time < OFFSET_SINCE else ""
 
 
-def _claims(source: Source, band: str, root: Path, given: Given) -> Iterator[Claim]:
+@dataclass(frozen=True)
+class _Folder:
+    """What the folder of a file and its parents say: their names, and the product's XML."""
+
+    names: tuple[str, ...]
+    product: product_xml.Product | None
+
+    @classmethod
+    def of(cls, folder: Path, root: Path) -> _Folder:
+        """Up to the source folder, or to an enclosing `.SAFE` folder."""
+        folder, top = folder.absolute(), root.absolute()
+        if not folder.is_relative_to(top):  # the root is the file
+            top = folder
+        safe = [p for p in (top, *top.parents) if p.name.upper().endswith(".SAFE")]
+        top = safe[-1] if safe else top
+        within = [p for p in (folder, *folder.parents) if p.is_relative_to(top)]
+        return cls(tuple(p.name for p in within), product_xml.product_of(within))
+
+
+def _claims(source: Source, band: str, folder: _Folder, given: Given) -> Iterator[Claim]:
     unit, offset = given.unit, given.offset
     if unit is not None:
         yield Claim(f"--unit {unit}", gain=1.0 if unit == "dn" else s2.DN_PER_REFLECTANCE)
@@ -230,9 +250,8 @@ def _claims(source: Source, band: str, root: Path, given: Given) -> Iterator[Cla
         return
     if (source.scale, source.offset) != (1, 0):
         yield _by_tags(source)
-    product = product_xml.product_of(source.path, _top(source.path, root))
-    if product is not None:
-        yield _by_product(product, band)
+    if folder.product is not None:
+        yield _by_product(folder.product, band)
 
 
 def _by_tags(source: Source) -> Claim:
@@ -260,10 +279,8 @@ def _by_product(product: product_xml.Product, band: str) -> Claim:
     return Claim(who, gain, _shift_of(product.baseline))
 
 
-def _by_name(source: Source, root: Path) -> Claim | None:
-    top = _top(source.path, root)
-    parents = [p for p in source.path.absolute().parents if p.is_relative_to(top)]
-    names = [path.name for path in (source.path, *parents)]
+def _by_name(source: Source, folder: _Folder) -> Claim | None:
+    names = (source.path.name, *folder.names)
     if source.harmonized or any(_HARMONIZED.search(name) for name in names):
         return Claim("HARMONIZED in a name or tag", shift=0.0)
     # The nearest name that says it: a file's own before a folder's.
@@ -274,14 +291,6 @@ def _by_name(source: Source, root: Path) -> Claim | None:
 def _shift_of(baseline: int) -> float:
     """DN at a reflectance of zero, with the sign of a shift."""
     return -float(OFFSET_DN) if OFFSET_BASELINE <= baseline < _NO_OFFSET_BASELINE else 0.0
-
-
-def _top(path: Path, root: Path) -> Path:
-    """The folder up to which a file's parents speak of it."""
-    root = root.absolute()
-    top = root if root != path.absolute() else root.parent
-    safe = [p for p in (top, *top.parents) if p.name.upper().endswith(".SAFE")]
-    return safe[-1] if safe else top
 
 
 def _agreed(said: Sequence[tuple[str, float | None]], what: str, band: str) -> float | None:

@@ -20,8 +20,8 @@ Mask = npt.NDArray[np.bool_]
 _COARSEST = 6
 # ESA's value of saturated pixels, and what most writers fill uint16 with.
 _SATURATED = 65535
-# The last numbers of the types, which in all bands at once are a fill.
-_LAST = [np.iinfo(kind).max for kind in ("i2", "u2", "i4", "u4")]
+# The last numbers of common types, also of files stored wider, which in all bands are a fill.
+_LAST = [np.iinfo(kind).max for kind in ("i2", "u2")]
 # Fills of floating point lie far beyond any scale: 1e20, 9.97e36, 3.4e38.
 _BEYOND = 1e19
 # A constant in all bands of no more DN than this is no surface: 0, 1, or a fill that went through
@@ -86,8 +86,9 @@ def declared(
         gains: DN per number, by channel.
     """
     missing: Mask = np.zeros(values.shape[1:], bool)
+    numbers = dataset.nodatavals
     for channel, band, gain in zip(channels, values, gains, strict=True):
-        missing |= _no_data_value(dataset.nodatavals[channel - 1], band, gain)
+        missing |= _no_data_value(numbers[channel - 1], band, gain)
     for channel in _mask_channels(dataset, channels):
         missing |= dataset.read_masks(channel, window=window) == 0
     for alpha in _alphas(dataset):
@@ -128,7 +129,8 @@ def fill(pixels: npt.NDArray[Any], radiometry: Radiometry) -> Mask:
     numbers = pixels[0][same].astype(np.float64)
     pairs = zip(radiometry.gain, radiometry.shift, strict=True)
     none = np.all([numbers * gain + shift <= _DARK_DN for gain, shift in pairs], axis=0)
-    missing[same] |= none | np.isin(numbers, _LAST)
+    last = _LAST if pixels.dtype.kind == "f" else [*_LAST, np.iinfo(pixels.dtype).max]
+    missing[same] |= none | np.isin(numbers, last)
     return missing
 
 
@@ -208,7 +210,8 @@ def _mask_channels(dataset: Any, channels: Sequence[int]) -> list[int]:
 
     Other flags tell of masks that GDAL derives from what is looked at here band by band.
     """
-    flags = [set(dataset.mask_flag_enums[channel - 1]) - {MaskFlags.alpha} for channel in channels]
+    enums = dataset.mask_flag_enums
+    flags = [set(enums[channel - 1]) - {MaskFlags.alpha} for channel in channels]
     own = [c for c, found in zip(channels, flags, strict=True) if not found]
     common = [c for c, found in zip(channels, flags, strict=True) if MaskFlags.per_dataset in found]
     return own + common[:1]

@@ -14,9 +14,9 @@ from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.utils.errors import BadItem, UsageError
 
 # Values of a band that are looked at: quantiles of more say no more.
-_SAMPLED = 20_000
+_SAMPLED = 5_000
 # A large raster is judged by 4 x 4 windows of this side: a part of it may be odd.
-_WINDOWS, _SIDE = 4, 256
+_WINDOWS, _SIDE = 4, 64
 
 # Half of a scene is brighter than snow: per cent, or digital numbers.
 _MAX_MEDIAN = 2.0
@@ -50,13 +50,16 @@ def judge(valid: npt.NDArray[Any], radiometry: Radiometry) -> None:
     per = 1.0 if unit == "dn" else s2.DN_PER_REFLECTANCE
     try:
         s2.check_unit(low / per, high / per, unit, where="the file")
-        _require_plausible(dn, plain, unit, float(-shift.min()))
+        _require_plausible(dn, plain, unit, radiometry)
     except UsageError as error:
         raise BadItem(f"values contradict unit {unit!r}: {error}") from error
 
 
 def _require_plausible(
-    dn: npt.NDArray[np.float64], plain: npt.NDArray[np.float64], unit: s2.Unit, offset: float
+    dn: npt.NDArray[np.float64],
+    plain: npt.NDArray[np.float64],
+    unit: s2.Unit,
+    radiometry: Radiometry,
 ) -> None:
     median = float(np.median(dn)) / s2.DN_PER_REFLECTANCE
     if unit == "reflectance" and median > _MAX_MEDIAN:
@@ -71,11 +74,12 @@ def _require_plausible(
             f"{bright / s2.DN_PER_REFLECTANCE:.2g}. It looks like reflectance in per cent, or in "
             "another scale."
         )
-    below = float((dn < _BELOW_DN).mean())
+    below, offset = float((dn < _BELOW_DN).mean()), -min(radiometry.shift)
     if offset > 0 and below > _MAX_BELOW:
         raise UsageError(
-            f"the offset of {offset:g} is not in these values: without it, {below:.0%} of them "
-            f"would be less than {_BELOW_DN:g} DN."
+            f"the offset of {offset:g}, by {radiometry.source}, is not in these values: without "
+            f"it, {below:.0%} of them would be less than {_BELOW_DN:g} DN. Where that is wrong, "
+            "--radiometry options counts --unit and --offset alone."
         )
 
 
@@ -86,8 +90,13 @@ def sample(read: Read, shape: tuple[int, int]) -> npt.NDArray[Any]:
         read: Reads the values (bands, h, w) and the no-data mask (h, w) of a window.
         shape: Height and width of the raster.
     """
-    parts = [read(window) for window in _spread(shape)]
-    return np.concatenate([pixels[:, ~missing] for pixels, missing in parts], axis=1)
+    parts = []
+    for window in _spread(shape):
+        pixels, missing = read(window)
+        valid = pixels[:, ~missing]
+        # A copy, so that the window itself is not kept.
+        parts.append(valid[:, :: valid.shape[1] * _WINDOWS**2 // _SAMPLED + 1].copy())
+    return np.concatenate(parts, axis=1)
 
 
 def _spread(shape: tuple[int, int]) -> list[Window]:

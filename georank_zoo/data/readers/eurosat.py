@@ -155,8 +155,8 @@ class EuroSat:
             georeference.require_crs(dataset)
             ((lat, lon),) = georeference.centers(dataset, [(0, 0)], (self.size, self.size))
             channels = [i + 1 for i in s2.indices(EUROSAT.bands, self.bands)]
-            sources = [radiometry.source_of(dataset, channel) for channel in channels]
-            meaning = radiometry.find(
+            sources = radiometry.sources_of(dataset, channels)
+            meaning = radiometry.find_radiometry(
                 sources, self.bands, root=self.root, default="EuroSAT, digital numbers of Level-1C"
             )
             whole = Window(0, 0, self.size, self.size)

@@ -194,8 +194,10 @@ class Folder:
         Raises:
             BadItem: If what says it contradicts itself or the values.
         """
-        sources = [radiometry.source_of(dataset, channel) for channel in channels]
-        meaning = radiometry.find(sources, self.bands, root=self.root, given=self._given, time=time)
+        sources = radiometry.sources_of(dataset, channels)
+        meaning = radiometry.find_radiometry(
+            sources, self.bands, root=self.root, given=self._given, time=time
+        )
         convert.require_type(dataset.dtypes[channels[0] - 1], meaning)
         if dataset.height >= 2 * self.size:
             sample = values.sample(

@@ -122,7 +122,7 @@ class Oscd:
         read = [_read_band(_band_file(item, date, band), band, grid) for band in self.bands]
         scene = np.stack([band.values for band in read])
         convert.require_some_data(scene)
-        meaning = radiometry.find(
+        meaning = radiometry.find_radiometry(
             [band.source for band in read], self.bands, root=self.root,
             default="OSCD, digital numbers of Level-1C",
         )  # fmt: skip
