@@ -53,7 +53,7 @@ def product_of(folders: Sequence[Path]) -> Product | None:
                 stat = found.stat()
                 return _read(found, stat.st_mtime_ns, stat.st_size)
         except OSError:  # not on this file system
-            return None
+            continue
     return None
 
 

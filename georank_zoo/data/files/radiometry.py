@@ -34,7 +34,8 @@ _NO_OFFSET_BASELINE = 9999
 # _N0509_ of a product's name; N0450_E0120 is a tile of a grid of degrees.
 _BASELINE = re.compile(r"(?:^|_)N(0\d{3}|9999)(?=[_.]|$)(?!_[EW]\d)", re.I)
 _HARMONIZED = re.compile(r"(?<!UN)HARMONI[SZ]ED", re.I)
-_ID_TAGS = ("system:id", "system_id", "id", "collection")
+# GDAL takes the colon of `system:id` for the end of the name.
+_ID_TAGS = ("system", "system:id", "system_id", "id", "collection")
 
 _WAY_OUT = "Correct them, or pass --radiometry options to count --unit and --offset alone"
 # The doubts that a date or a name raises.
@@ -320,7 +321,7 @@ def _contradiction(text: str) -> BadItem:
 
 def _in_words(value: float, what: str) -> str:
     if what == "offset":
-        return f"that {-value:g} DN are to be subtracted"
+        return f"that {0 - value:g} DN are to be subtracted"
     return f"a scale of {value / s2.DN_PER_REFLECTANCE:g}"
 
 
