@@ -25,10 +25,16 @@ import click
               help="Scene: the file's bands in file order, if it does not name them.")  # fmt: skip
 @click.option("--ignore-descriptions", is_flag=True, default=None,
               help="Scene: take --bands in file order, whatever the file calls them.")  # fmt: skip
-@click.option("--unit", metavar="dn|reflectance", help="Scene: unit of the pixels [default: dn].")
+@click.option("--unit", metavar="dn|reflectance",
+              help="Scene: unit of the pixels [default: what the files say, else "
+              "dn].")  # fmt: skip
 @click.option("--offset", type=click.IntRange(0, 10000), metavar="DN",
-              help="Scene: subtract this, 1000 for processing baseline 04.00 and "
-              "later.")  # fmt: skip
+              help="Scene: subtract this [default: what the files, the product's XML or the "
+              "baseline in a name say: 1000 for processing baseline 04.00 and "
+              "later].")  # fmt: skip
+@click.option("--radiometry", metavar="auto|options",
+              help="Scene: whether what the files and the product say of the numbers must agree "
+              "with --unit and --offset, or these alone count [default: auto].")  # fmt: skip
 @click.option("--max-nodata", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
               help="Scene: tiles with more pixels without data, or beyond the edge, are NaN "
               "[default: 0.05].")  # fmt: skip

@@ -25,13 +25,21 @@ DN_PER_REFLECTANCE = 10_000.0
 MAX_REFLECTANCE = 6.5536
 
 # Atmospheric correction gives slightly negative reflectance over dark targets. Level-2A encodes
-# it as DN + 1000 (baseline >= 04.00), so with that offset removed -1000 is the least there is;
-# resampling may overshoot a reflectance of -0.1 a little.
-MIN_DN = -1000.0
+# it as DN + 1000 (baseline >= 04.00), so with that offset removed -0.1 is the least there is;
+# resampling may overshoot it a little.
 MIN_REFLECTANCE = -0.2
 
+# A single odd pixel, or a few rows, say nothing of the unit: these quantiles of the values do.
+UNIT_QUANTILES = (0.01, 0.99)
+# No atmosphere makes a pixel this dark, and no sun one this bright: a value that stands for none.
+NO_VALUE_BELOW, NO_VALUE_ABOVE = -0.5, 10 * MAX_REFLECTANCE
+
+# In any unit: -9999 and -32768 are no data.
+_NO_DATA_BELOW = -2000.0
 # No standardized image ends further out, in standard deviations.
 _STANDARDIZED = (-20.0, 100.0)
+# Snow and cloud in per cent, with some glint.
+_MAX_PER_CENT = 200.0
 
 
 @dataclass(frozen=True)
@@ -219,8 +227,8 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
     """Refuses a value range that contradicts its declared unit.
 
     Args:
-        low: Smallest value.
-        high: Largest value.
+        low: Smallest value, odd ones left aside (`UNIT_QUANTILES`).
+        high: Largest value, odd ones left aside.
         unit: Declared unit.
         where: Name of what holds the values, for the message.
 
@@ -231,13 +239,12 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
         raise unknown_name("unit", unit, UNITS)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UsageError(f"{where} holds NaN or infinite values.")
-    if unit == "reflectance":
-        fits = low >= MIN_REFLECTANCE and high <= MAX_REFLECTANCE
-        valid = f"{MIN_REFLECTANCE:g} to {MAX_REFLECTANCE:g}"
-    else:
+    scale = DN_PER_REFLECTANCE if unit == "dn" else 1.0
+    least, most = MIN_REFLECTANCE * scale, MAX_REFLECTANCE * scale
+    fits, valid = low >= least and high <= most, f"{least:g} to {most:g}"
+    if unit == "dn":
         # All zero does not contradict a unit; that it is empty is not checked here.
-        fits = low >= MIN_DN and not 0 < high <= MAX_REFLECTANCE
-        valid = f"{MIN_DN:g} or more, typically 100 to 10000"
+        fits, valid = fits and not 0 < high <= MAX_REFLECTANCE, f"{valid}, typically 100 to 10000"
     if not fits:
         raise UsageError(
             f"{where} has the range {low:g} to {high:g}, which is not {unit} (valid: {valid}). "
@@ -248,12 +255,16 @@ def check_unit(low: float, high: float, unit: Unit, *, where: str) -> None:
 def _looks_like(low: float, high: float, unit: Unit) -> str:
     """The likely kind of values that are not in `unit`, and what to do."""
     small = high <= _STANDARDIZED[1]
-    if low < MIN_DN or (small and low < _STANDARDIZED[0]):
+    if low < _NO_DATA_BELOW or (small and low < _STANDARDIZED[0]):
         return f"a no-data value, {low:g}: replace it, by 0 for example"
     if small and low < MIN_REFLECTANCE:
         return "images that are standardized already: pass them as they were before"
-    other = "digital numbers" if unit == "reflectance" else "reflectance"
-    return f"{other}: pass unit {'dn' if unit == 'reflectance' else 'reflectance'!r}"
+    if unit == "dn":
+        small = high <= MAX_REFLECTANCE
+        return "reflectance: pass unit 'reflectance'" if small else "values in another scale"
+    if high <= _MAX_PER_CENT:
+        return "reflectance in per cent: divide it by 100"
+    return "digital numbers: pass unit 'dn'"
 
 
 def to_reflectance(images: torch.Tensor, unit: Unit) -> torch.Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 
 from georank_zoo.data.readers import check_options, open_reader
 from georank_zoo.data.readers.base import Reader
+from georank_zoo.data.store import look
 from georank_zoo.data.store.describe import by_kind, describe, facts_table, remarks, warnings
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
@@ -43,6 +44,7 @@ class PrepareReport:
         units: Number of files (or scenes).
         resumed_at: Number of items that an earlier, interrupted run had done.
         seconds: Duration of this run.
+        remarks: What is suspect in the values, as sentences.
     """
 
     store: PatchStore
@@ -51,6 +53,7 @@ class PrepareReport:
     units: int
     resumed_at: int
     seconds: float
+    remarks: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -61,7 +64,9 @@ class PrepareReport:
         place = f"Store: {self.store.path}  (hash {self.store.hash[:12]})"
         facts = describe(self.store)
         warned = [f"Warning: {text}" for text in warnings(facts)]
-        return "\n".join([*self._taken(), *remarks(facts), *self._left_out(), *warned, place])
+        return "\n".join(
+            [*self._taken(), *remarks(facts), *self._left_out(), *warned, *self.remarks, place]
+        )
 
     def _taken(self) -> Iterator[str]:
         store = self.store
@@ -87,8 +92,10 @@ class PrepareReport:
 
     def _repr_html_(self) -> str:
         facts = describe(self.store)
-        html = f"<p>{escape(next(self._taken()))}</p>" + facts_table(facts).to_html()
-        html += "".join(f"<p>Warning: {escape(text)}</p>" for text in warnings(facts))
+        warned = (f"Warning: {text}" for text in warnings(facts))
+        texts = (next(self._taken()), *warned, *self.remarks)
+        html = "".join(f"<p>{escape(text)}</p>" for text in texts)
+        html += facts_table(facts).to_html()
         if not self.skipped:
             return html
         title = f"Left out: {len(self.skipped)}; {self.bad} of {self.units} sources are bad"
@@ -129,8 +136,9 @@ def prepare_store(
             `folder`: `bands` (names, in file order where the files do not name their bands),
             `ignore_descriptions` (`bands` in file order whatever the files call them),
             `size` (patch side in pixels; larger rasters are cut), `labels` (`"parent"` or a CSV
-            or GeoJSON file), `unit` (`"dn"` or `"reflectance"`), `offset` (DN to subtract: 1000
-            for processing baseline 04.00 and later).
+            or GeoJSON file), `unit` (`"dn"` or `"reflectance"`) and `offset` (DN to subtract),
+            which by default are what the files, their products or names say, and `radiometry`
+            (`"auto"`, where all of these must agree, or `"options"`, where those two alone count).
 
     Returns:
         The report, with the opened store as `.store`.
@@ -172,8 +180,11 @@ def prepare_store(
             reader=opened.name, level=opened.level, source=opened.source, license=opened.license
         )
     _suspect_misnamed_bands(store)
+    remarks = look.at_store(store)
+    for remark in remarks:
+        logger.warning("%s", remark)
     seconds = time.monotonic() - started
-    return PrepareReport(store, len(opened.items()), bad, units, resumed_at, seconds)
+    return PrepareReport(store, len(opened.items()), bad, units, resumed_at, seconds, remarks)
 
 
 def _opened(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files.convert import MAX_NODATA
+from georank_zoo.data.files.radiometry import Mode
+from georank_zoo.data.store import look
 from georank_zoo.embed.extract import warn_of_missing_bands
 from georank_zoo.embed.table import model_facts, require_free_file
 from georank_zoo.embed.tiles import Scene, TileGrid, open_scene
@@ -33,6 +36,8 @@ from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.utils.files import explain_disk_full, new_file
 from georank_zoo.utils.progress import OnProgress, progress_bar
+
+logger = logging.getLogger(__name__)
 
 SCENE_FORMAT = "georank-scene/1"
 SCENE_SUFFIXES = (".tif", ".tiff")
@@ -80,8 +85,9 @@ def embed_scene(
     *,
     bands: str | Sequence[str] | None = None,
     ignore_descriptions: bool = False,
-    unit: s2.Unit = "dn",
-    offset: int = 0,
+    unit: s2.Unit | None = None,
+    offset: int | None = None,
+    radiometry: Mode = "auto",
     tile: int | None = None,
     stride: int | None = None,
     image_size: int | None = None,
@@ -101,12 +107,15 @@ def embed_scene(
     Args:
         model: An encoder, or what `create_model` takes. An encoder is afterwards in its own mode
             and on its own device, as before.
-        scene: The scene, see `open_scene`; `bands`, `ignore_descriptions`, `unit` and `offset` too.
+        scene: The scene, see `open_scene`; `bands`, `ignore_descriptions`, `unit`, `offset` and
+            `radiometry` too.
         out: File to write, `.tif`.
         bands: Names of the file's bands in file order, where the file does not name them.
         ignore_descriptions: Take `bands` in file order whatever the file calls them.
-        unit: Unit of the pixels.
-        offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        unit: Unit of the pixels; DN by default, unless the files say otherwise.
+        offset: DN to subtract; by default what the files, the product's XML or names say.
+        radiometry: `auto`, where all that says what the numbers mean must agree, or `options`,
+            where `unit` and `offset` alone count.
         tile: Side of a tile in pixels of the scene; `image_size` by default.
         stride: Pixels from a tile to the next; `tile` by default, so that they do not overlap.
         image_size: Side in pixels that tiles are resized to; the model's by default.
@@ -141,22 +150,26 @@ def embed_scene(
     settings = encoder.inference_settings(image_size, batch_size, device)
     tile = settings.image_size if tile is None else tile
     stride = tile if stride is None else stride
-    if min(tile, stride) < 1 or offset < 0 or not 0 <= max_nodata < 1:
-        raise UsageError(
-            "tile and stride must be 1 or more, offset 0 or more, and max_nodata a share below 1."
-        )
+    if min(tile, stride) < 1 or not 0 <= max_nodata < 1:
+        raise UsageError("tile and stride must be 1 or more, and max_nodata a share below 1.")
     with (
         rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
         open_scene(
-            scene, bands=bands, ignore_descriptions=ignore_descriptions, unit=unit, offset=offset
-        ) as opened,
+            scene,
+            bands=bands,
+            ignore_descriptions=ignore_descriptions,
+            unit=unit,
+            offset=offset,
+            radiometry=radiometry,
+        ) as opened,  # fmt: skip
     ):
         grid = _grid(opened, scene, tile, stride, max_nodata)
+        _look_at(opened, encoder.shared_bands(opened.bands), scene)
         warn_of_missing_bands(encoder, opened.bands, scene)
         facts = {
             "format": SCENE_FORMAT, **model_facts(encoder, opened.bands), "scene": Path(scene).name,
             "pixel_m": round(opened.pixel_m, 2), "ignore_descriptions": ignore_descriptions,
-            "unit": unit, "offset": offset, "tile": tile, "stride": stride,
+            "radiometry": asdict(opened.radiometry), "tile": tile, "stride": stride,
             "image_size": settings.image_size, "max_nodata": max_nodata, "versions": versions(),
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,6 +187,15 @@ def embed_scene(
                     "data. Accept more with --max-nodata, or pass a smaller --tile."
                 )
     return EmbeddedScene(path, grid, empty, encoder.num_features)
+
+
+def _look_at(scene: Scene, bands: Sequence[str], source: str | Path) -> None:
+    """Warns of values and of a meaning that are suspect."""
+    sample = scene.sample(bands)
+    for text in look.at_values(sample, bands):
+        logger.warning("%s: %s", source, text)
+    if scene.radiometry.doubt:
+        logger.warning("%s", look.in_doubt(scene.radiometry, str(source), sample))
 
 
 def _grid(scene: Scene, source: str | Path, tile: int, stride: int, max_nodata: float) -> TileGrid:

@@ -10,15 +10,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
-from georank_zoo.data.files import band_names, convert, georeference, products, raster
-from georank_zoo.utils.errors import BadItem, GeorankError, UsageError, unknown_name
+from georank_zoo.data.files import (
+    band_names,
+    convert,
+    dates,
+    georeference,
+    products,
+    raster,
+    validity,
+    values,
+)
+from georank_zoo.data.files.radiometry import Given, Mode, Radiometry, find_radiometry, sources_of
+from georank_zoo.utils.errors import BadItem, GeorankError, UsageError
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 
@@ -88,19 +98,34 @@ class Scene:
         crs: Coordinate reference system.
         transform: Geotransform.
         pixel_m: Side of a pixel on the ground in meters.
+        radiometry: What the numbers mean, by band.
     """
 
-    def __init__(self, grid: Any, sources: dict[str, tuple[Any, int]], unit: s2.Unit, offset: int):
-        """Args: the raster that gives the grid, and each band's raster on it and channel."""
+    def __init__(self, grid: Any, sources: dict[str, tuple[Any, int]], meaning: Radiometry):
+        """Args: the raster of the grid, each band's raster on it and channel, what they mean."""
         self.bands = tuple(sources)
         self.shape: tuple[int, int] = grid.shape
         placed = georeference.grid_of(grid)
         self.crs, self.transform = placed.crs, placed.transform
         self.pixel_m = georeference.pixel_size_m(grid)
-        self._grid, self._sources = grid, sources
-        self._unit, self._offset = unit, offset
-        flags = grid.mask_flag_enums[0]
-        self._masked = MaskFlags.per_dataset in flags
+        self.radiometry = meaning
+        self._sources = sources
+        self._judged: set[tuple[str, ...]] = set()
+
+    def sample(self, bands: Sequence[str]) -> npt.NDArray[np.uint16]:
+        """Valid digital numbers (len(bands), n) from all over the scene.
+
+        Raises:
+            BadItem: If the values contradict what they are said to mean, or the file is damaged.
+        """
+        meaning = self.radiometry.of(s2.indices(self.bands, bands))
+        valid = values.sample(lambda window: self._read_inside(window, bands), self.shape)
+        convert.require_type(valid.dtype, meaning)
+        values.judge(valid, meaning)
+        self._judged.add(tuple(bands))
+        whole = np.zeros((1, valid.shape[1]), bool)
+        dn, missing = convert.harmonize(valid[:, None], whole, meaning)
+        return dn[:, ~missing]
 
     def read(
         self, window: Window, bands: Sequence[str]
@@ -111,31 +136,24 @@ class Scene:
             Digital numbers (len(bands), h, w), zero where there is no data, and that mask (h, w).
 
         Raises:
-            BadItem: If the values contradict the unit, or the file is damaged.
+            BadItem: See `sample`.
         """
+        if tuple(bands) not in self._judged:
+            self.sample(bands)
         inside = window.intersection(Window(0, 0, self.shape[1], self.shape[0]))
-        try:
-            pixels = self._read_inside(inside, bands)
-            masked = self._grid.dataset_mask(window=inside) == 0 if self._masked else None
-        except RasterioError as error:
-            raise BadItem(f"unreadable or truncated: {error.__cause__ or error}") from error
-        dn, missing = convert.harmonize(
-            pixels, self._unit, nodata=self._grid.nodata, offset=self._offset
-        )
-        if masked is not None:
-            missing |= masked
+        meaning = self.radiometry.of(s2.indices(self.bands, bands))
+        dn, missing = convert.harmonize(*self._read_inside(inside, bands), meaning)
         over = ((0, window.height - inside.height), (0, window.width - inside.width))
         return np.pad(dn, ((0, 0), *over)), np.pad(missing, over, constant_values=True)
 
-    def _read_inside(self, window: Window, bands: Sequence[str]) -> npt.NDArray[Any]:
-        rasters = {id(self._sources[band][0]) for band in bands}
-        if len(rasters) == 1:
-            pixels: npt.NDArray[Any] = self._sources[bands[0]][0].read(
-                [self._sources[band][1] for band in bands], window=window
-            )
-            return pixels
-        parts = [self._sources[band] for band in bands]
-        return np.stack([source.read(channel, window=window) for source, channel in parts])
+    def _read_inside(
+        self, window: Window, bands: Sequence[str]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        meaning = self.radiometry.of(s2.indices(self.bands, bands))
+        try:
+            return validity.read([self._sources[band] for band in bands], window, meaning)
+        except RasterioError as error:
+            raise BadItem(f"unreadable or truncated: {error.__cause__ or error}") from error
 
 
 @contextmanager
@@ -144,8 +162,9 @@ def open_scene(
     *,
     bands: str | Sequence[str] | None = None,
     ignore_descriptions: bool = False,
-    unit: s2.Unit = "dn",
-    offset: int = 0,
+    unit: s2.Unit | None = None,
+    offset: int | None = None,
+    radiometry: Mode = "auto",
 ) -> Iterator[Scene]:
     """Opens a scene for reading.
 
@@ -157,16 +176,17 @@ def open_scene(
             Sentinel-2's; otherwise the bands to take. All by default.
         ignore_descriptions: Take `bands` in file order whatever the raster calls them; of a
             folder, in the order of its files' names, B2 before B10.
-        unit: Unit of the pixels.
-        offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        unit: Unit of the pixels; DN by default, unless the files say otherwise.
+        offset: DN to subtract; by default what the files, the product's XML or names say.
+        radiometry: `auto`, where all that says what the numbers mean must agree, or `options`,
+            where `unit` and `offset` alone count.
 
     Raises:
-        UsageError: If bands are not known, or the values contradict the unit.
+        UsageError: If bands are not known, or the values contradict what they are said to mean.
         GeorankError: If a file is damaged or does not say where it lies.
     """
     path = Path(path)
-    if unit not in s2.UNITS:
-        raise unknown_name("unit", unit, s2.UNITS)
+    options = Given(unit, offset, radiometry)
     if not path.exists():
         raise UsageError(f"There is no {path}.")
     given = None if bands is None else s2.resolve(bands)
@@ -182,7 +202,7 @@ def open_scene(
                 with _as_usage_error(path):
                     band_names.require_described(tuple(sources), given)
                 sources = {name: sources[name] for name in given}
-            yield Scene(grid, sources, unit, offset)
+            yield Scene(grid, sources, _radiometry(path, grid, sources, options))
     except BadItem as error:
         kind = UsageError if isinstance(error.__cause__, UsageError) else GeorankError
         raise kind(f"{path}: {error}") from error
@@ -195,6 +215,17 @@ def _as_usage_error(path: Path) -> Iterator[None]:
         yield
     except BadItem as error:
         raise UsageError(f"{path}: {error}.") from error
+
+
+def _radiometry(
+    path: Path, grid: Any, sources: dict[str, tuple[Any, int]], options: Given
+) -> Radiometry:
+    files = [(getattr(view, "src_dataset", view), channel) for view, channel in sources.values()]
+    told = [source for dataset, channel in files for source in sources_of(dataset, [channel])]
+    return find_radiometry(
+        told, tuple(sources), root=path, given=options,
+        time=dates.acquisition_time(Path(grid.name), grid.tags()),
+    )  # fmt: skip
 
 
 def _open_file(

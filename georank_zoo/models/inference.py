@@ -17,6 +17,8 @@ from torch import nn
 from georank_zoo import bands as s2
 from georank_zoo.utils.errors import ModelError, UsageError
 
+_SAMPLED = 2**17  # values that tell the unit of a batch
+
 # Of images done, and of images in all.
 OnBatch = Callable[[int, int], None]
 
@@ -58,7 +60,7 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def checked_reflectance(images: torch.Tensor, unit: s2.Unit, *, where: str) -> torch.Tensor:
-    """Reflectance, float32, of images whose range fits the unit.
+    """Reflectance, float32, of images whose values fit the unit.
 
     Args:
         images: Images of any shape and number type.
@@ -66,15 +68,37 @@ def checked_reflectance(images: torch.Tensor, unit: s2.Unit, *, where: str) -> t
         where: Name of the images, for the message.
 
     Raises:
-        UsageError: If the range does not fit, or a value is NaN or infinite.
+        UsageError: If the values as a whole do not fit, or one is NaN, infinite or stands for none.
     """
     reflectance = s2.to_reflectance(images, unit)
     if reflectance.numel():
         scale = s2.DN_PER_REFLECTANCE if unit == "dn" else 1.0
-        # Rounded, for in float32 DN -1000 comes back as -1000.00001.
-        low, high = (round(float(value) * scale, 3) for value in reflectance.aminmax())
-        s2.check_unit(low, high, unit, where=where)
+        low, high = (float(value) for value in reflectance.aminmax())
+        # Rounded, for in float32 DN -2000 comes back as -2000.00001.
+        usual = [round(value * scale, 3) for value in _usual_range(reflectance, low, high)]
+        s2.check_unit(usual[0], usual[1], unit, where=where)
+        if low < s2.NO_VALUE_BELOW or high > s2.NO_VALUE_ABOVE:
+            odd = low if low < s2.NO_VALUE_BELOW else high
+            raise UsageError(
+                f"{where} holds {odd * scale:g}, which looks like a no-data value: replace it, by "
+                "0 for example."
+            )
     return reflectance
+
+
+def _usual_range(values: torch.Tensor, low: float, high: float) -> tuple[float, float]:
+    """The range without odd values and without zeros, which often stand for no data."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return low, high
+    flat = values.flatten()
+    # Sorting all values would take longer than the network. An odd step meets all columns.
+    flat = flat[:: flat.numel() // _SAMPLED // 2 * 2 + 1]
+    flat = flat[flat != 0]
+    if not flat.numel():
+        return low, high
+    ordered = flat.sort().values
+    first, last = (round(share * (len(ordered) - 1)) for share in s2.UNIT_QUANTILES)
+    return float(ordered[first]), float(ordered[last])
 
 
 @contextmanager

@@ -287,7 +287,7 @@ def test_full_disk_from_python(
 
 
 def test_misnamed_bands_are_suspected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pixels = np.full((2, 16, 16), 1800, np.uint16)
+    pixels = np.full((2, 16, 16), 900, np.uint16)
     pixels[1] = 12
     trees.write_tif(tmp_path / "f" / "a.tif", pixels)
     with caplog.at_level(logging.WARNING):

@@ -131,7 +131,10 @@ def test_the_file_says_what_it_is(tmp_path, scene, model):
         assert opened.descriptions[:2] == ("feature_0", "feature_1")
         facts = json.loads(opened.tags()["GEORANK"])
     assert facts["model_hash"] == model.model_hash
-    assert (facts["tile"], facts["stride"], facts["unit"]) == (32, 16, "dn")
+    assert (facts["tile"], facts["stride"]) == (32, 16)
+    assert facts["radiometry"] == {
+        "scale": [1e-4] * 12, "offset": [0] * 12, "source": "nothing, so digital numbers",
+    }  # fmt: skip
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["e.tif"]
 
 

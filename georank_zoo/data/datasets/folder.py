@@ -30,13 +30,24 @@ FOLDER = DataSet(
                 "GeoJSON file.",
                 "parent|FILE",
             ),
-            ReaderOption("unit", "Unit of the pixels [default: dn].", "dn|reflectance"),
+            ReaderOption(
+                "unit",
+                "Unit of the pixels [default: what the files say, else dn].",
+                "dn|reflectance",
+            ),
             ReaderOption(
                 "offset",
-                "Subtract this: 1000 for processing baseline 04.00 and later.",
+                "Subtract this [default: what the files, their product's XML or the baseline in "
+                "their names say: 1000 for processing baseline 04.00 and later].",
                 "DN",
                 "number",
                 at_most=10000,
+            ),
+            ReaderOption(
+                "radiometry",
+                "Whether what files and products say of their numbers must agree with --unit and "
+                "--offset, or these alone count [default: auto].",
+                "auto|options",
             ),
         ),
         "Any tree of georeferenced multi-band GeoTIFFs",

@@ -1,4 +1,4 @@
-"""Numbers of a file to digital numbers of a store, and where there is no data."""
+"""Numbers of a file to digital numbers of a store."""
 
 from __future__ import annotations
 
@@ -7,52 +7,66 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from georank_zoo import bands as s2
-from georank_zoo.utils.errors import BadItem, UsageError
+from georank_zoo.data.files.radiometry import Radiometry
+from georank_zoo.utils.errors import BadItem
 
 # A window is left out when more than this share of its pixels is no-data: beyond, the border
 # of the swath becomes the strongest edge of the picture.
 MAX_NODATA = 0.05
 
-# Atmospheric correction gives slightly negative reflectance over dark targets; less than this
-# is not one (offset of baseline 04.00 is -1000 DN, so -1000 is the least that L2A can hold).
-_MIN_DN = -1000.0
-_MAX_DN = 65535.0
+_MAX_DN = 65535
+# Atmospheric correction gives slightly negative reflectance over dark targets, which is stored as
+# zero. This much is an undeclared fill, such as -9999, and no data.
+_FILL_DN = -5000
 
 
 def harmonize(
-    pixels: npt.NDArray[Any], unit: s2.Unit, *, nodata: float | None = None, offset: int = 0
+    pixels: npt.NDArray[Any], missing: npt.NDArray[np.bool_], radiometry: Radiometry
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
     """Digital numbers as a store holds them.
 
     Args:
         pixels: Values (bands, H, W), any real type.
-        unit: Unit of the values.
-        nodata: The value that means no data. Zero in all bands and NaN always do.
-        offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        missing: Where there is no data (H, W).
+        radiometry: What the values mean, by band.
 
     Returns:
-        DN (bands, H, W), clipped at 0 and zero where there is no data, and that mask (H, W).
+        DN (bands, H, W), clipped at 0 and zero where there is no data, and that mask (H, W), which
+        then holds the pixels too whose value cannot be.
+    """
+    missing = missing.copy()
+    dn = np.empty(pixels.shape, np.uint16)
+    for band, (gain, shift) in enumerate(zip(radiometry.gain, radiometry.shift, strict=True)):
+        values = np.where(missing, 0, _numbers(pixels[band], missing, gain, shift))
+        missing |= (values < _FILL_DN) | (values > _MAX_DN)
+        dn[band] = np.clip(values, 0, _MAX_DN)
+    dn[:, missing] = 0
+    return dn, missing
+
+
+def _numbers(
+    values: npt.NDArray[Any], missing: npt.NDArray[np.bool_], gain: float, shift: float
+) -> npt.NDArray[Any]:
+    """Whole numbers of one band, before they are clipped (H, W)."""
+    whole = shift.is_integer()
+    if values.dtype.kind in "iu" and gain == 1 and whole:
+        # A strip of a scene is large, and integers need no rounding.
+        wide = np.dtype(np.int32 if values.dtype.itemsize <= 2 else np.int64)
+        return np.asarray(np.add(values, int(shift), dtype=wide, casting="unsafe"))
+    scaled = np.where(missing, 0, values).astype(np.float64) * gain
+    return np.rint(scaled) + shift if whole else np.rint(scaled + shift)
+
+
+def require_type(dtype: Any, radiometry: Radiometry) -> None:
+    """Refuses a pixel type that holds neither digital numbers nor reflectance.
 
     Raises:
-        BadItem: If the values contradict the unit.
+        BadItem: If it is no real number, or of 8 bits without a scale that says what they mean.
     """
-    if pixels.dtype.kind not in "uif" or pixels.dtype.itemsize < 2:
-        raise BadItem(f"wrong data type: {pixels.dtype} holds neither DN nor reflectance")
-    missing = (pixels == 0).all(axis=0) | ~np.isfinite(pixels).all(axis=0)
-    if nodata:
-        missing |= (pixels == nodata).any(axis=0)
-    values = np.where(missing, 0, pixels)
-    low, high = float(values.min()), float(values.max())
-    dn = values.astype(np.float64) * (s2.DN_PER_REFLECTANCE if unit == "reflectance" else 1.0)
-    try:
-        s2.check_unit(low, high, unit, where="the file")
-    except UsageError as error:
-        raise BadItem(f"values contradict unit {unit!r}: {error}") from error
-    if dn.min() < _MIN_DN or dn.max() > _MAX_DN:
-        raise BadItem(f"values contradict unit {unit!r}: range {low:g} to {high:g}")
-    dn = np.where(missing, 0, np.rint(dn) - offset)
-    return np.clip(dn, 0, _MAX_DN).astype(np.uint16), missing
+    dtype = np.dtype(dtype)
+    narrow = dtype.itemsize < 2 and 1 in radiometry.gain
+    if dtype.kind not in "uif" or narrow:
+        raise BadItem(f"wrong data type: {dtype} holds neither DN nor reflectance")
 
 
 def require_some_data(pixels: npt.NDArray[np.uint16]) -> None:

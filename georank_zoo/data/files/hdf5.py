@@ -19,6 +19,7 @@ from georank_zoo import bands as s2
 from georank_zoo.utils.errors import BadItem, UsageError
 
 _MAX_DN = 65535
+_SAMPLED = 100_000  # values whose quantiles tell the unit
 
 
 @contextmanager
@@ -72,16 +73,21 @@ def text_attribute(found: h5py.Dataset | h5py.Group, name: str) -> str:
 
 
 def require_unit(values: npt.NDArray[Any], unit: s2.Unit) -> None:
-    """Refuses values of any shape that are not all finite, all zero, or not of the unit."""
+    """Refuses values of any shape that are not all finite, all zero, or not of the unit.
+
+    Odd values do not tell the unit (`bands.UNIT_QUANTILES`), but one that cannot be is refused.
+    """
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise BadItem("NaN or infinite pixels")
     if low == high == 0:
         raise BadItem("all zero")
+    scale, flat = s2.DN_PER_REFLECTANCE if unit == "dn" else 1.0, values.reshape(-1)
     try:
-        s2.check_unit(low, high, unit, where="the sample")
-        if unit == "dn" and high > _MAX_DN:
-            raise UsageError(f"{high:g} is more than {_MAX_DN}")
+        usual = np.quantile(flat[:: flat.size // _SAMPLED // 2 * 2 + 1], s2.UNIT_QUANTILES)
+        s2.check_unit(float(usual[0]), float(usual[1]), unit, where="the sample")
+        if low < s2.NO_VALUE_BELOW * scale or high / scale > s2.MAX_REFLECTANCE:
+            raise UsageError("a value cannot be")
     except UsageError as error:
         what = "reflectance" if unit == "reflectance" else "a digital number"
         raise BadItem(f"values contradict the unit: {low:g} to {high:g} is not {what}") from error

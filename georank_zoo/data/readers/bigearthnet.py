@@ -154,9 +154,10 @@ class BigEarthNet:
     def _read_patch(self, folder: Path, name: str) -> Patch:
         needed = dict.fromkeys(("B02", *self.bands))
         files = band_files.find(folder, {b: f"{folder.name}_{b}.tif" for b in needed})
-        pixels, lat, lon, footprint = band_files.read_bands(
-            files, self.bands, side=self.size, size=self.size
-        )
+        pixels, lat, lon, footprint, meaning = band_files.read_bands(
+            files, self.bands, side=self.size, size=self.size, root=self.root,
+            default="BigEarthNet, digital numbers of Level-2A",
+        )  # fmt: skip
         roles: dict[str, Role] = {}
         if self._table is None:
             labels = labels_of_version_1(folder / f"{folder.name}_labels_metadata.json")
@@ -166,7 +167,7 @@ class BigEarthNet:
             roles = {OFFICIAL_SPLIT: self._table.role(row)}
         return Patch(
             pixels, lat, lon, key=name, place="", time=dates.parse_time(folder.name),
-            labels=labels, roles=roles, footprint=footprint,
+            labels=labels, roles=roles, footprint=footprint, radiometry=meaning,
         )  # fmt: skip
 
 

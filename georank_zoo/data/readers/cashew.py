@@ -22,6 +22,7 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
 from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW
 from georank_zoo.data.files import dates, hdf5
+from georank_zoo.data.files.radiometry import uniform
 from georank_zoo.data.files.text import read_json
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
@@ -120,6 +121,7 @@ class Cashew:
             hdf5.digital_numbers(pixels, "dn"), NO_POSITION, NO_POSITION, key=path.name,
             place="0", time=dates.parse_time(date), mask=mask,
             roles={} if role is None else {OFFICIAL_SPLIT: role},
+            radiometry=uniform(len(self.bands), source="m-cashew-plant, digital numbers"),
         )  # fmt: skip
 
 

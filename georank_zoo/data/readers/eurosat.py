@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from rasterio.windows import Window
+
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.eurosat import EUROSAT, LISTS, LISTS_SOURCE
-from georank_zoo.data.files import convert, georeference, raster
+from georank_zoo.data.files import convert, georeference, radiometry, raster, validity
 from georank_zoo.data.files.text import read_text
+from georank_zoo.data.files.values import judge
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.patch import Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -153,11 +156,19 @@ class EuroSat:
             georeference.require_crs(dataset)
             ((lat, lon),) = georeference.centers(dataset, [(0, 0)], (self.size, self.size))
             (footprint,) = georeference.footprints(dataset, [(0, 0)], dataset.shape)
-            pixels = dataset.read()[s2.indices(EUROSAT.bands, self.bands)]
-        convert.require_some_data(pixels)
+            channels = [i + 1 for i in s2.indices(EUROSAT.bands, self.bands)]
+            sources = radiometry.sources_of(dataset, channels)
+            meaning = radiometry.find_radiometry(
+                sources, self.bands, root=self.root, default="EuroSAT, digital numbers of Level-1C"
+            )
+            whole = Window(0, 0, self.size, self.size)
+            values, missing = validity.read([(dataset, c) for c in channels], whole, meaning)
+        convert.require_some_data(values)
+        judge(values[:, ~missing], meaning)
+        pixels, missing = convert.harmonize(values, missing, meaning)
         patch = Patch(
             pixels, float(lat), float(lon), key=item.name, place=item.name,
-            label=EUROSAT.classes.index(label), footprint=footprint,
+            label=EUROSAT.classes.index(label), footprint=footprint, radiometry=meaning,
             roles={name: of[file.stem] for name, of in self._roles.items() if file.stem in of},
         )  # fmt: skip
         return Reading([patch])

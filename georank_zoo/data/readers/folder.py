@@ -15,13 +15,24 @@ from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.folder import FOLDER
-from georank_zoo.data.files import band_names, convert, dates, georeference, products, raster
+from georank_zoo.data.files import (
+    band_names,
+    convert,
+    dates,
+    georeference,
+    products,
+    radiometry,
+    raster,
+    validity,
+    values,
+)
 from georank_zoo.data.files.listing import list_files
+from georank_zoo.data.files.radiometry import Given, Mode, Radiometry
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.readers.labels import Labels, read_labels
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
-from georank_zoo.utils.errors import BadItem, UsageError, unknown_name
+from georank_zoo.utils.errors import BadItem, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +62,10 @@ class Folder:
         ignore_descriptions: Take `bands` in file order whatever the files call them.
         size: Patch side in pixels; the smaller side of the most frequent shape by default.
         labels: None, `parent`, a CSV or a GeoJSON file (see `labels.py`).
-        unit: Unit of the pixels.
-        offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        unit: Unit of the pixels; DN by default, unless the files say otherwise.
+        offset: DN to subtract; by default what the files, their products or names say.
+        radiometry: `auto`, where all that says what the numbers mean must agree, or `options`,
+            where `unit` and `offset` alone count.
         on_progress: Called with (files listed, files in all).
 
     Raises:
@@ -72,16 +85,15 @@ class Folder:
         ignore_descriptions: bool = False,
         size: int | None = None,
         labels: str | None = None,
-        unit: s2.Unit = "dn",
-        offset: int = 0,
+        unit: s2.Unit | None = None,
+        offset: int | None = None,
+        radiometry: Mode = "auto",
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.root = Path(root)
-        self.unit, self.offset = unit, offset
-        if unit not in s2.UNITS:
-            raise unknown_name("unit", unit, s2.UNITS)
-        if offset < 0 or (size is not None and size < 1):
-            raise UsageError("Offset must be 0 or more, and size 1 or more.")
+        self._given = Given(unit, offset, radiometry)
+        if size is not None and size < 1:
+            raise UsageError("Size must be 1 or more.")
         given = None if bands is None else s2.resolve(bands)
         band_names.require_order(given, ignore_descriptions=ignore_descriptions)
         files = _rasters(self.root)
@@ -112,8 +124,7 @@ class Folder:
             "file_bands": given,
             "ignore_descriptions": ignore_descriptions,
             "labels": "parent" if labels == "parent" else self._labels.digest,
-            "unit": unit,
-            "offset": offset,
+            **self._given.spec,
         }
 
     def items(self) -> Sequence[Item]:
@@ -138,13 +149,18 @@ class Folder:
         latlon, footprints = self._positions(name, dataset, corners)
         labels = self._labels.of_windows(name, dataset, corners, self.size)
         time = dates.acquisition_time(file, dataset.tags())
+        meaning = self._radiometry(dataset, channels, time)
         reading, empty = Reading([]), True
         for (row, col), (lat, lon), label, footprint in zip(
             corners, latlon.tolist(), labels, footprints, strict=True
         ):
             if col == 0:
                 # A row of windows at a time: a scene in float64 would need many gigabytes.
-                strip, missing = self._read_strip(dataset, channels, row)
+                window = Window(0, row, width, self.size)
+                pixels, missing = self._read_window(dataset, channels, window, meaning)
+                if height < 2 * self.size:  # else all of the file was judged
+                    values.judge(pixels[:, ~missing], meaning)
+                strip, missing = convert.harmonize(pixels, missing, meaning)
                 empty &= bool(missing.all())
             span = slice(col, col + self.size)
             key = name if len(corners) == 1 else f"{name}@{row},{col}"
@@ -153,19 +169,35 @@ class Folder:
                 continue
             patch = Patch(
                 strip[:, :, span].copy(), lat, lon, key=key, place=f"{row},{col}", time=time,
-                label=label, footprint=footprint,
+                label=label, footprint=footprint, radiometry=meaning,
             )  # fmt: skip
             reading.patches.append(patch)
         if empty:
-            raise BadItem("all zero")
+            raise BadItem("no data: all pixels are zero, a fill or masked")
         return reading
 
-    def _read_strip(
-        self, dataset: Any, channels: list[int], row: int
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
-        window = Window(0, row, dataset.width, self.size)
-        pixels = dataset.read(channels, window=window)
-        return convert.harmonize(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
+    def _radiometry(self, dataset: Any, channels: list[int], time: int) -> Radiometry:
+        """What the file's numbers mean; a large file is judged by it.
+
+        Raises:
+            BadItem: If what says it contradicts itself or the values.
+        """
+        sources = radiometry.sources_of(dataset, channels)
+        meaning = radiometry.find_radiometry(
+            sources, self.bands, root=self.root, given=self._given, time=time
+        )
+        convert.require_type(dataset.dtypes[channels[0] - 1], meaning)
+        if dataset.height >= 2 * self.size:
+            sample = values.sample(
+                lambda window: self._read_window(dataset, channels, window, meaning), dataset.shape
+            )
+            values.judge(sample, meaning)
+        return meaning
+
+    def _read_window(
+        self, dataset: Any, channels: list[int], window: Window, meaning: Radiometry
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        return validity.read([(dataset, channel) for channel in channels], window, meaning)
 
     def _channels(self, name: str, dataset: Any) -> list[int]:
         """The file's channels, counted from 1, of the store's bands."""

@@ -17,8 +17,11 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.oscd import OSCD
-from georank_zoo.data.files import convert, dates, georeference, raster
+from georank_zoo.data.files import convert, dates, georeference, radiometry, raster, validity
+from georank_zoo.data.files.band_files import BandFile, on_grid
+from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.files.text import read_text
+from georank_zoo.data.files.values import judge
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_TIME, Patch, Target
@@ -100,26 +103,38 @@ class Oscd:
             footprints = georeference.footprints(grid, corners, (self.size, self.size))
             scenes = [self._read_scene(item, date, grid) for date in _DATES]
         reading = Reading([])
-        for date, time, scene in zip(_DATES, times, scenes, strict=True):
+        for date, time, (scene, missing, meaning) in zip(_DATES, times, scenes, strict=True):
             for (row, col), (lat, lon), footprint in zip(corners, latlon, footprints, strict=True):
                 key = f"{item.name}/{date}@{row},{col}"
-                pixels = scene[:, row : row + self.size, col : col + self.size]
-                if reason := convert.no_data((pixels == 0).all(axis=0)):
+                window = (slice(row, row + self.size), slice(col, col + self.size))
+                if reason := convert.no_data(missing[window]):
                     reading.left_out.append(Skipped(key, reason))
                     continue
                 patch = Patch(
-                    pixels.copy(), float(lat), float(lon), key=key, place=f"{row},{col}",
-                    time=time, footprint=footprint,
+                    scene[:, *window].copy(), float(lat), float(lon), key=key,
+                    place=f"{row},{col}", time=time, footprint=footprint, radiometry=meaning,
                 )  # fmt: skip
                 reading.patches.append(patch)
         return reading
 
-    def _read_scene(self, item: Item, date: str, grid: Any) -> npt.NDArray[np.uint16]:
-        scene = np.stack(
-            [_read_band(_band_file(item, date, band), band, grid) for band in self.bands]
-        )
+    def _read_scene(
+        self, item: Item, date: str, grid: Any
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_], Radiometry]:
+        """Digital numbers (bands, H, W), where there are none (H, W), and what was applied."""
+        read = [_read_band(_band_file(item, date, band), band, grid) for band in self.bands]
+        scene = np.stack([band.values for band in read])
         convert.require_some_data(scene)
-        return scene
+        meaning = radiometry.find_radiometry(
+            [band.source for band in read], self.bands, root=self.root,
+            default="OSCD, digital numbers of Level-1C",
+        )  # fmt: skip
+        missing = validity.fill(scene, meaning) | np.any([band.hidden for band in read], axis=0)
+        missing |= validity.nothing(
+            np.stack([band.zero for band in read]),
+            [s2.BY_NAME[band].native_m > _GRID_M for band in self.bands],
+        )
+        judge(scene[:, ~missing], meaning)
+        return *convert.harmonize(scene, missing, meaning), meaning
 
 
 def _band_file(item: Item, date: str, band: str) -> Path:
@@ -130,7 +145,7 @@ def _band_file(item: Item, date: str, band: str) -> Path:
     return found[0]
 
 
-def _read_band(file: Path, band: str, grid: Any) -> npt.NDArray[np.uint16]:
+def _read_band(file: Path, band: str, grid: Any) -> BandFile:
     """Reads one band on the grid; its own size may differ, its bounds may not."""
     with raster.opened(file) as dataset:
         raster.require_band_count(dataset, 1)
@@ -146,7 +161,7 @@ def _read_band(file: Path, band: str, grid: Any) -> npt.NDArray[np.uint16]:
         ratio = grid.width / dataset.width * _GRID_M / s2.BY_NAME[band].native_m
         if not 0.9 < ratio < 1.1:
             raise BadItem(f"mixed sizes: {band} of {file.parent.name} is {dataset.width} wide")
-        return raster.read_on_grid(dataset, grid.shape)
+        return on_grid(dataset, grid.shape)
 
 
 def _acquisition_times(file: Path) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ from georank_zoo.data.datasets.s4a import (
     TILES_SPLIT,
 )
 from georank_zoo.data.files import convert, dates, hdf5, raster
+from georank_zoo.data.files.radiometry import uniform
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, NO_TIME, Patch, Role, Target
@@ -144,6 +145,7 @@ class Sen4AgriNet:
     ) -> Reading:
         """Patches of scenes (T, bands, 366, 366), with groups (9, C) and positions (9, 2)."""
         reading, roles = Reading([]), _roles(path.stem)
+        meaning = uniform(len(self.bands), source="Sen4AgriNet, digital numbers of Level-1C")
         corners = raster.windows((FILE_SIZE, FILE_SIZE), _SIDE)
         for (row, col), labels, (lat, lon), footprint in zip(
             corners, groups, latlon, footprints, strict=True
@@ -163,6 +165,7 @@ class Sen4AgriNet:
                 patch = Patch(
                     pixels, float(lat), float(lon), key=key, place=f"{row},{col}",
                     time=int(time), labels=labels, roles=roles, footprint=footprint,
+                    radiometry=meaning,
                 )  # fmt: skip
                 reading.patches.append(patch)
         return reading

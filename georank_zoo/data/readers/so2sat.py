@@ -18,6 +18,7 @@ import numpy.typing as npt
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.so2sat import SO2SAT, SPLIT_OF_FOLDER
 from georank_zoo.data.files import hdf5
+from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
@@ -57,6 +58,9 @@ class So2Sat:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
         self._channels = s2.indices(SO2SAT.bands, self.bands)
+        self._radiometry = Radiometry(
+            (1.0,) * len(self.bands), (0.0,) * len(self.bands), "So2Sat LCZ42, reflectance"
+        )
         files = _files(self.root)
         self.splits = (SPLIT_OF_FOLDER[self.root.absolute().name],)
         counts = {role: _count(file) for role, file in files.items()}
@@ -94,7 +98,7 @@ class So2Sat:
             try:
                 patch = Patch(
                     self._digital_numbers(image), NO_POSITION, NO_POSITION, key=key, place=key,
-                    label=_label(code), roles={self.splits[0]: role},
+                    label=_label(code), roles={self.splits[0]: role}, radiometry=self._radiometry,
                 )  # fmt: skip
             except BadItem as error:
                 reading.left_out.append(Skipped(key, str(error)))

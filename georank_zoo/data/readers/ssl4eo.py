@@ -17,6 +17,7 @@ from typing import Any
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo import SSL4EO
 from georank_zoo.data.files import band_files
+from georank_zoo.data.files.radiometry import OFFSET_BASELINE, OFFSET_DN, OFFSET_SINCE, Claim
 from georank_zoo.data.files.text import read_json
 from georank_zoo.data.readers.base import Item, LazyItems, Reading, fingerprint_of_names
 from georank_zoo.data.store.header import Skipped
@@ -28,12 +29,6 @@ SIDE = SSL4EO.image_size
 LEVELS = {"s2a": ("L2A", s2.S2_12), "s2c": ("L1C", s2.S2_13)}
 _PLACE = re.compile(r"\d{7}")
 _ACQUISITION = re.compile(r"(\d{8}T\d{6})_\d{8}T\d{6}_T\d\d[A-Z]{3}")
-
-# Since baseline 04.00 digital numbers are 1000 higher; its first products are of this day
-# (ESA, Sentinel-2 processing baseline).
-_OFFSET = 1000
-_OFFSET_BASELINE = 4.0
-_OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)
 
 
 class Ssl4Eo:
@@ -120,12 +115,14 @@ class Ssl4Eo:
         needed = dict.fromkeys(("B02", *self.bands))
         files = band_files.find(folder, {b: f"{b.replace('B0', 'B')}.tif" for b in needed})
         time = datetime.strptime(folder.name[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-        pixels, lat, lon, footprint = band_files.read_bands(
-            files, self.bands, side=SIDE, size=self.size, offset=_offset(folder, time)
-        )
+        pixels, lat, lon, footprint, meaning = band_files.read_bands(
+            files, self.bands, side=SIDE, size=self.size, root=self.root,
+            default="SSL4EO-S12, digital numbers", claims=_claims(folder, time),
+        )  # fmt: skip
         return Patch(
-            pixels, lat, lon, key=name, place="", time=int(time.timestamp()), footprint=footprint
-        )
+            pixels, lat, lon, key=name, place="", time=int(time.timestamp()),
+            footprint=footprint, radiometry=meaning,
+        )  # fmt: skip
 
 
 def _find(root: Path) -> tuple[Path, str]:
@@ -168,20 +165,22 @@ def _list(
     return listed
 
 
-def _offset(folder: Path, time: datetime) -> int:
-    """DN to subtract, by the metadata that Google Earth Engine gave with the acquisition.
+def _claims(folder: Path, time: datetime) -> list[Claim]:
+    """The offset by the metadata that Google Earth Engine gave with the acquisition.
 
     Its `..._HARMONIZED` collections have the offset removed already.
     """
     file = folder / "metadata.json"
     if not file.is_file():
-        if time >= _OFFSET_SINCE:
+        if time.timestamp() >= OFFSET_SINCE:
             raise BadItem("unknown processing baseline: no metadata.json tells it")
-        return 0
+        return []
     try:
         facts = read_json(file)
         baseline = float(facts["PROCESSING_BASELINE"])
         harmonized = "HARMONIZED" in str(facts.get("system:id", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadItem(f"damaged metadata.json: {error!r}") from error
-    return _OFFSET if baseline >= _OFFSET_BASELINE and not harmonized else 0
+    offset = OFFSET_DN if 100 * baseline >= OFFSET_BASELINE and not harmonized else 0
+    what = "a HARMONIZED collection" if harmonized else f"baseline {baseline:05.2f}"
+    return [Claim(f"{what} in metadata.json", shift=-float(offset))]

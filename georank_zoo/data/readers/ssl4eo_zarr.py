@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo_zarr import SSL4EO_ZARR
-from georank_zoo.data.files import convert, dates
+from georank_zoo.data.files import convert, dates, radiometry, validity
+from georank_zoo.data.files.radiometry import OFFSET_DN
+from georank_zoo.data.files.values import judge
 from georank_zoo.data.readers.base import Item, Reading, fingerprint
 from georank_zoo.data.readers.ssl4eo import SIDE
 from georank_zoo.data.store.header import Skipped
@@ -33,7 +35,8 @@ from georank_zoo.utils.errors import BadItem, UsageError
 _LEVELS = {"S2L2A": ("L2A", s2.S2_12), "S2L1C": ("L1C", s2.S2_13)}
 # These files, unlike the tar shards of the same version, hold all numbers as baseline 04.00 would
 # (zarr_dataset.py in the authors' repository).
-_OFFSET = 1000
+_OFFSET = -OFFSET_DN / s2.DN_PER_REFLECTANCE
+_SOURCE = "SSL4EO-S12 v1.1, whose Zarr files hold all numbers as baseline 04.00 would"
 _SMALL = ("band", "sample", "center_lat", "center_lon", "file_id")
 
 
@@ -133,13 +136,17 @@ class Ssl4EoZarr:
         key = f"{place}/{acquisition}"
         margin = (SIDE - self.size) // 2
         center = slice(margin, margin + self.size)
-        pixels, missing = convert.harmonize(whole[:, center, center], "dn", offset=_OFFSET)
+        values = whole[:, center, center]
+        meaning = radiometry.uniform(len(values), offset=_OFFSET, source=_SOURCE)
+        missing = validity.fill(values, meaning)
+        judge(values[:, ~missing], meaning)
+        pixels, missing = convert.harmonize(values, missing, meaning)
         if reason := convert.no_data(missing):
             reading.left_out.append(Skipped(f"{item.name}@{key}", reason))
             return
         patch = Patch(
             pixels, float(facts.lat[number]), float(facts.lon[number]), key=key, place=place,
-            time=dates.parse_time(acquisition),
+            time=dates.parse_time(acquisition), radiometry=meaning,
         )  # fmt: skip
         reading.patches.append(patch)
 

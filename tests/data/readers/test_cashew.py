@@ -144,7 +144,7 @@ def spoil(name: str, at: tuple[object, ...], value: float) -> Callable[[Path], N
         (lambda p: edit(p, "label", np.ones((256, 255))), "mixed sizes: label is 256 x 255"),
         (lambda p: edit(p, BLUE, np.full((256, 256), b"x")), "wrong data type"),
         (spoil(BLUE, (3, 3), np.nan), "NaN or infinite pixels"),
-        (spoil(BLUE, (3, 3), -2000), "values contradict the unit: -2000 to"),
+        (spoil(BLUE, (3, 3), -9999), "values contradict the unit: -9999 to"),
         (spoil(BLUE, (3, 3), 70_000), "values contradict the unit: "),
         (spoil(BLUE, (), 0.3), "values contradict the band's name: B02 is 0.3 at most"),
         (spoil("label", (3, 3), 7), "labels out of range: not all are 0 to 6"),

@@ -322,10 +322,10 @@ class TestFolder:
             ),
             (np.full((1, 16, 16), 0.3, np.float32), "dn", "pass unit 'reflectance'"),
             (np.full((1, 16, 16), 9, np.uint8), "dn", "wrong data type: uint8"),
-            (np.full((1, 16, 16), 90_000, np.int32), "dn", "range 90000 to 90000"),
+            (np.full((1, 16, 16), 90_000, np.int32), "dn", "range 90000 to 90000.*another scale"),
             (np.full((1, 16, 16), -5000, np.int16), "dn", "range -5000"),
-            (np.full((1, 16, 16), np.nan, np.float32), "dn", "all zero"),
-            (np.zeros((1, 16, 16), np.uint16), "dn", "all zero"),
+            (np.full((1, 16, 16), np.nan, np.float32), "dn", "no data"),
+            (np.zeros((1, 16, 16), np.uint16), "dn", "no data"),
             (noise((1, 8, 16)), "dn", "mixed sizes: 8 x 16, smaller than 16"),
         ],
     )
