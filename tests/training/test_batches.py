@@ -1,5 +1,6 @@
 """Batches as a function of (seed, step), whatever the processes, workers and restarts."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,16 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from georank_zoo.data.store.patch import Patch
 from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.data.store.writer import StoreWriter
 from georank_zoo.training.batches import PlaceBatches, iterate
 from georank_zoo.training.pairing import order_in_pairs
 from georank_zoo.utils.errors import StoreError
 from georank_zoo.utils.rng import stream
 from tests.support.models import make_store
 from tests.support.oracles import haversine_km
+from tests.support.trees import noise
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,20 @@ def test_two_dates_of_a_place_are_two_patches_of_it(store: PatchStore) -> None:
     # Either date comes first.
     assert len(set(shown[0][store.place[shown[0]] == 3])) == 2
     assert len(batches(store, temporal=False).patches(0)) == 1
+
+
+def test_footprints_that_overlap_are_samples_of_their_own(tmp_path: Path) -> None:
+    # Half of each of the squares of 80 m lies on the next one: one place, four samples.
+    writer = StoreWriter(tmp_path / "s", bands=("B02",), size=8, spec={})
+    for n, date in itertools.product(range(4), range(2)):
+        lat = n * 40 / 110_574
+        writer.add([Patch(noise((1, 8, 8), 2 * n + date), lat, 0.0, key=f"{n} {date}", place="")])
+    store = writer.finish(reader="test")
+    assert (store.header.places, store.header.footprints) == (1, 4)
+    data = batches(store, batch_size=4)
+    assert (data.places, data.per_epoch) == (4, 1)
+    one, other = data.patches(0) // 2
+    assert sorted(one) == [0, 1, 2, 3] and np.array_equal(one, other)
 
 
 def test_content(store: PatchStore) -> None:
