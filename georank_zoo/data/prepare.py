@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo.data.readers import check_options, open_reader
-from georank_zoo.data.readers.base import Reader
+from georank_zoo.data.readers.base import Reader, read_item
 from georank_zoo.data.store.describe import by_kind, describe, facts_table
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
@@ -236,7 +236,7 @@ def _write_items(
     _refuse_too_many(writer, names, bad, max_bad)
     for item in items[writer.next_item :]:
         try:
-            reading = reader.read(item)
+            reading = read_item(reader, item)
         except BadItem as error:
             writer.skip([Skipped(unit, str(error)) for unit in item.units])
             bad += len(item.units)

@@ -16,6 +16,9 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from georank_zoo.utils.errors import BadItem
 
+TIFF_SUFFIXES = (".tif", ".tiff")
+RASTER_SUFFIXES = (*TIFF_SUFFIXES, ".jp2")
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:

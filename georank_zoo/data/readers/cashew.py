@@ -23,7 +23,8 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
 from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW
 from georank_zoo.data.files import dates, hdf5
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.files.listing import has_suffix, list_level
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -72,7 +73,8 @@ class Cashew:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
         s2.indices(CASHEW.bands, self.bands)
-        files = sorted(self.root.glob("*.hdf5"))
+        level = list_level(self.root, lambda name: has_suffix(name, (".hdf5",)))
+        files, bad = [self.root / name for name in level.files], level.bad_in("")
         if not files:
             raise UsageError(
                 f"{self.root} holds no m-cashew-plant sample (<sample>.hdf5 and {_PARTITION}). "
@@ -87,13 +89,14 @@ class Cashew:
             places.setdefault(_place(file), []).append(file)
             if on_progress is not None:
                 on_progress(done, len(files))
-        self._items = [
+        items = [
             Item(group[0].name, tuple(group), tuple(file.name for file in group))
             for group in places.values()
         ]
+        self._items = with_bad(items, bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
-            "listing": fingerprint(self.root, [*files, self.root / _PARTITION]),
+            "listing": fingerprint(self.root, [*files, self.root / _PARTITION], bad),
         }
 
     def items(self) -> Sequence[Item]:

@@ -16,8 +16,8 @@ from rasterio.windows import Window
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.folder import FOLDER
 from georank_zoo.data.files import band_names, convert, dates, georeference, raster
-from georank_zoo.data.files.listing import list_files
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.files.listing import Listing, list_files
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.readers.labels import Labels, read_labels
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
@@ -81,8 +81,8 @@ class Folder:
             raise unknown_name("unit", unit, s2.UNITS)
         if offset < 0 or (size is not None and size < 1):
             raise UsageError("Offset must be 0 or more, and size 1 or more.")
-        files = _rasters(self.root)
-        names = [file.relative_to(self.root).as_posix() for file in files]
+        listing = _rasters(self.root)
+        files, names = listing.files, listing.names
         self._labels = read_labels(labels, self.root, names)
         headers = []
         for file in files:
@@ -98,11 +98,11 @@ class Folder:
         self.target: Target = "class"
         self.splits: tuple[str, ...] = ()
         _check_positions(headers, names, self._labels)
-        self._items = self._group(files, names, headers)
+        self._items = with_bad(self._group(files, names, headers), listing.bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint(self.root, files, listing.bad),
             "file_bands": self._given,
             "labels": "parent" if labels == "parent" else self._labels.digest,
             "unit": unit,
@@ -205,11 +205,11 @@ class Folder:
         return np.array([given])
 
 
-def _rasters(root: Path) -> tuple[Path, ...]:
-    files = list_files(root, (".tif", ".tiff")).files
-    if not files:
-        raise UsageError(f"{root} holds no .tif or .tiff file.")
-    return files
+def _rasters(root: Path) -> Listing:
+    listing = list_files(root, raster.TIFF_SUFFIXES)
+    if not listing.names:
+        raise UsageError(f"{root} holds no .tif or .tiff file{listing.hint}.")
+    return listing
 
 
 def _header(file: Path) -> _Header:

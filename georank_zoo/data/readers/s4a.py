@@ -30,7 +30,8 @@ from georank_zoo.data.datasets.s4a import (
     TILES_SPLIT,
 )
 from georank_zoo.data.files import convert, dates, hdf5, raster
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.files.listing import list_files
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, NO_TIME, Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -77,7 +78,8 @@ class Sen4AgriNet:
         if dates is not None and dates < 1:
             raise UsageError("Dates must be 1 or more.")
         self.dates = dates
-        files = [path for path in sorted(self.root.rglob("*.nc")) if _NAME.fullmatch(path.stem)]
+        listing = list_files(self.root, (".nc",))
+        files = [path for path in listing.files if _NAME.fullmatch(path.stem)]
         if not files:
             raise UsageError(
                 f"{self.root} holds no Sen4AgriNet file (<year>_<tile>_patch_<x>_<y>.nc, e.g. "
@@ -86,15 +88,16 @@ class Sen4AgriNet:
         places: dict[str, list[Path]] = {}
         for path in files:
             places.setdefault(path.stem.partition("_")[2], []).append(path)
-        self._items = [
+        items = [
             Item(place, tuple(group), tuple(self._relative(path) for path in group))
             for place, group in sorted(places.items())
         ]
+        self._items = with_bad(items, listing.bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "dates": dates,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint(self.root, files, listing.bad),
         }
 
     def items(self) -> Sequence[Item]:

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo_zarr import SSL4EO_ZARR
 from georank_zoo.data.files import convert, dates
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.files.listing import has_suffix, list_level
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.readers.ssl4eo import SIDE
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
@@ -84,18 +85,19 @@ class Ssl4EoZarr:
                 f"to {SIDE}."
             )
         self.size = size
-        files = sorted(self.root.glob("*.zarr.zip"))
+        level = list_level(self.root, lambda name: has_suffix(name, (".zarr.zip",)))
+        files, bad = [self.root / name for name in level.files], level.bad_in("")
         if not files:
             raise UsageError(
                 f"{self.root} holds no ssl4eos12_train_seasonal_data_000001.zarr.zip or the like. "
                 "The tar shards of SSL4EO-S12 v1.1 are not read; its Zarr files are."
             )
-        self._items = [Item(file.name, (file,), (file.name,)) for file in files]
+        self._items = with_bad([Item(file.name, (file,), (file.name,)) for file in files], bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "level": self.level,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint(self.root, files, bad),
         }
 
     def items(self) -> Sequence[Item]:
