@@ -12,16 +12,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files import band_names, convert, georeference, raster
+from georank_zoo.data.files.listing import has_suffix, list_files
+from georank_zoo.data.files.remote import (
+    LIST_SUFFIXES,
+    RemoteRaster,
+    is_remote,
+    list_rasters,
+    parse,
+    require_allowed,
+    shown,
+)
 from georank_zoo.utils.errors import BadItem, GeorankError, UsageError, unknown_name
 
-_SUFFIXES = (".tif", ".tiff", ".jp2")
 # T31TCJ_20200101T105441_B02_10m.jp2, S2A_..._B8A.tif, B2.tif
 _BAND_OF_FILE = re.compile(r"(?:^|_)(B\d{1,2}|B8A)(?:_\d+m)?$", re.I)
 # Masks of the footprint in a .SAFE folder, named by band too.
@@ -113,14 +121,12 @@ class Scene:
             Digital numbers (len(bands), h, w), zero where there is no data, and that mask (h, w).
 
         Raises:
-            BadItem: If the values contradict the unit, or the file is damaged.
+            BadItem: If the values contradict the unit. `open_scene` turns what GDAL raises
+                because a file is damaged into an error of ours.
         """
         inside = window.intersection(Window(0, 0, self.shape[1], self.shape[0]))
-        try:
-            pixels = self._read_inside(inside, bands)
-            masked = self._grid.dataset_mask(window=inside) == 0 if self._masked else None
-        except RasterioError as error:
-            raise BadItem(f"unreadable or truncated: {error.__cause__ or error}") from error
+        pixels = self._read_inside(inside, bands)
+        masked = self._grid.dataset_mask(window=inside) == 0 if self._masked else None
         dn, missing = convert.harmonize(
             pixels, self._unit, nodata=self._grid.nodata, offset=self._offset
         )
@@ -147,6 +153,7 @@ def open_scene(
     bands: str | Sequence[str] | None = None,
     unit: s2.Unit = "dn",
     offset: int = 0,
+    remote: bool = False,
 ) -> Iterator[Scene]:
     """Opens a scene for reading.
 
@@ -158,23 +165,25 @@ def open_scene(
             Sentinel-2's; otherwise the bands to take. All by default.
         unit: Unit of the pixels.
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        remote: Whether the scene may lie elsewhere: `path` is then an address (https, http, s3)
+            of a raster or of a folder with one raster a band, or a text file (.txt) that lists
+            the addresses of these.
 
     Raises:
         UsageError: If bands are not known, or the values contradict the unit.
         GeorankError: If a file is damaged or does not say where it lies.
     """
-    path = Path(path)
     if unit not in s2.UNITS:
         raise unknown_name("unit", unit, s2.UNITS)
-    if not path.exists():
-        raise UsageError(f"There is no {path}.")
+    source, files = _find(path, remote=remote)
+    path = Path(shown(path))
     given = None if bands is None else s2.resolve(bands)
     try:
         with ExitStack() as stack:
-            if path.is_dir():
-                grid, sources = _open_folder(path, stack)
+            if source is None:
+                grid, sources = _open_folder(path, files, stack)
             else:
-                grid, sources = _open_file(path, given, stack)
+                grid, sources = _open_file(path, source, given, stack)
             if given is not None:
                 s2.indices(tuple(sources), given)
                 sources = {name: sources[name] for name in given}
@@ -184,10 +193,37 @@ def open_scene(
         raise kind(f"{path}: {error}") from error
 
 
+def _find(
+    path: str | Path, *, remote: bool
+) -> tuple[Path | RemoteRaster | None, list[tuple[Path, Path | RemoteRaster]]]:
+    """The scene if it is one raster; else None, and the rasters of its folder with their names."""
+    require_allowed(path, remote=remote)
+    if is_remote(path) and has_suffix(shown(path), raster.RASTER_SUFFIXES):
+        return parse(path), []
+    if is_remote(path) or (remote and has_suffix(str(path), LIST_SUFFIXES)):
+        found = list_rasters(path, raster.RASTER_SUFFIXES)
+        return None, [(Path(name), elsewhere) for name, elsewhere in found.items()]
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"There is no {path}.")
+    if not path.is_dir():
+        return path, []
+    listing = list_files(path, raster.RASTER_SUFFIXES)
+    for name, reason in listing.bad:
+        # A folder or a band that cannot be read may change what the scene is.
+        is_band = _BAND_OF_FILE.search(Path(name).stem) is not None
+        if is_band or not has_suffix(name, raster.RASTER_SUFFIXES):
+            raise GeorankError(f"{path}: {reason} ({name}).")
+    return None, [(file, file) for file in listing.files]
+
+
 def _open_file(
-    path: Path, given: tuple[str, ...] | None, stack: ExitStack
+    path: Path,
+    source: Path | RemoteRaster,
+    given: tuple[str, ...] | None,
+    stack: ExitStack,
 ) -> tuple[Any, dict[str, tuple[Any, int]]]:
-    dataset = stack.enter_context(raster.opened(path))
+    dataset = stack.enter_context(raster.opened(source))
     georeference.require_crs(dataset)
     names = band_names.band_names(dataset.descriptions)
     if names is None:
@@ -202,20 +238,22 @@ def _open_file(
     return dataset, channels
 
 
-def _open_folder(path: Path, stack: ExitStack) -> tuple[Any, dict[str, tuple[Any, int]]]:
+def _open_folder(
+    path: Path, files: Sequence[tuple[Path, Path | RemoteRaster]], stack: ExitStack
+) -> tuple[Any, dict[str, tuple[Any, int]]]:
     opened: dict[str, Any] = {}
-    for file in sorted(path.rglob("*")):
+    for file, source in files:
         match = _BAND_OF_FILE.search(file.stem)
-        if not match or file.suffix.lower() not in _SUFFIXES or file.name.startswith(_MASK):
+        if not match or file.name.startswith(_MASK):
             continue
         band = s2.canonical(match[1])
-        dataset = stack.enter_context(raster.opened(file))
+        dataset = stack.enter_context(raster.opened(source))
         raster.require_band_count(dataset, 1)
         georeference.require_crs(dataset)
         other = opened.get(band)
         if other is not None and other.shape == dataset.shape:
             raise UsageError(
-                f"{path} has {band} twice: {other.name} and {dataset.name}. Give the folder of "
+                f"{path} has {band} twice: {shown(other.name)} and {shown(dataset.name)}. Give the folder of "
                 "one acquisition."
             )
         # Level-2A comes in several resolutions.
@@ -235,7 +273,8 @@ def _on_grid(dataset: Any, grid: Any, stack: ExitStack) -> Any:
     if dataset.crs != grid.crs or not np.allclose(
         dataset.bounds, grid.bounds, rtol=0, atol=abs(dataset.transform.a)
     ):
-        raise BadItem(f"mixed footprints: {Path(dataset.name).name} and {Path(grid.name).name}")
+        names = (Path(shown(raster.name)).name for raster in (dataset, grid))
+        raise BadItem(f"mixed footprints: {' and '.join(names)}")
     if dataset.transform == grid.transform and dataset.shape == grid.shape:
         return dataset
     return stack.enter_context(

@@ -37,7 +37,7 @@ class ReaderOption:
     name: str
     help: str
     metavar: str = ""
-    kind: Literal["text", "path", "number"] = "text"
+    kind: Literal["text", "path", "number", "flag"] = "text"
     at_least: int = 0
     at_most: int | None = None
 

@@ -33,6 +33,12 @@ FOLDER = DataSet(
                 "number",
                 at_most=10000,
             ),
+            ReaderOption(
+                "remote",
+                "SOURCE may be a folder at https://, http:// or s3://, or a text file that lists "
+                "addresses of rasters, one a line.",
+                kind="flag",
+            ),
         ),
         "Any tree of georeferenced multi-band GeoTIFFs",
         slow=True,

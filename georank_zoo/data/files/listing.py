@@ -21,8 +21,17 @@ logger = logging.getLogger(__name__)
 
 # What file managers, archives and file servers keep for themselves, beside names with a dot.
 _TRASH = frozenset(
-    "__macosx @eadir @recycle #recycle #snapshot $recycle.bin recycler lost+found".split()
-    + ["system volume information"]
+    (
+        "__macosx",
+        "$recycle.bin",
+        "recycler",
+        "system volume information",
+        "lost+found",
+        "@eadir",
+        "@recycle",
+        "#recycle",
+        "#snapshot",
+    )
 )
 # Of a link that leads nowhere, the name alone tells whether it was a file.
 _FILE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,6}$")

@@ -17,7 +17,20 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.folder import FOLDER
 from georank_zoo.data.files import band_names, convert, dates, georeference, raster
 from georank_zoo.data.files.listing import Listing, list_files
-from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
+from georank_zoo.data.files.remote import (
+    RemoteRaster,
+    is_remote,
+    list_rasters,
+    require_allowed,
+    shown,
+)
+from georank_zoo.data.readers.base import (
+    Item,
+    Reading,
+    fingerprint,
+    fingerprint_of_names,
+    with_bad,
+)
 from georank_zoo.data.readers.labels import Labels, read_labels
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
@@ -53,6 +66,8 @@ class Folder:
         labels: None, `parent`, a CSV or a GeoJSON file (see `labels.py`).
         unit: Unit of the pixels.
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
+        remote: Whether `root` may be a remote folder (https, http, s3) or a text file that lists
+            addresses of rasters, one a line.
         on_progress: Called with (files listed, files in all).
 
     Raises:
@@ -73,20 +88,23 @@ class Folder:
         labels: str | None = None,
         unit: s2.Unit = "dn",
         offset: int = 0,
+        remote: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = Path(shown(root))
         self.unit, self.offset = unit, offset
         if unit not in s2.UNITS:
             raise unknown_name("unit", unit, s2.UNITS)
         if offset < 0 or (size is not None and size < 1):
             raise UsageError("Offset must be 0 or more, and size 1 or more.")
-        listing = _rasters(self.root)
+        require_allowed(root, remote=remote)
+        self._remote = list_rasters(root, raster.RASTER_SUFFIXES) if _is_elsewhere(root) else {}
+        listing = _rasters(self.root, tuple(self._remote))
         files, names = listing.files, listing.names
         self._labels = read_labels(labels, self.root, names)
         headers = []
-        for file in files:
-            headers.append(_header(file))
+        for file, name in zip(files, names, strict=True):
+            headers.append(_header(self._remote.get(name, file)))
             if on_progress is not None:
                 on_progress(len(headers), len(files))
         self._given = None if bands is None else s2.resolve(bands)
@@ -102,7 +120,9 @@ class Folder:
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "files": len(files),
-            "listing": fingerprint(self.root, files, listing.bad),
+            "listing": fingerprint_of_names(names)
+            if self._remote
+            else fingerprint(self.root, files, listing.bad),
             "file_bands": self._given,
             "labels": "parent" if labels == "parent" else self._labels.digest,
             "unit": unit,
@@ -135,7 +155,7 @@ class Folder:
         reading = Reading([])
         for file, name in zip(item.files, item.units, strict=True):
             try:
-                with raster.opened(file) as dataset:
+                with raster.opened(self._remote.get(name, file)) as dataset:
                     one = self._read_file(file, name, dataset)
             except BadItem as error:
                 reading.left_out.append(Skipped(name, str(error)))
@@ -150,16 +170,20 @@ class Folder:
         corners = raster.windows(dataset.shape, self.size)
         if not corners:
             raise BadItem(f"mixed sizes: {height} x {width}, smaller than {self.size}")
+        raster.require_room((len(corners) * self.size, self.size), len(channels))
+        width_at_once = raster.columns_at_once(len(channels), self.size)
         latlon = self._positions(name, dataset, corners)
         labels = self._labels.of_windows(name, dataset, corners, self.size)
         time = dates.acquisition_time(file, dataset.tags())
         reading, empty = Reading([]), True
         for (row, col), (lat, lon), label in zip(corners, latlon.tolist(), labels, strict=True):
-            if col == 0:
-                # A row of windows at a time: a scene in float64 would need many gigabytes.
-                strip, missing = self._read_strip(dataset, channels, row)
+            if col % width_at_once == 0:
+                # Some windows of a row at a time: a scene in float64 would need many gigabytes.
+                span_at_once = min(width_at_once, width - col)
+                strip, missing = self._read_strip(dataset, channels, (row, col), span_at_once)
                 empty &= bool(missing.all())
-            span = slice(col, col + self.size)
+            left = col % width_at_once
+            span = slice(left, left + self.size)
             key = name if len(corners) == 1 else f"{name}@{row},{col}"
             if reason := convert.no_data(missing[:, span]):
                 reading.left_out.append(Skipped(f"{name}@{row},{col}", reason))
@@ -174,9 +198,9 @@ class Folder:
         return reading
 
     def _read_strip(
-        self, dataset: Any, channels: list[int], row: int
+        self, dataset: Any, channels: list[int], corner: tuple[int, int], width: int
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
-        window = Window(0, row, dataset.width, self.size)
+        window = Window(corner[1], corner[0], width, self.size)
         pixels = dataset.read(channels, window=window)
         return convert.harmonize(pixels, self.unit, nodata=dataset.nodata, offset=self.offset)
 
@@ -205,14 +229,20 @@ class Folder:
         return np.array([given])
 
 
-def _rasters(root: Path) -> Listing:
+def _is_elsewhere(root: str | Path) -> bool:
+    return is_remote(root) or not Path(root).is_dir()
+
+
+def _rasters(root: Path, remote: tuple[str, ...] = ()) -> Listing:
+    if remote:
+        return Listing(root, remote)
     listing = list_files(root, raster.TIFF_SUFFIXES)
     if not listing.names:
         raise UsageError(f"{root} holds no .tif or .tiff file{listing.hint}.")
     return listing
 
 
-def _header(file: Path) -> _Header:
+def _header(file: Path | RemoteRaster) -> _Header:
     try:
         with raster.opened(file) as dataset:
             described = (dataset.shape, dataset.descriptions)

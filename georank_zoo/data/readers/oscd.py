@@ -86,6 +86,7 @@ class Oscd:
             if not corners:
                 raise BadItem(f"smaller than a patch: {grid.height} x {grid.width} pixels")
             latlon = georeference.centers(grid, corners, (self.size, self.size))
+            raster.require_room(grid.shape, len(_DATES) * len(self.bands))
             scenes = [self._read_scene(item, date, grid) for date in _DATES]
         reading = Reading([])
         for date, time, scene in zip(_DATES, times, scenes, strict=True):

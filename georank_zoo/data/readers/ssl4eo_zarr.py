@@ -85,8 +85,8 @@ class Ssl4EoZarr:
                 f"to {SIDE}."
             )
         self.size = size
-        level = list_level(self.root, lambda name: has_suffix(name, (".zarr.zip",)))
-        files, bad = [self.root / name for name in level.files], level.bad_in("")
+        listed = list_level(self.root, lambda name: has_suffix(name, (".zarr.zip",)))
+        files, bad = [self.root / name for name in listed.files], listed.bad_in("")
         if not files:
             raise UsageError(
                 f"{self.root} holds no ssl4eos12_train_seasonal_data_000001.zarr.zip or the like. "
