@@ -253,8 +253,8 @@ def _open_folder(
         other = opened.get(band)
         if other is not None and other.shape == dataset.shape:
             raise UsageError(
-                f"{path} has {band} twice: {shown(other.name)} and {shown(dataset.name)}. Give the folder of "
-                "one acquisition."
+                f"{path} has {band} twice: {shown(other.name)} and {shown(dataset.name)}. Give "
+                "the folder of one acquisition."
             )
         # Level-2A comes in several resolutions.
         if other is None or dataset.width > other.width:

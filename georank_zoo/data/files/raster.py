@@ -23,6 +23,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
+from georank_zoo.data.files import jpeg2000
 from georank_zoo.data.files.remote import RemoteRaster
 from georank_zoo.utils.errors import BadItem
 
@@ -93,6 +94,8 @@ def _open(source: Path | RemoteRaster) -> Iterator[Any]:
     driver = _driver(source)
     for sidecar in _sidecars_of(source):
         _require_sound_sidecar(sidecar)
+    if driver == "JP2OpenJPEG":
+        jpeg2000.require_sane_header(source)
     # A name with a colon could be one of GDAL's or rasterio's own forms of address.
     name = Path(os.path.abspath(source)) if ":" in str(source) else source  # noqa: PTH100
     with rasterio.open(name, driver=driver) as dataset:

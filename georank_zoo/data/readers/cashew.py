@@ -117,7 +117,7 @@ class Cashew:
         with hdf5.open_hdf5(path) as file:
             names, date = _bands(file)
             pixels = np.stack([_band(file, names, band) for band in self.bands])
-            mask = _mask(hdf5.array(file, "label", _SHAPE)[()])
+            mask = _mask(hdf5.read_array(file, "label", _SHAPE))
         role = self._roles.get(path.stem)
         return Patch(
             hdf5.digital_numbers(pixels, "dn"), NO_POSITION, NO_POSITION, key=path.name,
@@ -156,7 +156,7 @@ def _place(path: Path) -> str:
     """Identifies the place of a sample: the dates of a chip share its mask, bit for bit."""
     try:
         with hdf5.open_hdf5(path) as file:
-            mask = hdf5.array(file, "label", _SHAPE)[()]
+            mask = hdf5.read_array(file, "label", _SHAPE)
     except BadItem:
         return path.name  # reading it will say why
     return hashlib.sha256(mask.astype(np.int64).tobytes()).hexdigest()
@@ -181,7 +181,7 @@ def _bands(file: h5py.File) -> tuple[dict[str, str], str]:
 def _band(file: h5py.File, names: dict[str, str], band: str) -> npt.NDArray[Any]:
     if band not in names:
         raise BadItem(f"missing band: {band}")
-    values: npt.NDArray[Any] = hdf5.array(file, names[band], _SHAPE)[()]
+    values = hdf5.read_array(file, names[band], _SHAPE)
     # GEO-Bench has misnamed bands before, and by its values the cloud probability is no band.
     if values.max() <= _PERCENT and values.max() != 0:
         raise BadItem(f"values contradict the band's name: {band} is {values.max():g} at most")

@@ -34,7 +34,7 @@ from georank_zoo.data.readers.base import (
 from georank_zoo.data.readers.labels import Labels, read_labels
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
-from georank_zoo.utils.errors import BadItem, UsageError, unknown_name
+from georank_zoo.utils.errors import BadItem, GeorankError, UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,13 @@ _MAX_PATCH = 512
 
 @dataclass(frozen=True)
 class _Header:
-    """What the listing keeps of a file; all None where it cannot be opened."""
+    """What the listing keeps of a file; all None and the reason where it cannot be opened."""
 
     footprint: tuple[Any, ...] | None = None
     shape: tuple[int, int] | None = None
     descriptions: tuple[str | None, ...] | None = None
     latlon: tuple[float, float] | None = None
+    error: str = ""
 
 
 class Folder:
@@ -108,6 +109,7 @@ class Folder:
             if on_progress is not None:
                 on_progress(len(headers), len(files))
         self._given = None if bands is None else s2.resolve(bands)
+        _require_one_opened(names, headers, remote=bool(self._remote))
         descriptions = _usual_descriptions(headers)
         self.bands = _store_bands(descriptions, self._given)
         self._file_order = self._given if band_names.band_names(descriptions) is None else None
@@ -254,14 +256,20 @@ def _header(file: Path | RemoteRaster) -> _Header:
             except BadItem:
                 return _Header(None, *described)
             return _Header((str(dataset.crs), bounds, dataset.shape), *described, (lat, lon))
-    except BadItem:
-        return _Header()  # reading it will say why
+    except BadItem as error:
+        return _Header(error=str(error))
+
+
+def _require_one_opened(names: Sequence[str], headers: Sequence[_Header], *, remote: bool) -> None:
+    if not all(header.error for header in headers):
+        return
+    what = f"No file of the folder can be opened as a raster. The first is {names[0]}"
+    # A server that refuses is no wrong word on the command line.
+    raise (GeorankError if remote else UsageError)(f"{what}: {headers[0].error}.")
 
 
 def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
     described = Counter(h.descriptions for h in headers if h.descriptions is not None)
-    if not described:
-        raise UsageError("No file of the folder can be opened as a raster.")
     return described.most_common(1)[0][0]
 
 

@@ -125,7 +125,7 @@ class Sen4AgriNet:
             named = hdf5.text_attribute(file, "patch_full_name")
             if named != path.stem:
                 raise BadItem(f"name and content differ: the file says it is {named or 'nothing'}")
-            codes = hdf5.array(file, "labels/labels", (FILE_SIZE, FILE_SIZE))[()]
+            codes = hdf5.read_array(file, "labels/labels", (FILE_SIZE, FILE_SIZE))
             times = _common_times(file, self.bands)
             if self.dates is not None and len(times) > self.dates:
                 times = times[_spread(len(times), self.dates)]
@@ -184,12 +184,14 @@ def _match(stem: str) -> re.Match[str]:
 
 def _times(file: h5py.File, band: str) -> npt.NDArray[np.int64]:
     """Acquisition times of a band as Unix seconds (T,), from the CF units of the coordinate."""
-    values = hdf5.array(file, f"{band}/time", (None,))
+    name = f"{band}/time"
+    numbers = hdf5.read_array(file, name, (None,))
+    values = hdf5.array(file, name, (None,))
     unit, _, since = hdf5.text_attribute(values, "units").partition(" since ")
     epoch = dates.parse_time(since)
     if unit not in _SECONDS or epoch == NO_TIME:
         raise BadItem(f"no dates: the time of {band} is not in days or seconds since a date")
-    seconds = np.rint(values[()].astype(np.float64) * _SECONDS[unit])
+    seconds = np.rint(numbers.astype(np.float64) * _SECONDS[unit])
     return np.asarray(epoch + seconds, np.int64)
 
 
@@ -216,13 +218,13 @@ def _band(file: h5py.File, band: str, times: npt.NDArray[np.int64]) -> npt.NDArr
     step = s2.BY_NAME[band].native_m // _PIXEL_M
     side = FILE_SIZE // step
     own = _times(file, band)
-    values = hdf5.array(file, f"{band}/{band}", (len(own), side, side))
+    values = hdf5.read_array(file, f"{band}/{band}", (len(own), side, side))
     if values.dtype != np.uint16:
         raise BadItem(f"wrong data type: {band} is {values.dtype} instead of uint16")
     # Read whole: the chunks of the files reach over many dates.
     _, first = np.unique(own, return_index=True)
     chosen = first[np.searchsorted(own[first], times)]
-    native: npt.NDArray[np.uint16] = values[()][chosen]
+    native: npt.NDArray[np.uint16] = values[chosen]
     return native if step == 1 else _enlarged(native)
 
 
@@ -264,7 +266,7 @@ def _positions(file: h5py.File, stem: str) -> npt.NDArray[np.float64]:
         coordinate = file.get(f"B02/{axis}")
         if not isinstance(coordinate, h5py.Dataset) or coordinate.shape != (FILE_SIZE,):
             return unknown
-        values = hdf5.array(file, f"B02/{axis}", (FILE_SIZE,))[()].astype(np.float64)
+        values = hdf5.read_array(file, f"B02/{axis}", (FILE_SIZE,)).astype(np.float64)
         if not np.allclose(np.diff(values), step, rtol=0, atol=0.01):
             return unknown
         axes.append(np.array([values[at : at + _SIDE].mean() for at in range(0, FILE_SIZE, _SIDE)]))

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ _LEVELS = {"S2L2A": ("L2A", s2.S2_12), "S2L1C": ("L1C", s2.S2_13)}
 # These files, unlike the tar shards of the same version, hold all numbers as baseline 04.00 would
 # (zarr_dataset.py in the authors' repository).
 _OFFSET = 1000
+# A date of the 64 places of a file, 13 bands, is 116 MB, and one chunk.
+_MAX_CHUNK_BYTES = 2**28
+_MAX_SMALL_BYTES = 2**24
 _SMALL = ("band", "sample", "center_lat", "center_lon", "file_id")
 
 
@@ -172,6 +176,29 @@ def _find(root: Path) -> tuple[Path, str]:
     return root / found[0], found[0]
 
 
+def _require_sane_members(file: Path) -> None:
+    """Refuses a zip whose entries would fill the memory when they are unpacked."""
+    with zipfile.ZipFile(file) as archive:
+        largest = max((entry.file_size for entry in archive.infolist()), default=0)
+    if largest > _MAX_CHUNK_BYTES:
+        raise BadItem(f"too large: an entry of {largest / 2**30:.1f} GiB")
+
+
+def _require_sane_sizes(bands: Any, small: Sequence[Any]) -> None:
+    """Refuses arrays that would fill the memory: their sizes are a few bytes of the file."""
+    for array in (bands, *small):
+        # Text of any length counts as what it is at least.
+        chunk = prod(array.chunks) * max(1, np.dtype(array.dtype).itemsize)
+        if chunk > _MAX_CHUNK_BYTES:
+            raise BadItem(f"too large: {array.basename} has chunks of {chunk / 2**30:.1f} GiB")
+    for array in small:
+        if array.nbytes > _MAX_SMALL_BYTES:
+            raise BadItem(f"too large: {array.basename} is {array.nbytes / 2**30:.1f} GiB")
+    date = bands.nbytes / max(1, bands.shape[1] if bands.ndim > 1 else 1)
+    if date > _MAX_CHUNK_BYTES:
+        raise BadItem(f"too large: a date of the bands is {date / 2**30:.1f} GiB")
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[Any, _Facts]]:
     """The pixels, to be read piece by piece, and the small arrays.
@@ -185,8 +212,10 @@ def _opened(file: Path) -> Iterator[tuple[Any, _Facts]]:
         raise BadItem("unreadable or truncated: no whole zip file")
     try:
         with zarr.storage.ZipStore(file, mode="r") as store:
+            _require_sane_members(file)
             group: Any = zarr.open_group(store, mode="r", zarr_format=2)
             bands, *small = (group[name] for name in ("bands", *_SMALL))
+            _require_sane_sizes(bands, small)
             yield bands, _Facts(*(np.asarray(array[:]) for array in small))
     except KeyError as error:
         raise BadItem(f"missing array: {error.args[0]}") from error
