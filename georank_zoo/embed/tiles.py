@@ -176,7 +176,8 @@ def open_scene(
     if unit not in s2.UNITS:
         raise unknown_name("unit", unit, s2.UNITS)
     source, files = _find(path, remote=remote)
-    path = Path(shown(path))
+    where = shown(path)
+    path = Path(where)
     given = None if bands is None else s2.resolve(bands)
     try:
         with ExitStack() as stack:
@@ -190,7 +191,7 @@ def open_scene(
             yield Scene(grid, sources, unit, offset)
     except BadItem as error:
         kind = UsageError if isinstance(error.__cause__, UsageError) else GeorankError
-        raise kind(f"{path}: {error}") from error
+        raise kind(f"{where}: {error}") from error
 
 
 def _find(

@@ -108,7 +108,7 @@ def parse(source: str | os.PathLike[str]) -> RemoteRaster:
         raise UsageError(f"{shown(source)} is no address that is read. {_VALID}.")
     if parts.scheme.lower() == "s3":
         return RemoteRaster(f"/vsis3/{text.partition('://')[2]}", shown(text))
-    return RemoteRaster(f"/vsicurl/{text}", shown(text))
+    return RemoteRaster(f"/vsicurl/{text.replace(' ', '%20')}", shown(text))
 
 
 def list_rasters(
