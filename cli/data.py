@@ -53,6 +53,8 @@ def _reader_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _type(option: ReaderOption) -> click.ParamType[Any]:
+    if option.kind == "flag":
+        return click.BOOL
     if option.kind == "number":
         return click.IntRange(option.at_least, option.at_most)
     return click.Path(path_type=Path) if option.kind == "path" else click.STRING
@@ -64,14 +66,14 @@ def _type(option: ReaderOption) -> click.ParamType[Any]:
     f"\b\nREADER is one of, with the options that it takes:\n{_READERS_HELP}"
 )
 @click.argument("reader", metavar="READER")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path())
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Store to write.")
 @_reader_options
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               metavar="SHARE", help="Give up when more of the source is bad.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 def prepare(
-    reader: str, source: Path, out: Path, max_bad: float, overwrite: bool, **options: Any
+    reader: str, source: str, out: Path, max_bad: float, overwrite: bool, **options: Any
 ) -> None:
     """Parses, prepares and shows the report; the help is above."""
     from georank_zoo.data.prepare import prepare_store

@@ -10,7 +10,7 @@ import click
 
 @click.command()
 @click.argument("model")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path())
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE",
               help="File to write: .safetensors or .parquet for a store, .tif for a "
               "scene.")  # fmt: skip
@@ -35,6 +35,9 @@ import click
 @click.option("--radiometry", metavar="auto|options",
               help="Scene: whether what the files and the product say of the numbers must agree "
               "with --unit and --offset, or these alone count [default: auto].")  # fmt: skip
+@click.option("--remote", is_flag=True, default=None,
+              help="Scene: SOURCE may be at https://, http:// or s3://, or a text file that lists "
+              "the addresses of its bands.")  # fmt: skip
 @click.option("--max-nodata", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
               help="Scene: tiles with more pixels without data, or beyond the edge, are NaN "
               "[default: 0.05].")  # fmt: skip
@@ -45,7 +48,7 @@ import click
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def features(
     model: str,
-    source: Path,
+    source: str,
     out: Path,
     size: int | None,
     batch_size: int,
@@ -63,6 +66,7 @@ def features(
     one band a feature. Repeat the command after an interruption: a store resumes where it
     stopped, a scene begins again.
     """
+    from georank_zoo.data.files.remote import is_remote, shown
     from georank_zoo.data.store.header import HEADER_FILE
     from georank_zoo.embed.raster import embed_scene
     from georank_zoo.embed.table import embed_store
@@ -70,15 +74,15 @@ def features(
 
     from .progress import Bar
 
-    if not source.exists():
+    if not is_remote(source) and not Path(source).exists():
         raise UsageError(f"There is no {source}. Give a store or a scene.")
-    is_store = (source / HEADER_FILE).is_file()
+    is_store = (Path(source) / HEADER_FILE).is_file()
     scene = {name: value for name, value in scene.items() if value is not None}
     if is_store and scene:
         option = next(iter(scene)).replace("_", "-")
         raise UsageError(f"--{option} is for a scene, and {source} is a store.")
     embed: Any = embed_store if is_store else embed_scene
-    with Bar(f"Embedding {source}") as bar:
+    with Bar(f"Embedding {shown(source)}") as bar:
         done = embed(
             model, source, out, image_size=size, batch_size=batch_size, device=device,
             overwrite=overwrite, on_progress=bar.update, **scene,

@@ -13,8 +13,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from georank_zoo.data.files.remote import shown
 from georank_zoo.data.readers import check_options, open_reader
-from georank_zoo.data.readers.base import Reader
+from georank_zoo.data.readers.base import Reader, read_item
 from georank_zoo.data.store import look
 from georank_zoo.data.store.describe import by_kind, describe, facts_table, remarks, warnings
 from georank_zoo.data.store.header import Skipped
@@ -207,12 +208,13 @@ def _opened(
     check_options(name, options)
     require_apart(out, Path(source))
     require_replaceable(out, overwrite=overwrite)
-    with progress_bar(f"Listing {os.fspath(source)}", on_progress, show=progress) as report:
+    with progress_bar(f"Listing {shown(source)}", on_progress, show=progress) as report:
 
         def listed(done: int, total: int | None, note: str = "listed") -> None:
             report(done, total, note)
 
-        return open_reader(name, Path(source), on_progress=listed, **options)
+        # Of an address, a path would make another.
+        return open_reader(name, os.fspath(source), on_progress=listed, **options)
 
 
 @contextmanager
@@ -252,7 +254,7 @@ def _write_items(
     _refuse_too_many(writer, names, bad, max_bad)
     for item in items[writer.next_item :]:
         try:
-            reading = reader.read(item)
+            reading = read_item(reader, item)
         except BadItem as error:
             writer.skip([Skipped(unit, str(error)) for unit in item.units])
             bad += len(item.units)

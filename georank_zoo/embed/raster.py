@@ -20,6 +20,7 @@ from rasterio.windows import Window
 from georank_zoo import bands as s2
 from georank_zoo.data.files.convert import MAX_NODATA
 from georank_zoo.data.files.radiometry import Mode
+from georank_zoo.data.files.remote import shown
 from georank_zoo.data.store import look
 from georank_zoo.embed.extract import warn_of_missing_bands
 from georank_zoo.embed.table import model_facts, require_free_file
@@ -88,6 +89,7 @@ def embed_scene(
     unit: s2.Unit | None = None,
     offset: int | None = None,
     radiometry: Mode = "auto",
+    remote: bool = False,
     tile: int | None = None,
     stride: int | None = None,
     image_size: int | None = None,
@@ -116,6 +118,9 @@ def embed_scene(
         offset: DN to subtract; by default what the files, the product's XML or names say.
         radiometry: `auto`, where all that says what the numbers mean must agree, or `options`,
             where `unit` and `offset` alone count.
+        remote: Whether the scene may lie elsewhere, such as `https://host/scene.tif`. What is
+            read of it goes through GDAL, by ranges; credentials are those of GDAL's and AWS's
+            environment variables.
         tile: Side of a tile in pixels of the scene; `image_size` by default.
         stride: Pixels from a tile to the next; `tile` by default, so that they do not overlap.
         image_size: Side in pixels that tiles are resized to; the model's by default.
@@ -155,19 +160,16 @@ def embed_scene(
     with (
         rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
         open_scene(
-            scene,
-            bands=bands,
-            ignore_descriptions=ignore_descriptions,
-            unit=unit,
-            offset=offset,
-            radiometry=radiometry,
-        ) as opened,  # fmt: skip
-    ):
-        grid = _grid(opened, scene, tile, stride, max_nodata)
-        _look_at(opened, encoder.shared_bands(opened.bands), scene)
-        warn_of_missing_bands(encoder, opened.bands, scene)
+            scene, bands=bands, ignore_descriptions=ignore_descriptions, unit=unit,
+            offset=offset, radiometry=radiometry, remote=remote,
+        ) as opened,
+    ):  # fmt: skip
+        name = shown(scene)
+        grid = _grid(opened, name, tile, stride, max_nodata)
+        _look_at(opened, encoder.shared_bands(opened.bands), name)
+        warn_of_missing_bands(encoder, opened.bands, name)
         facts = {
-            "format": SCENE_FORMAT, **model_facts(encoder, opened.bands), "scene": Path(scene).name,
+            "format": SCENE_FORMAT, **model_facts(encoder, opened.bands), "scene": Path(name).name,
             "pixel_m": round(opened.pixel_m, 2), "ignore_descriptions": ignore_descriptions,
             "radiometry": asdict(opened.radiometry), "tile": tile, "stride": stride,
             "image_size": settings.image_size, "max_nodata": max_nodata, "versions": versions(),
@@ -176,14 +178,14 @@ def embed_scene(
         with (
             explain_disk_full(path, "Free some space and repeat the command."),
             new_file(path) as temporary,
-            progress_bar(f"Embedding {scene}", on_progress, show=progress) as report,
+            progress_bar(f"Embedding {name}", on_progress, show=progress) as report,
             evaluating(encoder, settings.device),
         ):
             rows = _embed_rows(encoder, opened, grid, settings, report)
             empty = _write(temporary, encoder, opened, grid, facts, rows)
             if empty == grid.rows * grid.cols:
                 raise GeorankError(
-                    f"Every tile of {scene} has more than {max_nodata:.0%} of its pixels without "
+                    f"Every tile of {name} has more than {max_nodata:.0%} of its pixels without "
                     "data. Accept more with --max-nodata, or pass a smaller --tile."
                 )
     return EmbeddedScene(path, grid, empty, encoder.num_features)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -27,10 +26,18 @@ from georank_zoo.data.files import (
     validity,
     values,
 )
+from georank_zoo.data.files.listing import has_suffix, list_files
 from georank_zoo.data.files.radiometry import Given, Mode, Radiometry, find_radiometry, sources_of
+from georank_zoo.data.files.remote import (
+    LIST_SUFFIXES,
+    RemoteRaster,
+    is_remote,
+    list_rasters,
+    parse,
+    require_allowed,
+    shown,
+)
 from georank_zoo.utils.errors import BadItem, GeorankError, UsageError
-
-_SUFFIXES = (".tif", ".tiff", ".jp2")
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,8 @@ class Scene:
             Digital numbers (len(bands), h, w), zero where there is no data, and that mask (h, w).
 
         Raises:
-            BadItem: See `sample`.
+            BadItem: See `sample`. `open_scene` turns what GDAL raises because a file is damaged
+                into an error of ours.
         """
         if tuple(bands) not in self._judged:
             self.sample(bands)
@@ -150,10 +158,7 @@ class Scene:
         self, window: Window, bands: Sequence[str]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         meaning = self.radiometry.of(s2.indices(self.bands, bands))
-        try:
-            return validity.read([self._sources[band] for band in bands], window, meaning)
-        except RasterioError as error:
-            raise BadItem(f"unreadable or truncated: {error.__cause__ or error}") from error
+        return validity.read([self._sources[band] for band in bands], window, meaning)
 
 
 @contextmanager
@@ -165,6 +170,7 @@ def open_scene(
     unit: s2.Unit | None = None,
     offset: int | None = None,
     radiometry: Mode = "auto",
+    remote: bool = False,
 ) -> Iterator[Scene]:
     """Opens a scene for reading.
 
@@ -180,24 +186,27 @@ def open_scene(
         offset: DN to subtract; by default what the files, the product's XML or names say.
         radiometry: `auto`, where all that says what the numbers mean must agree, or `options`,
             where `unit` and `offset` alone count.
+        remote: Whether the scene may lie elsewhere: `path` is then an address (https, http, s3)
+            of a raster or of a folder with one raster a band, or a text file (.txt) that lists
+            the addresses of these.
 
     Raises:
         UsageError: If bands are not known, or the values contradict what they are said to mean.
         GeorankError: If a file is damaged or does not say where it lies.
     """
-    path = Path(path)
     options = Given(unit, offset, radiometry)
-    if not path.exists():
-        raise UsageError(f"There is no {path}.")
+    source, files = _find(path, remote=remote)
+    where = shown(path)
+    path = Path(where)
     given = None if bands is None else s2.resolve(bands)
     band_names.require_order(given, ignore_descriptions=ignore_descriptions)
     try:
         with ExitStack() as stack:
             order = given if ignore_descriptions else None
-            if path.is_dir():
-                grid, sources = _open_folder(path, order, stack)
+            if source is None:
+                grid, sources = _open_folder(path, files, order, stack)
             else:
-                grid, sources = _open_file(path, given, order, stack)
+                grid, sources = _open_file(path, source, given, order, stack)
             if given is not None:
                 with _as_usage_error(path):
                     band_names.require_described(tuple(sources), given)
@@ -205,7 +214,31 @@ def open_scene(
             yield Scene(grid, sources, _radiometry(path, grid, sources, options))
     except BadItem as error:
         kind = UsageError if isinstance(error.__cause__, UsageError) else GeorankError
-        raise kind(f"{path}: {error}") from error
+        raise kind(f"{where}: {error}") from error
+
+
+def _find(
+    path: str | Path, *, remote: bool
+) -> tuple[Path | RemoteRaster | None, list[tuple[Path, Path | RemoteRaster]]]:
+    """The scene if it is one raster; else None, and the rasters of its folder with their names."""
+    require_allowed(path, remote=remote)
+    if is_remote(path) and has_suffix(shown(path), raster.RASTER_SUFFIXES):
+        return parse(path), []
+    if is_remote(path) or (remote and has_suffix(str(path), LIST_SUFFIXES)):
+        found = list_rasters(path, raster.RASTER_SUFFIXES)
+        return None, [(Path(name), elsewhere) for name, elsewhere in found.items()]
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"There is no {path}.")
+    if not path.is_dir():
+        return path, []
+    listing = list_files(path, raster.RASTER_SUFFIXES)
+    for name, reason in listing.bad:
+        # A folder or a band that cannot be read may change what the scene is.
+        is_band = band_names.band_of_file(Path(name).stem) is not None
+        if is_band or not has_suffix(name, raster.RASTER_SUFFIXES):
+            raise GeorankError(f"{path}: {reason} ({name}).")
+    return None, [(file, file) for file in listing.files]
 
 
 @contextmanager
@@ -229,9 +262,13 @@ def _radiometry(
 
 
 def _open_file(
-    path: Path, given: tuple[str, ...] | None, order: tuple[str, ...] | None, stack: ExitStack
+    path: Path,
+    source: Path | RemoteRaster,
+    given: tuple[str, ...] | None,
+    order: tuple[str, ...] | None,
+    stack: ExitStack,
 ) -> tuple[Any, dict[str, tuple[Any, int]]]:
-    dataset = stack.enter_context(raster.opened(path))
+    dataset = stack.enter_context(raster.opened(source))
     georeference.require_crs(dataset)
     described = None
     if order is None:
@@ -257,50 +294,62 @@ def _open_file(
 
 
 def _open_folder(
-    path: Path, order: tuple[str, ...] | None, stack: ExitStack
+    path: Path,
+    files: Sequence[tuple[Path, Path | RemoteRaster]],
+    order: tuple[str, ...] | None,
+    stack: ExitStack,
 ) -> tuple[Any, dict[str, tuple[Any, int]]]:
-    opened: dict[str, Any] = {}
-    for file in sorted(path.rglob("*")):
+    opened: dict[str, _BandRaster] = {}
+    for file, source in files:
         band = band_names.band_of_file(file.stem)
-        if band is None or file.suffix.lower() not in _SUFFIXES:
+        if band is None:
             continue
-        dataset = stack.enter_context(raster.opened(file))
+        dataset = stack.enter_context(raster.opened(source))
         raster.require_band_count(dataset, 1)
         georeference.require_crs(dataset)
+        name = file.relative_to(path) if file.is_relative_to(path) else file
         other = opened.get(band)
-        if other is not None and other.shape == dataset.shape:
+        if other is not None and other.dataset.shape == dataset.shape:
             raise UsageError(
-                f"{path} has {band} twice: {other.name} and {dataset.name}. Give the folder of "
+                f"{path} has {band} twice: {other.name} and {name.as_posix()}. Give the folder of "
                 "one acquisition."
             )
         # Level-2A comes in several resolutions.
-        if other is None or dataset.width > other.width:
-            opened[band] = dataset
+        if other is None or dataset.width > other.dataset.width:
+            opened[band] = _BandRaster(name.as_posix(), dataset)
     if not opened:
         raise UsageError(
             f"{path} is not a store, and holds no rasters of single bands (such as *_B02.tif)."
         )
-    files = {band: Path(opened[band].name).relative_to(path) for band in opened}
-    products.require_one_acquisition([file.as_posix() for file in files.values()], path)
-    grid = max(opened.values(), key=lambda dataset: dataset.width)
+    products.require_one_acquisition([one.name for one in opened.values()], path)
     if order:
         opened = _in_order(path, opened, order)
     else:
         _require_sentinel2(path, opened)
+    grid = max((one.dataset for one in opened.values()), key=lambda dataset: dataset.width)
     return grid, {
-        name: (_on_grid(opened[name], grid, stack), 1) for name in s2.BY_NAME if name in opened
+        band: (_on_grid(opened[band].dataset, grid, stack), 1)
+        for band in s2.BY_NAME
+        if band in opened
     }
 
 
-def _require_sentinel2(path: Path, opened: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class _BandRaster:
+    """A file of one band: its name in the scene's folder, and its open raster."""
+
+    name: str
+    dataset: Any
+
+
+def _require_sentinel2(path: Path, opened: dict[str, _BandRaster]) -> None:
     """Refuses files numbered as another satellite's, or counted through."""
     numbers, known = [], False
-    for dataset in opened.values():
-        file = Path(dataset.name)
-        if number := band_names.number_of_file(file.stem):
-            name = f"{path.resolve().name}/{file.relative_to(path).as_posix()}"
+    for one in opened.values():
+        if number := band_names.number_of_file(Path(one.name).stem):
+            name = f"{path.resolve().name}/{one.name}"
             with _as_usage_error(path):
-                products.require_sentinel2(name, dataset, tuple(opened))
+                products.require_sentinel2(name, one.dataset, tuple(opened))
             numbers.append(number)
             known |= products.names_sentinel2(name)
     numbers.sort(key=band_names.natural_order)
@@ -311,15 +360,16 @@ def _require_sentinel2(path: Path, opened: dict[str, Any]) -> None:
         )
 
 
-def _in_order(path: Path, opened: dict[str, Any], order: tuple[str, ...]) -> dict[str, Any]:
-    names = sorted((dataset.name for dataset in opened.values()), key=band_names.natural_order)
-    if len(names) != len(order):
+def _in_order(
+    path: Path, opened: dict[str, _BandRaster], order: tuple[str, ...]
+) -> dict[str, _BandRaster]:
+    found = sorted(opened.values(), key=lambda one: band_names.natural_order(one.name))
+    if len(found) != len(order):
         raise UsageError(
-            f"{path} holds {len(names)} rasters of single bands, and --bands names {len(order)}. "
-            f"In order they are {', '.join(Path(name).name for name in names)}."
+            f"{path} holds {len(found)} rasters of single bands, and --bands names {len(order)}. "
+            f"In order they are {', '.join(Path(one.name).name for one in found)}."
         )
-    by_name = {dataset.name: dataset for dataset in opened.values()}
-    return {band: by_name[name] for band, name in zip(order, names, strict=True)}
+    return dict(zip(order, found, strict=True))
 
 
 def _on_grid(dataset: Any, grid: Any, stack: ExitStack) -> Any:
@@ -327,7 +377,8 @@ def _on_grid(dataset: Any, grid: Any, stack: ExitStack) -> Any:
     if source.crs != target.crs or not np.allclose(
         source.bounds, target.bounds, rtol=0, atol=abs(source.transform.a)
     ):
-        raise BadItem(f"mixed footprints: {Path(dataset.name).name} and {Path(grid.name).name}")
+        names = (Path(shown(raster.name)).name for raster in (dataset, grid))
+        raise BadItem(f"mixed footprints: {' and '.join(names)}")
     if source == target:
         return dataset
     height, width = target.shape

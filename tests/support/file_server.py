@@ -45,7 +45,8 @@ class Served:
 
 
 class FileServer:
-    """Serves files; `requests`, `ranges` and `tokens` say what was asked for, and with what.
+    """Serves files; `requests`, `ranges` and `tokens` say what was asked for, and with what, and
+    `sent` how many bytes of files went out.
 
     Args:
         files: By path, without the leading slash.
@@ -57,6 +58,7 @@ class FileServer:
         self.requests: Counter[str] = Counter()
         self.ranges: list[str | None] = []
         self.tokens: set[str | None] = set()
+        self.sent = 0
         self.gate: threading.Event | None = None
         self.release = threading.Event()
         outer = self
@@ -131,9 +133,12 @@ class FileServer:
         if served.changes and len(self.ranges) > 1:
             served.content, served.etag = served.changes
         size, first, status, headers = len(served.content), 0, 200, self._headers(served)
+        last = size - 1
         if wanted and served.ranges and condition in (None, served.etag):
-            first, status = int(wanted.removeprefix("bytes=").rstrip("-")), 206
-            headers["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
+            begin, _, end = wanted.removeprefix("bytes=").partition("-")
+            first, status = int(begin), 206
+            last = min(int(end), size - 1) if end else size - 1
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
             if first >= size:
                 status, headers["Content-Range"] = 416, f"bytes */{size}"
         if served.statuses:
@@ -142,7 +147,8 @@ class FileServer:
         if status >= 400:
             self._send(handler, status, headers, b"", True)
             return
-        rest = served.content[first:]
+        rest = served.content[first : last + 1]
+        self.sent += len(rest)
         length = len(rest) if served.length is None else served.length
         self._head(handler, status, headers, length)
         if served.cuts:

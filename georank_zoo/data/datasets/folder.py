@@ -49,6 +49,12 @@ FOLDER = DataSet(
                 "--offset, or these alone count [default: auto].",
                 "auto|options",
             ),
+            ReaderOption(
+                "remote",
+                "SOURCE may be a folder at https://, http:// or s3://, or a text file that lists "
+                "addresses of rasters, one a line.",
+                kind="flag",
+            ),
         ),
         "Any tree of georeferenced multi-band GeoTIFFs",
         slow=True,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files import convert, georeference, radiometry, raster, validity
+from georank_zoo.data.files.listing import THE_FOLDER, has_suffix, list_level
 from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.files.values import judge
 from georank_zoo.utils.errors import BadItem
@@ -30,11 +31,20 @@ def find(folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
     Raises:
         BadItem: If one is missing.
     """
-    present = {path.name for path in folder.iterdir()}
-    missing = [band for band, name in names.items() if name not in present]
-    if missing:
-        raise BadItem(f"missing band: {', '.join(missing)}")
-    return {band: folder / name for band, name in names.items()}
+    level = list_level(folder, lambda name: has_suffix(name, raster.TIFF_SUFFIXES))
+    present = {_plain_name(name): name for name in level.files}
+    found = {band: present.get(_plain_name(name)) for band, name in names.items()}
+    if missing := [band for band, name in found.items() if name is None]:
+        # A band that is a dangling link is there, in a way.
+        reasons = {_plain_name(entry): reason for entry, reason in level.bad}
+        why = reasons.get(THE_FOLDER) or reasons.get(_plain_name(names[missing[0]]), "missing band")
+        raise BadItem(why if THE_FOLDER in reasons else f"{why}: {', '.join(missing)}")
+    return {band: folder / name for band, name in found.items() if name is not None}
+
+
+def _plain_name(name: str) -> str:
+    """The name as published: `B02.TIF` and `B02.tiff` are `b02.tif`."""
+    return name.lower().removesuffix("f") if name.lower().endswith(".tiff") else name.lower()
 
 
 def read_bands(

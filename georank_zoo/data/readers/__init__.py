@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from georank_zoo.data.datasets import DATASETS
+from georank_zoo.data.files.remote import require_allowed
 from georank_zoo.utils.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def open_reader(
         UsageError: If there is no such reader or folder, or it does not take an option.
     """
     given = check_options(name, options)
-    if name != "synthetic" and not Path(source).is_dir():
+    require_allowed(source, remote=bool(given.get("remote")))
+    if name != "synthetic" and not given.get("remote") and not Path(source).is_dir():
         raise UsageError(f"There is no folder {source}. Give the folder of the {name} data.")
     facts = DATASETS[name].reader
     if facts.slow:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, overload
 
+from georank_zoo.data.files.listing import BadEntry
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
+from georank_zoo.utils.errors import BadItem
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class Item:
         files: The files, in the order in which they are read.
         units: What of the item can be bad by itself; `--max-bad` is a share of them. One name
             for an item that is used whole or not at all, the files' names otherwise.
+        reason: Why the listing found that it cannot be read; empty for all others.
     """
 
     name: str
     files: tuple[Path, ...]
     units: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,26 @@ class LazyItems(Sequence[Item]):
         if isinstance(index, slice):
             return LazyItems(self.make, self.numbers[index])
         return self.make(self.numbers[index])
+
+
+def with_bad(items: Sequence[Item], bad: Sequence[BadEntry]) -> Sequence[Item]:
+    """Puts what the listing could not read before the items, so that it counts as bad.
+
+    First, for a source of which too much is bad is then refused before hours of reading.
+    """
+    if not bad:
+        return items
+    if isinstance(items, LazyItems):
+        return LazyItems(partial(_of_both, items, tuple(bad)), range(len(bad) + len(items)))
+    return [*map(_bad_item, bad), *items]
+
+
+def _of_both(items: Sequence[Item], bad: Sequence[BadEntry], number: int) -> Item:
+    return _bad_item(bad[number]) if number < len(bad) else items[number - len(bad)]
+
+
+def _bad_item(entry: BadEntry) -> Item:
+    return Item(entry.name, (), (entry.name,), entry.reason)
 
 
 @dataclass(frozen=True)
@@ -126,17 +151,40 @@ class Reader(Protocol):
         """
 
 
-def fingerprint(root: Path, files: Iterable[Path]) -> str:
-    """Identifies a listing by names and sizes; contents would take as long as preparing."""
+def read_item(reader: Reader, item: Item) -> Reading:
+    """Reads an item of a reader.
+
+    Raises:
+        BadItem: If nothing of it can be used, or the listing could not read it.
+    """
+    if item.reason:
+        raise BadItem(item.reason)
+    return reader.read(item)
+
+
+def fingerprint(root: Path, files: Iterable[Path], bad: Sequence[BadEntry] = ()) -> str:
+    """Identifies a listing by names and sizes; contents would take as long as preparing.
+
+    Args:
+        root: The folder.
+        files: Its files.
+        bad: What the listing could not read.
+    """
     digest = hashlib.sha256()
     for name, size in sorted((f.relative_to(root).as_posix(), f.stat().st_size) for f in files):
         digest.update(f"{name}\t{size}\n".encode())
-    return digest.hexdigest()
+    return _with_bad_entries(digest, bad)
 
 
-def fingerprint_of_names(names: Iterable[str]) -> str:
+def fingerprint_of_names(names: Iterable[str], bad: Sequence[BadEntry] = ()) -> str:
     """Identifies a listing of folders, in order: sizes of millions of files take an hour."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name}\n".encode())
+    return _with_bad_entries(digest, bad)
+
+
+def _with_bad_entries(digest: hashlib._Hash, bad: Sequence[BadEntry]) -> str:
+    for entry in bad:
+        digest.update(f"{entry.name}\t{entry.reason}\n".encode())
     return digest.hexdigest()

@@ -8,7 +8,6 @@ Charfuelan, Demir, Markl: "BigEarthNet", IGARSS 2019 (version 1). Layout of vers
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,14 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
 from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET
 from georank_zoo.data.files import band_files, dates, georeference, raster
-from georank_zoo.data.readers.base import Item, LazyItems, Reading, fingerprint_of_names
+from georank_zoo.data.files.listing import BadEntry, list_level
+from georank_zoo.data.readers.base import (
+    Item,
+    LazyItems,
+    Reading,
+    fingerprint_of_names,
+    with_bad,
+)
 from georank_zoo.data.readers.bigearthnet_metadata import (
     METADATA,
     PatchTable,
@@ -76,16 +82,17 @@ class BigEarthNet:
         self.bands = s2.resolve(bands)
         s2.indices(BIGEARTHNET.bands, self.bands)
         self.root, self.version = _find(Path(root))
-        self._patches = _list(self.root, self.version)
+        self._patches, bad = _list(self.root, self.version)
         self.source = f"{BIGEARTHNET.source} (files of version {self.version})"
         self._table = self._read_table(metadata)
         self.splits = () if self._table is None else (OFFICIAL_SPLIT,)
         self._order(on_progress)
+        self._all = with_bad(self._items, bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "version": self.version,
             "patches": len(self._patches),
-            "listing": fingerprint_of_names(self._patches),
+            "listing": fingerprint_of_names(self._patches, bad),
             "metadata": None if self._table is None else self._table.digest,
         }
 
@@ -136,7 +143,7 @@ class BigEarthNet:
 
     def items(self) -> Sequence[Item]:
         """One item a place, by tile, column and row; made when it is asked for."""
-        return self._items
+        return self._all
 
     def read(self, item: Item) -> Reading:
         """Reads all dates of a place; a bad one does not cost the others."""
@@ -181,32 +188,39 @@ def _find(root: Path) -> tuple[Path, int]:
         )
     if found:
         return root / _DIRECTORIES[found[0]], found[0]
-    with os.scandir(root) as entries:
-        is_first = any(_NAMES[1].fullmatch(entry.name) for entry in entries)
-    return root, 1 if is_first else 2
+    first = list_level(root, _no_file, folder_wanted=lambda name: bool(_NAMES[1].fullmatch(name)))
+    return root, 1 if first.folders else 2
 
 
-def _list(root: Path, version: int) -> list[str]:
-    """The patches' folders relative to the root, sorted. One look at each folder of folders."""
-    tiles = [""]
+def _list(root: Path, version: int) -> tuple[list[str], list[BadEntry]]:
+    """The patches' folders relative to the root, sorted, and what cannot be read.
+
+    One look at each folder of folders.
+    """
+    tiles, bad = [""], []
     if version == 2:
-        with os.scandir(root) as entries:
-            tiles = [f"{entry.name}/" for entry in entries if entry.is_dir()]
+        top = list_level(root, _no_file)
+        tiles, bad = list(top.folders), top.bad_in("")
+
+    def is_patch(name: str) -> bool:
+        return bool(_NAMES[version].fullmatch(name))
+
     patches = []
     for tile in tiles:
-        with os.scandir(root / tile) as entries:
-            patches += [
-                f"{tile}{entry.name}"
-                for entry in entries
-                if _NAMES[version].fullmatch(entry.name) and entry.is_dir()
-            ]
+        level = list_level(root / tile, _no_file, folder_wanted=is_patch)
+        patches += [f"{tile}/{name}" if tile else name for name in level.folders]
+        bad += level.bad_in(tile)
     if not patches:
         raise UsageError(
             f"{root} holds no BigEarthNet patch (BigEarthNet-S2/<tile>/<patch>/<patch>_B02.tif, or "
             "BigEarthNet-v1.0/<patch>/<patch>_B02.tif). Give the folder that holds BigEarthNet-S2 "
             "or BigEarthNet-v1.0."
         )
-    return sorted(patches)
+    return sorted(patches), bad
+
+
+def _no_file(_: str) -> bool:
+    return False
 
 
 def _place(patch_id: str) -> str:

@@ -22,9 +22,10 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.base import OFFICIAL_SPLIT
 from georank_zoo.data.datasets.cashew import BAND_NAMES, CASHEW
 from georank_zoo.data.files import dates, hdf5
+from georank_zoo.data.files.listing import has_suffix, list_level
 from georank_zoo.data.files.radiometry import uniform
 from georank_zoo.data.files.text import read_json
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -73,7 +74,8 @@ class Cashew:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
         s2.indices(CASHEW.bands, self.bands)
-        files = sorted(self.root.glob("*.hdf5"))
+        level = list_level(self.root, lambda name: has_suffix(name, (".hdf5",)))
+        files, bad = [self.root / name for name in level.files], level.bad_in("")
         if not files:
             raise UsageError(
                 f"{self.root} holds no m-cashew-plant sample (<sample>.hdf5 and {_PARTITION}). "
@@ -88,13 +90,14 @@ class Cashew:
             places.setdefault(_place(file), []).append(file)
             if on_progress is not None:
                 on_progress(done, len(files))
-        self._items = [
+        items = [
             Item(group[0].name, tuple(group), tuple(file.name for file in group))
             for group in places.values()
         ]
+        self._items = with_bad(items, bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
-            "listing": fingerprint(self.root, [*files, self.root / _PARTITION]),
+            "listing": fingerprint(self.root, [*files, self.root / _PARTITION], bad),
         }
 
     def items(self) -> Sequence[Item]:
@@ -115,7 +118,7 @@ class Cashew:
         with hdf5.open_hdf5(path) as file:
             names, date = _bands(file)
             pixels = np.stack([_band(file, names, band) for band in self.bands])
-            mask = _mask(hdf5.array(file, "label", _SHAPE)[()])
+            mask = _mask(hdf5.read_array(file, "label", _SHAPE))
         role = self._roles.get(path.stem)
         return Patch(
             hdf5.digital_numbers(pixels, "dn"), NO_POSITION, NO_POSITION, key=path.name,
@@ -155,7 +158,7 @@ def _place(path: Path) -> str:
     """Identifies the place of a sample: the dates of a chip share its mask, bit for bit."""
     try:
         with hdf5.open_hdf5(path) as file:
-            mask = hdf5.array(file, "label", _SHAPE)[()]
+            mask = hdf5.read_array(file, "label", _SHAPE)
     except BadItem:
         return path.name  # reading it will say why
     return hashlib.sha256(mask.astype(np.int64).tobytes()).hexdigest()
@@ -180,7 +183,7 @@ def _bands(file: h5py.File) -> tuple[dict[str, str], str]:
 def _band(file: h5py.File, names: dict[str, str], band: str) -> npt.NDArray[Any]:
     if band not in names:
         raise BadItem(f"missing band: {band}")
-    values: npt.NDArray[Any] = hdf5.array(file, names[band], _SHAPE)[()]
+    values = hdf5.read_array(file, names[band], _SHAPE)
     # GEO-Bench has misnamed bands before, and by its values the cloud probability is no band.
     if values.max() <= _PERCENT and values.max() != 0:
         raise BadItem(f"values contradict the band's name: {band} is {values.max():g} at most")

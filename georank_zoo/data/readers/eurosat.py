@@ -7,6 +7,7 @@ Helber, Bischke, Dengel, Borth: "EuroSAT", IEEE JSTARS 2019. Layout:
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +17,14 @@ from rasterio.windows import Window
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.eurosat import EUROSAT, LISTS, LISTS_SOURCE
 from georank_zoo.data.files import convert, georeference, radiometry, raster, validity
+from georank_zoo.data.files.listing import BadEntry, has_suffix, list_level
 from georank_zoo.data.files.text import read_text
 from georank_zoo.data.files.values import judge
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.store.patch import Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def read_splits(folder: str | Path) -> dict[str, dict[str, Role]]:
@@ -112,24 +116,17 @@ class EuroSat:
         self.bands = s2.resolve(bands)
         self._roles: dict[str, dict[str, Role]] = {} if splits is None else read_splits(splits)
         self.splits = tuple(self._roles)
-        files = [
-            file for name in EUROSAT.classes for file in sorted(self.root.glob(f"{name}/*.tif"))
-        ]
-        if not files:
-            raise UsageError(
-                f"{self.root} holds no EuroSAT MS files (<Class>/<Class>_<N>.tif, e.g. "
-                "AnnualCrop/AnnualCrop_1.tif). Give the folder that holds the class folders."
-            )
-        files.sort(key=_order)
-        self._items = [
+        files, bad = _list(self.root)
+        items = [
             Item(name, (file,), (name,))
             for file in files
             for name in [file.relative_to(self.root).as_posix()]
         ]
+        self._items = with_bad(items, bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint(self.root, files, bad),
             # The lists themselves are the published ones, or refused.
             "splits": self.splits,
         }
@@ -172,6 +169,32 @@ class EuroSat:
             roles={name: of[file.stem] for name, of in self._roles.items() if file.stem in of},
         )  # fmt: skip
         return Reading([patch])
+
+
+def _list(root: Path) -> tuple[list[Path], list[BadEntry]]:
+    """The files by class and number, and what cannot be read."""
+    top = list_level(root, EUROSAT.classes.__contains__, folder_wanted=EUROSAT.classes.__contains__)
+    files, bad = [], top.bad_in("")
+    for name in top.folders:
+        level = list_level(root / name, _is_raster)
+        files += [root / name / file for file in level.files]
+        bad += level.bad_in(name)
+    if not files:
+        raise UsageError(
+            f"{root} holds no EuroSAT MS files (<Class>/<Class>_<N>.tif, e.g. "
+            "AnnualCrop/AnnualCrop_1.tif). Give the folder that holds the class folders."
+        )
+    missing = sorted(set(EUROSAT.classes) - {file.parent.name for file in files})
+    if missing:
+        logger.warning(
+            "%s has no file of %d of the %d classes: %s. Was it unpacked to the end?",
+            root, len(missing), len(EUROSAT.classes), ", ".join(missing),
+        )  # fmt: skip
+    return sorted(files, key=_order), bad
+
+
+def _is_raster(name: str) -> bool:
+    return has_suffix(name, raster.TIFF_SUFFIXES)
 
 
 def _order(file: Path) -> tuple[str, int, str]:

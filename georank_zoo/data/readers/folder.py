@@ -26,13 +26,26 @@ from georank_zoo.data.files import (
     validity,
     values,
 )
-from georank_zoo.data.files.listing import list_files
+from georank_zoo.data.files.listing import Listing, list_files
 from georank_zoo.data.files.radiometry import Given, Mode, Radiometry
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.files.remote import (
+    RemoteRaster,
+    is_remote,
+    list_rasters,
+    require_allowed,
+    shown,
+)
+from georank_zoo.data.readers.base import (
+    Item,
+    Reading,
+    fingerprint,
+    fingerprint_of_names,
+    with_bad,
+)
 from georank_zoo.data.readers.labels import Labels, read_labels
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
-from georank_zoo.utils.errors import BadItem, UsageError
+from georank_zoo.utils.errors import BadItem, GeorankError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +55,12 @@ _MAX_PATCH = 512
 
 @dataclass(frozen=True)
 class _Header:
-    """What the listing keeps of a file; all None where it cannot be opened."""
+    """What the listing keeps of a file; all None and the reason where it cannot be opened."""
 
     shape: tuple[int, int] | None = None
     descriptions: tuple[str | None, ...] | None = None
     latlon: tuple[float, float] | None = None
+    error: str = ""
 
 
 class Folder:
@@ -66,6 +80,8 @@ class Folder:
         offset: DN to subtract; by default what the files, their products or names say.
         radiometry: `auto`, where all that says what the numbers mean must agree, or `options`,
             where `unit` and `offset` alone count.
+        remote: Whether `root` may be a remote folder (https, http, s3) or a text file that lists
+            addresses of rasters, one a line.
         on_progress: Called with (files listed, files in all).
 
     Raises:
@@ -88,23 +104,27 @@ class Folder:
         unit: s2.Unit | None = None,
         offset: int | None = None,
         radiometry: Mode = "auto",
+        remote: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = Path(shown(root))
         self._given = Given(unit, offset, radiometry)
         if size is not None and size < 1:
             raise UsageError("Size must be 1 or more.")
         given = None if bands is None else s2.resolve(bands)
         band_names.require_order(given, ignore_descriptions=ignore_descriptions)
-        files = _rasters(self.root)
-        names = [file.relative_to(self.root).as_posix() for file in files]
+        require_allowed(root, remote=remote)
+        self._remote = list_rasters(root, raster.RASTER_SUFFIXES) if _is_elsewhere(root) else {}
+        listing = _rasters(self.root, tuple(self._remote))
+        files, names = listing.files, listing.names
         self._labels = read_labels(labels, self.root, names)
         headers = []
-        for file in files:
-            headers.append(_header(file))
+        for file, name in zip(files, names, strict=True):
+            headers.append(_header(self._remote.get(name, file)))
             if on_progress is not None:
                 on_progress(len(headers), len(files))
         self._ignore = ignore_descriptions
+        _require_one_opened(names, headers, remote=bool(self._remote))
         self.bands, in_file_order = band_names.of_files(
             _usual_descriptions(headers), given, ignore_descriptions=ignore_descriptions
         )
@@ -114,13 +134,14 @@ class Folder:
         self.target: Target = "class"
         self.splits: tuple[str, ...] = ()
         _check_positions(headers, names, self._labels)
-        self._items = [
-            Item(name, (file,), (name,)) for file, name in zip(files, names, strict=True)
-        ]
+        items = [Item(name, (file,), (name,)) for file, name in zip(files, names, strict=True)]
+        self._items = with_bad(items, listing.bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint_of_names(names)
+            if self._remote
+            else fingerprint(self.root, files, listing.bad),
             "file_bands": given,
             "ignore_descriptions": ignore_descriptions,
             "labels": "parent" if labels == "parent" else self._labels.digest,
@@ -135,7 +156,7 @@ class Folder:
         """Reads a file, and cuts it where it is larger than a patch."""
         (file,) = item.files
         try:
-            with raster.opened(file) as dataset:
+            with raster.opened(self._remote.get(item.name, file)) as dataset:
                 return self._read_file(file, item.name, dataset)
         except BadItem as error:
             return Reading([], [Skipped(item.name, str(error))])
@@ -146,6 +167,8 @@ class Folder:
         corners = raster.windows(dataset.shape, self.size)
         if not corners:
             raise BadItem(f"mixed sizes: {height} x {width}, smaller than {self.size}")
+        raster.require_room((len(corners) * self.size, self.size), len(channels))
+        width_at_once = raster.columns_at_once(len(channels), self.size)
         latlon, footprints = self._positions(name, dataset, corners)
         labels = self._labels.of_windows(name, dataset, corners, self.size)
         time = dates.acquisition_time(file, dataset.tags())
@@ -154,15 +177,16 @@ class Folder:
         for (row, col), (lat, lon), label, footprint in zip(
             corners, latlon.tolist(), labels, footprints, strict=True
         ):
-            if col == 0:
-                # A row of windows at a time: a scene in float64 would need many gigabytes.
-                window = Window(0, row, width, self.size)
+            if col % width_at_once == 0:
+                # Some windows of a row at a time: a scene in float64 would need many gigabytes.
+                window = Window(col, row, min(width_at_once, width - col), self.size)
                 pixels, missing = self._read_window(dataset, channels, window, meaning)
                 if height < 2 * self.size:  # else all of the file was judged
                     values.judge(pixels[:, ~missing], meaning)
                 strip, missing = convert.harmonize(pixels, missing, meaning)
                 empty &= bool(missing.all())
-            span = slice(col, col + self.size)
+            left = col % width_at_once
+            span = slice(left, left + self.size)
             key = name if len(corners) == 1 else f"{name}@{row},{col}"
             if reason := convert.no_data(missing[:, span]):
                 reading.left_out.append(Skipped(f"{name}@{row},{col}", reason))
@@ -236,14 +260,20 @@ class Folder:
         return np.array([given]), [None]
 
 
-def _rasters(root: Path) -> tuple[Path, ...]:
-    files = list_files(root, (".tif", ".tiff")).files
-    if not files:
-        raise UsageError(f"{root} holds no .tif or .tiff file.")
-    return files
+def _is_elsewhere(root: str | Path) -> bool:
+    return is_remote(root) or not Path(root).is_dir()
 
 
-def _header(file: Path) -> _Header:
+def _rasters(root: Path, remote: tuple[str, ...] = ()) -> Listing:
+    if remote:
+        return Listing(root, remote)
+    listing = list_files(root, raster.TIFF_SUFFIXES)
+    if not listing.names:
+        raise UsageError(f"{root} holds no .tif or .tiff file{listing.hint}.")
+    return listing
+
+
+def _header(file: Path | RemoteRaster) -> _Header:
     try:
         with raster.opened(file) as dataset:
             described = (dataset.shape, band_names.descriptions(dataset))
@@ -254,14 +284,20 @@ def _header(file: Path) -> _Header:
             except BadItem:
                 return _Header(*described)
             return _Header(*described, (lat, lon))
-    except BadItem:
-        return _Header()  # reading it will say why
+    except BadItem as error:
+        return _Header(error=str(error))
+
+
+def _require_one_opened(names: Sequence[str], headers: Sequence[_Header], *, remote: bool) -> None:
+    if not all(header.error for header in headers):
+        return
+    what = f"No file of the folder can be opened as a raster. The first is {names[0]}"
+    # A server that refuses is no wrong word on the command line.
+    raise (GeorankError if remote else UsageError)(f"{what}: {headers[0].error}.")
 
 
 def _usual_descriptions(headers: Sequence[_Header]) -> tuple[str | None, ...]:
     described = Counter(h.descriptions for h in headers if h.descriptions is not None)
-    if not described:
-        raise UsageError("No file of the folder can be opened as a raster.")
     return described.most_common(1)[0][0]
 
 

@@ -19,10 +19,11 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.oscd import OSCD
 from georank_zoo.data.files import convert, dates, georeference, radiometry, raster, validity
 from georank_zoo.data.files.band_files import BandFile, on_grid
+from georank_zoo.data.files.listing import BadEntry, has_suffix, list_level
 from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.files.text import read_text
 from georank_zoo.data.files.values import judge
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_TIME, Patch, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -60,26 +61,15 @@ class Oscd:
         self.root = Path(root)
         self.bands = s2.resolve(bands)
         self.size = size
-        cities = sorted(folder.parent for folder in self.root.glob("*/imgs_1") if folder.is_dir())
-        if not cities:
-            raise UsageError(
-                f"{self.root} holds no OSCD city (<city>/imgs_1/*_B02.tif and "
-                "<city>/imgs_2/*_B02.tif). Give the folder that holds the cities' folders."
-            )
-        self._items = [
-            Item(
-                city.name,
-                tuple(f for date in _DATES for f in sorted(city.glob(f"{date}/*.tif"))),
-                (city.name,),
-            )
-            for city in cities
-        ]
-        files = [file for item in self._items for file in item.files]
+        items, bad = _list(self.root)
+        self._items = with_bad(items, bad)
+        files = [file for item in items for file in item.files]
+        cities = [self.root / item.name for item in items]
         files += [dates for city in cities if (dates := city / "dates.txt").is_file()]
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint(self.root, files, bad),
         }
 
     def items(self) -> Sequence[Item]:
@@ -101,6 +91,7 @@ class Oscd:
                 raise BadItem(f"smaller than a patch: {grid.height} x {grid.width} pixels")
             latlon = georeference.centers(grid, corners, (self.size, self.size))
             footprints = georeference.footprints(grid, corners, (self.size, self.size))
+            raster.require_room(grid.shape, len(_DATES) * len(self.bands))
             scenes = [self._read_scene(item, date, grid) for date in _DATES]
         reading = Reading([])
         for date, time, (scene, missing, meaning) in zip(_DATES, times, scenes, strict=True):
@@ -135,6 +126,33 @@ class Oscd:
         )
         judge(scene[:, ~missing], meaning)
         return *convert.harmonize(scene, missing, meaning), meaning
+
+
+def _list(root: Path) -> tuple[list[Item], list[BadEntry]]:
+    """The cities by name, and what cannot be read."""
+
+    def is_raster(name: str) -> bool:
+        return has_suffix(name, raster.TIFF_SUFFIXES)
+
+    top = list_level(root, lambda _: False)
+    items, bad = [], top.bad_in("")
+    for city in top.folders:
+        inside = list_level(root / city, lambda _: False, folder_wanted=_DATES.__contains__)
+        bad += inside.bad_in(city)
+        if _DATES[0] not in inside.folders:
+            continue
+        files: list[Path] = []
+        for date in inside.folders:
+            level = list_level(root / city / date, is_raster)
+            files += [root / city / date / name for name in level.files]
+            bad += level.bad_in(f"{city}/{date}")
+        items.append(Item(city, tuple(files), (city,)))
+    if not items:
+        raise UsageError(
+            f"{root} holds no OSCD city (<city>/imgs_1/*_B02.tif and <city>/imgs_2/*_B02.tif). "
+            "Give the folder that holds the cities' folders."
+        )
+    return items, bad
 
 
 def _band_file(item: Item, date: str, band: str) -> Path:

@@ -30,8 +30,9 @@ from georank_zoo.data.datasets.s4a import (
     TILES_SPLIT,
 )
 from georank_zoo.data.files import convert, dates, hdf5, raster
+from georank_zoo.data.files.listing import list_files
 from georank_zoo.data.files.radiometry import uniform
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import NO_POSITION, NO_TIME, Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -78,7 +79,8 @@ class Sen4AgriNet:
         if dates is not None and dates < 1:
             raise UsageError("Dates must be 1 or more.")
         self.dates = dates
-        files = [path for path in sorted(self.root.rglob("*.nc")) if _NAME.fullmatch(path.stem)]
+        listing = list_files(self.root, (".nc",))
+        files = [path for path in listing.files if _NAME.fullmatch(path.stem)]
         if not files:
             raise UsageError(
                 f"{self.root} holds no Sen4AgriNet file (<year>_<tile>_patch_<x>_<y>.nc, e.g. "
@@ -87,15 +89,16 @@ class Sen4AgriNet:
         places: dict[str, list[Path]] = {}
         for path in files:
             places.setdefault(path.stem.partition("_")[2], []).append(path)
-        self._items = [
+        items = [
             Item(place, tuple(group), tuple(self._relative(path) for path in group))
             for place, group in sorted(places.items())
         ]
+        self._items = with_bad(items, listing.bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "dates": dates,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint(self.root, files, listing.bad),
         }
 
     def items(self) -> Sequence[Item]:
@@ -123,7 +126,7 @@ class Sen4AgriNet:
             named = hdf5.text_attribute(file, "patch_full_name")
             if named != path.stem:
                 raise BadItem(f"name and content differ: the file says it is {named or 'nothing'}")
-            codes = hdf5.array(file, "labels/labels", (FILE_SIZE, FILE_SIZE))[()]
+            codes = hdf5.read_array(file, "labels/labels", (FILE_SIZE, FILE_SIZE))
             times = _common_times(file, self.bands)
             if self.dates is not None and len(times) > self.dates:
                 times = times[_spread(len(times), self.dates)]
@@ -187,12 +190,14 @@ def _match(stem: str) -> re.Match[str]:
 
 def _times(file: h5py.File, band: str) -> npt.NDArray[np.int64]:
     """Acquisition times of a band as Unix seconds (T,), from the CF units of the coordinate."""
-    values = hdf5.array(file, f"{band}/time", (None,))
+    name = f"{band}/time"
+    numbers = hdf5.read_array(file, name, (None,))
+    values = hdf5.array(file, name, (None,))
     unit, _, since = hdf5.text_attribute(values, "units").partition(" since ")
     epoch = dates.parse_time(since)
     if unit not in _SECONDS or epoch == NO_TIME:
         raise BadItem(f"no dates: the time of {band} is not in days or seconds since a date")
-    seconds = np.rint(values[()].astype(np.float64) * _SECONDS[unit])
+    seconds = np.rint(numbers.astype(np.float64) * _SECONDS[unit])
     return np.asarray(epoch + seconds, np.int64)
 
 
@@ -219,13 +224,13 @@ def _band(file: h5py.File, band: str, times: npt.NDArray[np.int64]) -> npt.NDArr
     step = s2.BY_NAME[band].native_m // _PIXEL_M
     side = FILE_SIZE // step
     own = _times(file, band)
-    values = hdf5.array(file, f"{band}/{band}", (len(own), side, side))
+    values = hdf5.read_array(file, f"{band}/{band}", (len(own), side, side))
     if values.dtype != np.uint16:
         raise BadItem(f"wrong data type: {band} is {values.dtype} instead of uint16")
     # Read whole: the chunks of the files reach over many dates.
     _, first = np.unique(own, return_index=True)
     chosen = first[np.searchsorted(own[first], times)]
-    native: npt.NDArray[np.uint16] = values[()][chosen]
+    native: npt.NDArray[np.uint16] = values[chosen]
     return native if step == 1 else _enlarged(native)
 
 
@@ -269,7 +274,7 @@ def _positions(
         coordinate = file.get(f"B02/{axis}")
         if not isinstance(coordinate, h5py.Dataset) or coordinate.shape != (FILE_SIZE,):
             return unknown[:, 0], unknown[:, 1:]
-        values = hdf5.array(file, f"B02/{axis}", (FILE_SIZE,))[()].astype(np.float64)
+        values = hdf5.read_array(file, f"B02/{axis}", (FILE_SIZE,)).astype(np.float64)
         if not np.allclose(np.diff(values), step, rtol=0, atol=0.01):
             return unknown[:, 0], unknown[:, 1:]
         starts.append(values[0] - step / 2)  # coordinates are those of the pixels' centers

@@ -31,6 +31,7 @@ _FILES: dict[Role, str] = {
 }
 _REQUIRED: tuple[Role, ...] = ("train", "test")
 _SIDE = SO2SAT.image_size
+_MAX_LABEL_BYTES = 2**29  # the published training file has 48 MB of them
 _ROWS = 256  # of an item: 21 MB of float64
 
 
@@ -154,6 +155,8 @@ def _require_different(files: dict[Role, Path]) -> None:
             pixels, labels = _datasets(file)
             if len(pixels) == 0:
                 raise UsageError(f"{path} holds no sample. Download it again.")
+            if labels.nbytes > _MAX_LABEL_BYTES:
+                raise UsageError(f"{path} cannot be used: too many labels. Download it again.")
             end = b"".join(part.tobytes() for part in (pixels[0], pixels[-1], labels[()]))
         if end in ends:
             raise UsageError(

@@ -7,7 +7,6 @@ Wang, Braham, Xiong, Liu, Albrecht, Zhu: "SSL4EO-S12", IEEE GRSM 2023, arXiv 221
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,9 +16,16 @@ from typing import Any
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo import SSL4EO
 from georank_zoo.data.files import band_files
+from georank_zoo.data.files.listing import BadEntry, list_level
 from georank_zoo.data.files.radiometry import OFFSET_BASELINE, OFFSET_DN, OFFSET_SINCE, Claim
 from georank_zoo.data.files.text import read_json
-from georank_zoo.data.readers.base import Item, LazyItems, Reading, fingerprint_of_names
+from georank_zoo.data.readers.base import (
+    Item,
+    LazyItems,
+    Reading,
+    fingerprint_of_names,
+    with_bad,
+)
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
 from georank_zoo.utils.errors import BadItem, UsageError
@@ -74,14 +80,15 @@ class Ssl4Eo:
                 f"to {SIDE}."
             )
         self.size = size
-        self._places = _list(self.root, on_progress)
-        self._items = LazyItems(self._item, range(len(self._places)))
+        self._places, bad = _list(self.root, on_progress)
+        self._items = with_bad(LazyItems(self._item, range(len(self._places))), bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "level": self.level,
             "places": len(self._places),
             "listing": fingerprint_of_names(
-                f"{place}/{name}" for place, names in self._places for name in names
+                (f"{place}/{name}" for place, names in self._places for name in names),
+                bad,
             ),
         }
 
@@ -146,23 +153,35 @@ def _find(root: Path) -> tuple[Path, str]:
 
 def _list(
     root: Path, on_progress: Callable[[int, int], None] | None
-) -> list[tuple[str, tuple[str, ...]]]:
-    """The places and the names of their acquisitions, both sorted; one look at each folder."""
-    with os.scandir(root) as entries:
-        places = sorted(entry.name for entry in entries if _PLACE.fullmatch(entry.name))
+) -> tuple[list[tuple[str, tuple[str, ...]]], list[BadEntry]]:
+    """The places and the names of their acquisitions, both sorted, and what cannot be read.
+
+    One look at each folder.
+    """
+
+    def no_file(_: str) -> bool:
+        return False
+
+    def is_acquisition(name: str) -> bool:
+        return bool(_ACQUISITION.fullmatch(name))
+
+    top = list_level(root, no_file, folder_wanted=lambda name: bool(_PLACE.fullmatch(name)))
+    places, bad = top.folders, top.bad_in("")
     listed = []
-    for place in places:
-        with os.scandir(root / place) as entries:
-            names = sorted(e.name for e in entries if _ACQUISITION.fullmatch(e.name))
-        listed.append((place, tuple(names)))
+    for done, place in enumerate(places, 1):
+        level = list_level(root / place, no_file, folder_wanted=is_acquisition)
+        if unreadable := level.bad_in(place):
+            bad += unreadable
+        if level.folders or not unreadable:  # a place that is void is said to be when it is read
+            listed.append((place, level.folders))
         if on_progress is not None:
-            on_progress(len(listed), len(places))
+            on_progress(done, len(places))
     if not any(names for _, names in listed):
         raise UsageError(
             f"{root} holds no place of SSL4EO-S12 (0000000/<acquisition>/B1.tif, the acquisition "
             "like 20200604T054639_20200604T054831_T43RCP). Give the folder s2a or s2c."
         )
-    return listed
+    return listed, bad
 
 
 def _claims(folder: Path, time: datetime) -> list[Claim]:

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ import numpy.typing as npt
 from georank_zoo import bands as s2
 from georank_zoo.data.datasets.ssl4eo_zarr import SSL4EO_ZARR
 from georank_zoo.data.files import convert, dates, radiometry, validity
+from georank_zoo.data.files.listing import has_suffix, list_level
 from georank_zoo.data.files.radiometry import OFFSET_DN
 from georank_zoo.data.files.values import judge
-from georank_zoo.data.readers.base import Item, Reading, fingerprint
+from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.readers.ssl4eo import SIDE
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
@@ -37,6 +39,9 @@ _LEVELS = {"S2L2A": ("L2A", s2.S2_12), "S2L1C": ("L1C", s2.S2_13)}
 # (zarr_dataset.py in the authors' repository).
 _OFFSET = -OFFSET_DN / s2.DN_PER_REFLECTANCE
 _SOURCE = "SSL4EO-S12 v1.1, whose Zarr files hold all numbers as baseline 04.00 would"
+# A date of the 64 places of a file, 13 bands, is 116 MB, and one chunk.
+_MAX_CHUNK_BYTES = 2**28
+_MAX_SMALL_BYTES = 2**24
 _SMALL = ("band", "sample", "center_lat", "center_lon", "file_id")
 
 
@@ -87,18 +92,19 @@ class Ssl4EoZarr:
                 f"to {SIDE}."
             )
         self.size = size
-        files = sorted(self.root.glob("*.zarr.zip"))
+        listed = list_level(self.root, lambda name: has_suffix(name, (".zarr.zip",)))
+        files, bad = [self.root / name for name in listed.files], listed.bad_in("")
         if not files:
             raise UsageError(
                 f"{self.root} holds no ssl4eos12_train_seasonal_data_000001.zarr.zip or the like. "
                 "The tar shards of SSL4EO-S12 v1.1 are not read; its Zarr files are."
             )
-        self._items = [Item(file.name, (file,), (file.name,)) for file in files]
+        self._items = with_bad([Item(file.name, (file,), (file.name,)) for file in files], bad)
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "level": self.level,
             "files": len(files),
-            "listing": fingerprint(self.root, files),
+            "listing": fingerprint(self.root, files, bad),
         }
 
     def items(self) -> Sequence[Item]:
@@ -177,6 +183,29 @@ def _find(root: Path) -> tuple[Path, str]:
     return root / found[0], found[0]
 
 
+def _require_sane_members(file: Path) -> None:
+    """Refuses a zip whose entries would fill the memory when they are unpacked."""
+    with zipfile.ZipFile(file) as archive:
+        largest = max((entry.file_size for entry in archive.infolist()), default=0)
+    if largest > _MAX_CHUNK_BYTES:
+        raise BadItem(f"too large: an entry of {largest / 2**30:.1f} GiB")
+
+
+def _require_sane_sizes(bands: Any, small: Sequence[Any]) -> None:
+    """Refuses arrays that would fill the memory: their sizes are a few bytes of the file."""
+    for array in (bands, *small):
+        # Text of any length counts as what it is at least.
+        chunk = prod(array.chunks) * max(1, np.dtype(array.dtype).itemsize)
+        if chunk > _MAX_CHUNK_BYTES:
+            raise BadItem(f"too large: {array.basename} has chunks of {chunk / 2**30:.1f} GiB")
+    for array in small:
+        if array.nbytes > _MAX_SMALL_BYTES:
+            raise BadItem(f"too large: {array.basename} is {array.nbytes / 2**30:.1f} GiB")
+    date = bands.nbytes / max(1, bands.shape[1] if bands.ndim > 1 else 1)
+    if date > _MAX_CHUNK_BYTES:
+        raise BadItem(f"too large: a date of the bands is {date / 2**30:.1f} GiB")
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[Any, _Facts]]:
     """The pixels, to be read piece by piece, and the small arrays.
@@ -190,8 +219,10 @@ def _opened(file: Path) -> Iterator[tuple[Any, _Facts]]:
         raise BadItem("unreadable or truncated: no whole zip file")
     try:
         with zarr.storage.ZipStore(file, mode="r") as store:
+            _require_sane_members(file)
             group: Any = zarr.open_group(store, mode="r", zarr_format=2)
             bands, *small = (group[name] for name in ("bands", *_SMALL))
+            _require_sane_sizes(bands, small)
             yield bands, _Facts(*(np.asarray(array[:]) for array in small))
     except KeyError as error:
         raise BadItem(f"missing array: {error.args[0]}") from error

@@ -1,0 +1,199 @@
+"""Rasters of elsewhere: addresses, what of them may be shown, and lists of them.
+
+Nothing is fetched unless the user asks for it with --remote (`remote=True`): a `RemoteRaster` is
+made in that case only, and `raster.opened` takes every path for one of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from georank_zoo.data.files.listing import has_suffix, is_hidden
+from georank_zoo.utils.errors import GeorankError, UsageError
+
+_VALID = "Valid: https://, http://, s3://, /vsicurl/https://... and /vsis3/..."
+# A letter and a colon are a drive of Windows. `Path` makes one slash of two.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+LIST_SUFFIXES = (".txt",)
+
+# The user's own environment variables of these names come first.
+_SETTINGS = {
+    # No requests for a listing of the server, .msk, .ovr, .aux.xml and the like for each file.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",  # seconds; doubled each time
+    "GDAL_HTTP_CONNECTTIMEOUT": "15",
+    "GDAL_HTTP_TIMEOUT": "120",
+}
+
+
+@dataclass(frozen=True)
+class RemoteRaster:
+    """A raster of elsewhere that the user asked for.
+
+    Attributes:
+        address: What GDAL opens, beginning with `/vsicurl/` or `/vsis3/`, secrets and all.
+        name: The file in messages, keys and records: without user, password and query.
+    """
+
+    address: str
+    name: str
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the name, lower case."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    def settings(self) -> dict[str, str]:
+        """GDAL's settings for reading it."""
+        return {key: value for key, value in _SETTINGS.items() if key not in os.environ}
+
+    def without_secrets(self, text: str) -> str:
+        """A message of GDAL's with the address as it may be shown."""
+        for address in (self.address, self.address.removeprefix("/vsicurl/")):
+            text = text.replace(address, self.name)
+        # Parts of the address, such as that before a space.
+        return re.sub(r"\?\S*", "", re.sub(r"(:/+)[^/\s]*@", r"\1", text))
+
+
+def is_remote(source: str | os.PathLike[str]) -> bool:
+    """Whether a source names something that does not lie on this machine, by its form."""
+    text = os.fspath(source)
+    return bool(_SCHEME.match(text)) or text.startswith("/vsi")
+
+
+def shown(source: str | os.PathLike[str]) -> str:
+    """A source as it may be shown and recorded: of an address, no user, password and query."""
+    text = os.fspath(source)
+    if not is_remote(text):
+        return text
+    text = re.sub(r"[?#].*", "", text, flags=re.DOTALL)
+    return re.sub(r"(:/+)[^/]*@", r"\1", text)
+
+
+def require_allowed(source: str | os.PathLike[str], *, remote: bool) -> None:
+    """Refuses an address where the user did not ask for remote sources.
+
+    Raises:
+        UsageError: If it is one.
+    """
+    if is_remote(source) and not remote:
+        raise UsageError(
+            f"{shown(source)} does not lie on this machine, and nothing is fetched unasked. Pass "
+            "--remote (remote=True) to read it from there."
+        )
+
+
+def parse(source: str | os.PathLike[str]) -> RemoteRaster:
+    """The raster at an address.
+
+    Raises:
+        UsageError: If it is no address of a form that is read.
+    """
+    text = _SCHEME.sub(r"\1://", os.fspath(source), count=1)
+    if text.startswith("/vsicurl/"):
+        text = _SCHEME.sub(r"\1://", text.removeprefix("/vsicurl/"), count=1)
+    elif text.startswith("/vsis3/"):
+        text = f"s3://{text.removeprefix('/vsis3/')}"
+    parts = urlsplit(text)
+    if parts.scheme.lower() not in ("http", "https", "s3") or not parts.netloc:
+        raise UsageError(f"{shown(source)} is no address that is read. {_VALID}.")
+    if parts.scheme.lower() == "s3":
+        return RemoteRaster(f"/vsis3/{text.partition('://')[2]}", shown(text))
+    return RemoteRaster(f"/vsicurl/{text.replace(' ', '%20')}", shown(text))
+
+
+def list_rasters(
+    source: str | os.PathLike[str], suffixes: Collection[str]
+) -> dict[str, RemoteRaster]:
+    """The rasters that a text file lists, an address a line, or that lie in a remote folder.
+
+    Args:
+        source: A text file of this machine, or the address of a folder.
+        suffixes: Endings wanted in a folder, lower case; what a text file lists counts anyway.
+
+    Returns:
+        The rasters by name: relative to the folder, or the address without its scheme.
+
+    Raises:
+        UsageError: If it is neither, holds none or names one twice, or a package is missing.
+        GeorankError: If the folder cannot be listed.
+    """
+    if is_remote(source):
+        return _list_folder(os.fspath(source), suffixes)
+    path = Path(source)
+    if not (path.is_file() and has_suffix(path.name, LIST_SUFFIXES)):
+        raise UsageError(
+            f"{path} is neither an address nor a text file (.txt) with an address a line. {_VALID}."
+        )
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a text file in UTF-8.") from error
+    found: dict[str, RemoteRaster] = {}
+    for number, line in enumerate(lines, 1):
+        if not line or line.startswith("#"):
+            continue
+        if not is_remote(line):
+            raise UsageError(f"{path}, line {number}: {line[:80]!r} is no address. {_VALID}.")
+        raster = parse(line)
+        name = raster.name.partition("://")[2]
+        if name in found:
+            raise UsageError(
+                f"{path}, line {number}: {raster.name} is listed twice; what follows a '?' does "
+                "not tell files apart."
+            )
+        found[name] = raster
+    if not found:
+        raise UsageError(f"{path} lists no address.")
+    return dict(sorted(found.items()))
+
+
+def _list_folder(source: str, suffixes: Collection[str]) -> dict[str, RemoteRaster]:
+    folder = parse(source)
+    url = folder.address.removeprefix("/vsicurl/")
+    url = url.replace("/vsis3/", "s3://", 1).rstrip("/") + "/"
+    found = {}
+    for file in _find(url, folder.name):
+        address = file if "://" in file else f"s3://{file}"
+        name = address.removeprefix(url)
+        hidden = any(map(is_hidden, name.split("/")))
+        if address.startswith(url) and has_suffix(name, suffixes) and not hidden:
+            found[name] = parse(address)
+    if not found:
+        raise UsageError(
+            f"{folder.name} lists no {' or '.join(suffixes)} file. Write the addresses into a "
+            "text file (.txt), one a line, and give that instead."
+        )
+    return dict(sorted(found.items(), key=lambda entry: entry[0].split("/")))
+
+
+def _find(url: str, name: str) -> list[str]:
+    import fsspec
+
+    options: dict[str, Any] = {}
+    if url.startswith("s3://"):
+        # GDAL's variable, which botocore does not know.
+        options["anon"] = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1")
+    try:
+        files, path = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        raise UsageError(
+            f"Listing {name} takes packages that are not installed: pip install "
+            "'georank-zoo[remote]'. Or write the addresses into a text file (.txt), one a line, "
+            "and give that instead."
+        ) from error
+    try:
+        return list(files.find(path))
+    except Exception as error:  # noqa: BLE001 -- fsspec's file systems raise what their clients do
+        words = "there is no such folder" if isinstance(error, FileNotFoundError) else repr(error)
+        secret = RemoteRaster(url, name).without_secrets(words)
+        raise GeorankError(f"{name} cannot be listed: {secret}.") from None
