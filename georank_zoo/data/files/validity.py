@@ -219,7 +219,11 @@ def _mask_channels(dataset: Any, channels: Sequence[int]) -> list[int]:
 
 def _alphas(dataset: Any) -> list[int]:
     """Channels of opacity; GDAL itself counts them in files of two or four bands only."""
-    kinds = zip(dataset.colorinterp, dataset.descriptions, strict=True)
+    try:
+        texts = dataset.descriptions
+    except UnicodeDecodeError:  # rasterio gives all of them or none
+        texts = (None,) * dataset.count
+    kinds = zip(dataset.colorinterp, texts, strict=True)
     return [
         channel
         for channel, (kind, text) in enumerate(kinds, 1)

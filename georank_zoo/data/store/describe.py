@@ -214,7 +214,9 @@ def _radiometry_line(facts: dict[str, Any]) -> str:
     applied = facts["radiometry"]
     if not applied:
         return "as the reader gives them"
-    return "; ".join(f"{one['source']}{_applied(one)} {one['patches']}" for one in applied)
+    return "; ".join(
+        f"{one['source']}{_applied(one)} ({_count(one['patches'], 'patch')})" for one in applied
+    )
 
 
 def _applied(one: dict[str, Any]) -> str:

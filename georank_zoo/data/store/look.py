@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +29,11 @@ _DARKEST, _OFFSET = 0.001, OFFSET_DN / s2.DN_PER_REFLECTANCE
 def at_store(store: MappedStore) -> tuple[str, ...]:
     """Remarks on the values of a store and on what was applied to them, as sentences."""
     valid = _sample(store)
-    known: Iterable[Radiometry | None] = getattr(store, "radiometry", ())
-    doubted = Counter(radiometry for radiometry in known if radiometry and radiometry.doubt)
-    doubts = (in_doubt(found, f"{count} patches", valid) for found, count in doubted.items())
+    doubts = (
+        in_doubt(one.radiometry, f"{one.patches} patches", valid)
+        for one in store.header.radiometry
+        if one.radiometry.doubt
+    )
     return (*at_values(valid, store.bands), *doubts)
 
 

@@ -77,7 +77,7 @@ def test_files_of_control_points_are_prepared_where_they_lie(tmp_path: Path) -> 
         shifted = Affine.translation(10_000 * n, 0) @ UTM
         with_gcps(tmp_path / "files" / f"{n}.tif", at(shifted, *corners))
     store = prepare_store(tmp_path / "files", tmp_path / "store").store
-    assert store.header.places == 2
+    assert store.header.footprints == 2  # of the same noise
     assert store.latlon[0] == pytest.approx((45.15, 3.0), abs=0.01)
     assert store.latlon[1, 1] - store.latlon[0, 1] == pytest.approx(0.127, abs=0.001)
 

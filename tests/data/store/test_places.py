@@ -190,8 +190,8 @@ def test_a_store_keeps_places_corners_and_radiometry(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert remarks(describe(store)) == [
             "Resolution on the ground: 10.0 m.",
-            "Numbers of the files: as stored 1; processing baseline 05.09 in the name: offset "
-            "-0.1 in 2.",
+            "Numbers of the files: as stored (1 patch); processing baseline 05.09 in the "
+            "name: offset -0.1 (2 patches).",
         ]
         assert store.verify() == []
     places = store.path / "places.safetensors"
