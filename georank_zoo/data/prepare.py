@@ -112,7 +112,8 @@ def prepare_store(
     Repeated after an interruption, it resumes after the last finished shard.
 
     Args:
-        source: Folder of the data set, or an opened reader, such as one of your own.
+        source: Folder of the data set, or an opened reader, such as one of your own; with
+            `remote=True`, an address.
         out: Folder of the store to write; `<out>.partial` until it is complete.
         reader: Name of the reader of a folder, such as `folder` (any tree of georeferenced
             GeoTIFFs) or `eurosat`; `georank data prepare --help` lists them with their options.
@@ -126,7 +127,8 @@ def prepare_store(
             `folder`: `bands` (names, in file order where the files do not name their bands),
             `size` (patch side in pixels; larger rasters are cut), `labels` (`"parent"` or a CSV
             or GeoJSON file), `unit` (`"dn"` or `"reflectance"`), `offset` (DN to subtract: 1000
-            for processing baseline 04.00 and later).
+            for processing baseline 04.00 and later), `remote` (`source` may be a folder at
+            `https://` or `s3://`, or a text file that lists addresses).
 
     Returns:
         The report, with the opened store as `.store`.

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from georank_zoo.data.files.listing import BadEntry, list_files, list_level
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers.eurosat import EuroSat

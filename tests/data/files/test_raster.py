@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+
 from georank_zoo.data.files import raster
 from georank_zoo.data.readers.folder import Folder
 from georank_zoo.utils.errors import BadItem

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.windows import Window
+
 from georank_zoo.data.files import raster, remote
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.embed.tiles import open_scene
 from georank_zoo.utils.errors import GeorankError, UsageError
-from rasterio.windows import Window
 from tests.support.file_server import FileServer, Served
 from tests.support.trees import FOLDER_BANDS, folder_tree, noise, write_tif
 
