@@ -123,7 +123,8 @@ def prepare_store(
     Repeated after an interruption, it resumes after the last finished shard.
 
     Args:
-        source: Folder of the data set, or an opened reader, such as one of your own.
+        source: Folder of the data set, or an opened reader, such as one of your own; with
+            `remote=True`, an address.
         out: Folder of the store to write; `<out>.partial` until it is complete.
         reader: Name of the reader of a folder, such as `folder` (any tree of georeferenced
             GeoTIFFs) or `eurosat`; `georank data prepare --help` lists them with their options.
@@ -138,8 +139,10 @@ def prepare_store(
             `ignore_descriptions` (`bands` in file order whatever the files call them),
             `size` (patch side in pixels; larger rasters are cut), `labels` (`"parent"` or a CSV
             or GeoJSON file), `unit` (`"dn"` or `"reflectance"`) and `offset` (DN to subtract),
-            which by default are what the files, their products or names say, and `radiometry`
-            (`"auto"`, where all of these must agree, or `"options"`, where those two alone count).
+            which by default are what the files, their products or names say, `radiometry`
+            (`"auto"`, where all of these must agree, or `"options"`, where those two alone count)
+            and `remote` (`source` may be a folder at `https://` or `s3://`, or a text file that
+            lists addresses).
 
     Returns:
         The report, with the opened store as `.store`.

@@ -13,6 +13,7 @@ from georank_cli.main import _run
 from georank_zoo.bands import S2_12
 from georank_zoo.training import trainer
 from georank_zoo.training.recipe import load_recipe
+from tests.support.file_server import FileServer, Served
 from tests.support.models import make_export, make_store
 from tests.support.training import TINY
 from tests.support.trees import noise, write_tif
@@ -91,6 +92,28 @@ def test_mistakes(georank, made, arguments, said):
     assert code == 2
     assert said in shown
     assert not list(made.glob("*out.*"))
+
+
+def test_a_scene_of_elsewhere_is_read_on_request_only(georank, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    scene = Served((made / "scene.tif").read_bytes())
+    with FileServer({"scene.tif": scene}) as server:
+        host = server.url.removeprefix("http://")
+        address = f"http://me:secret@{host}/scene.tif?sig=token"
+        out = tmp_path / "far.tif"
+        code, shown = georank("features", "model", address, "--out", out)
+        assert (code, "--remote" in shown, len(server.requests)) == (2, True, 0)
+        code, said = georank("features", "model", address, "--out", out, "--remote")
+        assert code == 0, said
+        gone = address.replace("scene", "gone")
+        code, error = georank("features", "model", gone, "--out", tmp_path / "x.tif", "--remote")
+        assert (code, "404" in error) == (1, True)
+    assert georank("features", "model", "scene.tif", "--out", tmp_path / "near.tif")[0] == 0
+    with rasterio.open(out) as far, rasterio.open(tmp_path / "near.tif") as near:
+        assert (far.read() == near.read()).all()
+        recorded = far.tags()["GEORANK"]
+    assert json.loads(recorded)["scene"] == "scene.tif"
+    assert not any(word in shown + said + error + recorded for word in ("secret", "token"))
 
 
 def test_a_run_as_onnx(georank, made, tmp_path):

@@ -227,7 +227,7 @@ def _applied(one: dict[str, Any]) -> str:
         for name, value in usual.items()
         if not np.allclose(one[name], value, rtol=1e-9, atol=1e-12)
     ]
-    return f": {', '.join(parts)} in" if parts else ""
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _span(values: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,31 @@ def test_zarr_is_an_extra(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'georank-zoo.zarr.'"):
         open_reader("ssl4eo-v1.1", tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "chunks"),
+    [
+        ("bands", (3, 2, 12, 2**14, 2**14), (3, 1, 12, 2**14, 2**14)),
+        ("bands", (10**6, 2, 12, 264, 264), (1, 1, 12, 264, 264)),
+        ("file_id", (10**9, 2), (64, 2)),
+    ],
+)
+def test_sizes_of_a_header_take_no_memory(
+    tree: Path, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]
+) -> None:
+    content = arrays(1)
+    dtype = content.pop(name).dtype
+    file = first(tree)
+    file.unlink()
+    write(file, content)
+    store = zarr.storage.ZipStore(file, mode="a")
+    group = zarr.open_group(store, mode="a", zarr_format=2)
+    group.create_array(name, shape=shape, chunks=chunks, dtype=dtype)  # nothing is written
+    store.close()
+    reader = open_reader("ssl4eo-v1.1", tree, bands="B02")
+    tracemalloc.start()
+    with pytest.raises(BadItem, match=r"^too large: "):
+        reader.read(reader.items()[0])
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
