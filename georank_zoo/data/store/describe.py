@@ -215,7 +215,8 @@ def _radiometry_line(facts: dict[str, Any]) -> str:
     if not applied:
         return "as the reader gives them"
     return "; ".join(
-        f"{one['source']}{_applied(one)} ({_count(one['patches'], 'patch')})" for one in applied
+        f"{one['source']}{_applied(one)} ({_count(one['patches'], 'patch', 'patches')})"
+        for one in applied
     )
 
 

@@ -161,11 +161,12 @@ def test_remarks_are_in_the_log_and_in_the_report(tmp_path, caplog):
 def test_an_offset_in_doubt_is_said_once_with_its_count(tmp_path):
     meaning = uniform(4, source=f"nothing, but {UNKNOWN_OFFSET}")
     pixels = (surface() + 1000).astype(np.uint16)
-    write_tif(tmp_path / "f" / "a.tif", pixels, descriptions=BANDS)
-    store = prepare_store(tmp_path / "f", tmp_path / "s").store
-    store.radiometry = [meaning] * 12 + [DN, None]
-    (said,) = [text for text in look.at_store(store) if UNKNOWN_OFFSET in text]
-    assert said.startswith("12 patches: the values were kept as they are, but")
+    for day in (1, 2, 3):
+        name = f"S2_2023060{day}.tif" if day < 3 else "a.tif"
+        write_tif(tmp_path / "f" / name, pixels, left=500_000 + 5000 * day, descriptions=BANDS)
+    report = prepare_store(tmp_path / "f", tmp_path / "s")
+    (said,) = [text for text in report.remarks if UNKNOWN_OFFSET in text]
+    assert said.startswith("2 patches: the values were kept as they are, but")
     assert "as if it was: pass --offset 1000" in said
     dark = look.in_doubt(meaning, "x", surface().reshape(4, -1).astype(np.uint16))
     assert "--offset 0 if it is not" in dark
