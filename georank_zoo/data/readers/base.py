@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, Protocol, overload
 
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.patch import Patch, Target
+from georank_zoo.utils.errors import BadItem
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,22 @@ class Reader(Protocol):
         Raises:
             BadItem: If nothing of it can be used.
         """
+
+
+def read_or_reason(reader: Reader, item: Item) -> Reading | BadItem:
+    """Reads an item; what is wrong with a bad one is returned, not raised."""
+    try:
+        return reader.read(item)
+    except BadItem as error:
+        return error
+
+
+def without_items(reader: Reader) -> Reader:
+    """A copy of a reader for a process that is told what to read: a long list would fill it."""
+    twin = copy.copy(reader)
+    if hasattr(twin, "_items"):
+        twin._items = ()
+    return twin
 
 
 def fingerprint(root: Path, files: Iterable[Path]) -> str:
