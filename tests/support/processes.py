@@ -7,6 +7,8 @@ import socket
 import time
 from pathlib import Path
 
+import psutil
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -30,3 +32,8 @@ def _runs(pid: int) -> bool:
     # Nobody may be there to take note of the end of an orphan.
     status = Path(f"/proc/{pid}/stat")
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def children_of(pid: int) -> set[int]:
+    """The processes that a process has started and that still run."""
+    return {child.pid for child in psutil.Process(pid).children(recursive=True)}
