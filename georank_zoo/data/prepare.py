@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo.data.readers import check_options, open_reader
-from georank_zoo.data.readers.base import Reader, read_or_reason, without_items
+from georank_zoo.data.readers.base import Item, Reader, read_or_reason, without_items
 from georank_zoo.data.store.describe import by_kind, describe, facts_table
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.data.store.share import parse_share
 from georank_zoo.data.store.writer import StoreWriter, require_apart, require_replaceable
 from georank_zoo.utils.errors import BadItem, Interrupted, StoreError, UsageError
 from georank_zoo.utils.parallel import map_in_order, usable_cores
@@ -104,6 +105,7 @@ def prepare_store(
     max_bad: float = 0.05,
     overwrite: bool = False,
     jobs: int | None = None,
+    share: str | None = None,
     progress: bool = True,
     on_progress: OnProgress | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -122,6 +124,8 @@ def prepare_store(
         overwrite: Replace an existing store, or a partial one of other settings.
         jobs: Number of processes that read; the usable cores by default. The store is the same
             for any number.
+        share: Takes only a share of the source's items, such as `"3/16"`, the third of sixteen:
+            several machines each prepare one, and `merge_stores` makes one store of them.
         progress: Show a bar if it takes more than a second.
         on_progress: Takes the place of the bar. Called with (sources, in all, "listed") while
             the source is listed, and then with (items done, in all, "<n> patches").
@@ -137,8 +141,8 @@ def prepare_store(
 
     Raises:
         UsageError: If there is no such source or reader, the reader does not take an option,
-            `out` exists or holds the source, `max_bad` is not between 0 and 1, or `jobs` is
-            not positive.
+            `out` exists or holds the source, `max_bad` is not between 0 and 1, `jobs` is
+            not positive, or there is no such share.
         StoreError: If too much is bad, nothing is left or the disk is full.
         Interrupted: On Ctrl-C; the partial store is kept.
 
@@ -154,12 +158,15 @@ def prepare_store(
         raise UsageError(f"max_bad must lie between 0 and 1, not {max_bad:g}.")
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
+    part = None if share is None else parse_share(share)
     out = Path(out)
     opened = _opened(source, out, reader, overwrite, progress, on_progress, options)
     require_apart(out, opened.root)
+    items = opened.items() if part is None else part.take(opened.items())
+    spec = opened.spec if part is None else {**opened.spec, "share": str(part)}
     started = time.monotonic()
     writer = StoreWriter(
-        out, bands=opened.bands, size=opened.size, spec=opened.spec, overwrite=overwrite,
+        out, bands=opened.bands, size=opened.size, spec=spec, overwrite=overwrite,
         target=opened.target, class_names=opened.class_names, splits=opened.splits,
         shard_bytes=shard_bytes,
     )  # fmt: skip
@@ -167,16 +174,16 @@ def prepare_store(
     if resumed_at:
         logger.info("Resuming %s at item %d.", writer.partial, resumed_at)
     with (
-        _explain_interruption(opened, writer),
+        _explain_interruption(writer, len(items)),
         progress_bar(f"Preparing {out}", on_progress, show=progress) as report,
     ):
-        bad, units = _write_items(opened, writer, max_bad, jobs or usable_cores(), report)
+        bad, units = _write_items(opened, items, writer, max_bad, jobs or usable_cores(), report)
         store = writer.finish(
             reader=opened.name, level=opened.level, source=opened.source, license=opened.license
         )
     _suspect_misnamed_bands(store)
     seconds = time.monotonic() - started
-    return PrepareReport(store, len(opened.items()), bad, units, resumed_at, seconds)
+    return PrepareReport(store, len(items), bad, units, resumed_at, seconds)
 
 
 def _opened(
@@ -208,7 +215,7 @@ def _opened(
 
 
 @contextmanager
-def _explain_interruption(reader: Reader, writer: StoreWriter) -> Iterator[None]:
+def _explain_interruption(writer: StoreWriter, items: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -220,7 +227,7 @@ def _explain_interruption(reader: Reader, writer: StoreWriter) -> Iterator[None]
         raise
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"Interrupted at item {writer.next_item} of {len(reader.items())}. "
+            f"Interrupted at item {writer.next_item} of {items}. "
             f"{writer.partial} is kept: repeat the command, and it resumes after the last "
             "finished shard."
         ) from error
@@ -236,9 +243,13 @@ def _suspect_misnamed_bands(store: PatchStore) -> None:
 
 
 def _write_items(
-    reader: Reader, writer: StoreWriter, max_bad: float, jobs: int, on_progress: OnProgress
+    reader: Reader,
+    items: Sequence[Item],
+    writer: StoreWriter,
+    max_bad: float,
+    jobs: int,
+    on_progress: OnProgress,
 ) -> tuple[int, int]:
-    items = reader.items()
     names = {unit for item in items for unit in item.units}
     bad = sum(skipped.item in names for skipped in writer.skipped)
     _refuse_too_many(writer, names, bad, max_bad)
