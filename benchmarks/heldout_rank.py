@@ -50,7 +50,7 @@ def main() -> None:
         run = open_run(path)
         for places, folder in (("seen", arguments.train_store), ("other", arguments.other_store)):
             store = PatchStore(folder)
-            first = np.unique(store.place, return_index=True)[1]
+            first = np.unique(store.footprint, return_index=True)[1]
             samples = np.random.default_rng(0).permutation(first)[:PLACES]
             latlon = torch.from_numpy(store.latlon[samples])
             for network, trained in (("initial", False), ("trained", True)):

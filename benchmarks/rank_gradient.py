@@ -238,7 +238,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     run, store = open_run(arguments.run), PatchStore(arguments.store)
-    first = np.unique(store.place, return_index=True)[1]
+    first = np.unique(store.footprint, return_index=True)[1]
     latlon = torch.from_numpy(store.latlon[first])
     embeddings = {
         "trained": embed(run, store, first, trained=True),

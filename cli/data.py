@@ -102,7 +102,13 @@ def _next_command(store: PatchStore) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def info(store: Path, as_json: bool) -> None:
     """Show what a store holds."""
-    from georank_zoo.data.store.describe import bands_table, classes_table, describe, facts_table
+    from georank_zoo.data.store.describe import (
+        bands_table,
+        classes_table,
+        describe,
+        facts_table,
+        warnings,
+    )
     from georank_zoo.data.store.patch_store import PatchStore
 
     from .tables import show_facts, show_table
@@ -117,6 +123,8 @@ def info(store: Path, as_json: bool) -> None:
         show_table(classes_table(facts), left=2)
     for kind, count in facts["skipped_by_kind"].items():
         click.echo(f"Left out: {count} {kind}")
+    for text in warnings(facts):
+        click.echo(f"Warning: {text}")
 
 
 @data.command()

@@ -125,7 +125,7 @@ def _check_reload(run: Run) -> None:
 def draw(path: Path, runs: Sequence[Run], store: PatchStore, rows: Sequence[Row]) -> None:
     """The figure of two runs on held-out places, the baseline first."""
     encoders = [create_model(run) for run in runs]
-    first = np.unique(store.place, return_index=True)[1]  # one date of each place
+    first = np.unique(store.footprint, return_index=True)[1]  # one date of each place
     features = {encoder.name: extract(encoder, store, samples=first) for encoder in encoders}
     draw_demo(
         path,

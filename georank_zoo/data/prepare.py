@@ -16,7 +16,7 @@ from typing import Any
 
 from georank_zoo.data.readers import check_options, open_reader
 from georank_zoo.data.readers.base import Item, Reader, read_or_reason, without_items
-from georank_zoo.data.store.describe import by_kind, describe, facts_table
+from georank_zoo.data.store.describe import by_kind, describe, facts_table, remarks, warnings
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.patch_store import PatchStore
@@ -62,7 +62,9 @@ class PrepareReport:
 
     def __str__(self) -> str:
         place = f"Store: {self.store.path}  (hash {self.store.hash[:12]})"
-        return "\n".join([*self._taken(), *self._left_out(), place])
+        facts = describe(self.store)
+        warned = [f"Warning: {text}" for text in warnings(facts)]
+        return "\n".join([*self._taken(), *remarks(facts), *self._left_out(), *warned, place])
 
     def _taken(self) -> Iterator[str]:
         store = self.store
@@ -87,7 +89,9 @@ class PrepareReport:
             yield f"  {entry.item}: {entry.reason}"
 
     def _repr_html_(self) -> str:
-        html = f"<p>{escape(next(self._taken()))}</p>" + facts_table(describe(self.store)).to_html()
+        facts = describe(self.store)
+        html = f"<p>{escape(next(self._taken()))}</p>" + facts_table(facts).to_html()
+        html += "".join(f"<p>Warning: {escape(text)}</p>" for text in warnings(facts))
         if not self.skipped:
             return html
         title = f"Left out: {len(self.skipped)}; {self.bad} of {self.units} sources are bad"

@@ -98,7 +98,8 @@ class Scene:
         """Args: the raster that gives the grid, and each band's raster on it and channel."""
         self.bands = tuple(sources)
         self.shape: tuple[int, int] = grid.shape
-        self.crs, self.transform = grid.crs, grid.transform
+        placed = georeference.grid_of(grid)
+        self.crs, self.transform = placed.crs, placed.transform
         self._grid, self._sources = grid, sources
         self._unit, self._offset = unit, offset
         flags = grid.mask_flag_enums[0]
@@ -232,15 +233,17 @@ def _open_folder(path: Path, stack: ExitStack) -> tuple[Any, dict[str, tuple[Any
 
 
 def _on_grid(dataset: Any, grid: Any, stack: ExitStack) -> Any:
-    if dataset.crs != grid.crs or not np.allclose(
-        dataset.bounds, grid.bounds, rtol=0, atol=abs(dataset.transform.a)
+    source, target = georeference.grid_of(dataset), georeference.grid_of(grid)
+    if source.crs != target.crs or not np.allclose(
+        source.bounds, target.bounds, rtol=0, atol=abs(source.transform.a)
     ):
         raise BadItem(f"mixed footprints: {Path(dataset.name).name} and {Path(grid.name).name}")
-    if dataset.transform == grid.transform and dataset.shape == grid.shape:
+    if source == target:
         return dataset
+    height, width = target.shape
     return stack.enter_context(
         WarpedVRT(
-            dataset, crs=grid.crs, transform=grid.transform, height=grid.height, width=grid.width,
-            resampling=Resampling.bilinear,
+            dataset, src_crs=source.crs, src_transform=source.transform, crs=target.crs,
+            transform=target.transform, height=height, width=width, resampling=Resampling.bilinear,
         )
     )  # fmt: skip

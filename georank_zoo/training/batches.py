@@ -35,9 +35,10 @@ class Batch(TypedDict):
 class PlaceBatches(Dataset[Batch]):
     """The batches of a run, by number.
 
-    A sample is a place: an epoch visits each place once, in an order of its own, and leaves out
-    what does not fill a batch. What sample i of step s shows depends on the seed alone: any
-    number of processes, parts, workers and restarts gives the same batches.
+    A sample is a place, which to training is a footprint of the store: patches that show the same
+    ground at different dates. An epoch visits each once, in an order of its own, and leaves out
+    what does not fill a batch. What sample i of step s shows depends on the seed alone: any number
+    of processes, parts, workers and restarts gives the same batches.
 
     A subset of the places is the beginning of one random order of them all, so subsets of one
     seed are nested. The store's means and standard deviations stay those of all its patches.
@@ -91,9 +92,9 @@ class PlaceBatches(Dataset[Batch]):
         self.own = batch_size // (parts * processes)
         self.processes = processes
         # Patches sorted by place: those of place p are `patch[start[p] : start[p] + dates[p]]`.
-        self.patch = np.argsort(store.place, kind="stable")
+        self.patch = np.argsort(store.footprint, kind="stable")
         _, self.start, self.dates = np.unique(
-            store.place[self.patch], return_index=True, return_counts=True
+            store.footprint[self.patch], return_index=True, return_counts=True
         )
         if subset is not None:
             self._take(subset)
@@ -103,7 +104,7 @@ class PlaceBatches(Dataset[Batch]):
         if self.places < batch_size:
             whole = "" if subset is None else f", of which `data.places` takes {subset}"
             raise StoreError(
-                f"Store {store.path} has {len(np.unique(store.place))} places{whole}, fewer than "
+                f"Store {store.path} has {store.header.footprints} places{whole}, fewer than "
                 f"a batch of {batch_size}. Lower `train.batch_size` or prepare more data."
             )
 

@@ -48,8 +48,8 @@ def create_run(
         recipe_hash=recipe.hash,
         store={
             "path": str(store.path.resolve()), "hash": store.hash, "patches": len(store),
-            "places": store.header.places, "level": store.header.level,
-            "places_used": recipe.data.places or store.header.places,
+            "places": store.header.footprints, "level": store.header.level,
+            "places_used": recipe.data.places or store.header.footprints,
             "source": store.header.source, "license": store.header.license,
             "reader": store.header.reader, "period": _period(store),
         },

@@ -44,8 +44,8 @@ def test_report_and_header(folder_tree: Path, tmp_path: Path) -> None:
         open_reader("folder", folder_tree, labels="parent"), tmp_path / "s",
         on_progress=lambda *call: calls.append(call),
     )  # fmt: skip
-    assert (report.items, report.units, report.bad, report.resumed_at) == (6, 12, 0, 0)
-    assert calls == [(n, 6, f"{2 * n} patches") for n in range(1, 7)]
+    assert (report.items, report.units, report.bad, report.resumed_at) == (12, 12, 0, 0)
+    assert calls == [(n, 12, f"{n} patches") for n in range(1, 13)]
     assert report.store.header.places == 6
     np.testing.assert_array_equal(np.bincount(report.store.place), [2] * 6)
     assert report.store.header.spec["files"] == 12
@@ -87,7 +87,7 @@ def test_windows_without_data_are_not_bad_files(oscd_tree: Path, tmp_path: Path)
     assert report.bad == 0
     assert [s.reason.split(":")[0] for s in report.skipped] == ["window without data"] * 4
     assert len(report.store) == 24 - 4
-    assert report.store.header.places == 12
+    assert report.store.header.footprints == 12  # pixels are equal, and so places fewer
 
 
 def test_nothing_usable(folder_tree: Path, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_a_folder_is_listed_and_prepared_by_the_reader_named(
     )  # fmt: skip
     opened = open_reader("folder", folder_tree, labels="parent")
     assert report.store.hash == prepare_store(opened, tmp_path / "t").store.hash
-    assert {note for _, _, note in calls[:-6]} == {"listed"}
-    assert calls[-6:] == [(n, 6, f"{2 * n} patches") for n in range(1, 7)]
+    assert {note for _, _, note in calls[:-12]} == {"listed"}
+    assert calls[-12:] == [(n, 12, f"{n} patches") for n in range(1, 13)]
 
 
 def test_what_cannot_end_well_does_not_begin(
@@ -137,14 +137,15 @@ def test_a_report_says_what_was_taken_and_what_was_left_out(
     report = prepare_store(eurosat_tree, tmp_path / "s", reader="eurosat", max_bad=0.2)
     lines = str(report).splitlines()
     assert lines[0].startswith("8 patches of 64 px and 12 bands from 8 places, 1 MiB, in ")
-    assert lines[1:5] == [
+    assert lines[1:6] == [
         "8 patches are labeled with 10 classes.",
+        "Resolution on the ground: 10.0 m.",
         "Left out: 1; 1 of 9 sources are bad.",
         "       1  unreadable or truncated",
         "They are:",
     ]
-    assert lines[5].startswith("  Forest/Forest_2.tif: unreadable or truncated: ")
-    assert lines[6] == f"Store: {tmp_path / 's'}  (hash {report.store.hash[:12]})"
+    assert lines[6].startswith("  Forest/Forest_2.tif: unreadable or truncated: ")
+    assert lines[7] == f"Store: {tmp_path / 's'}  (hash {report.store.hash[:12]})"
     html = report._repr_html_()
     for text in ("8 of 64 px", "Left out: 1; 1 of 9", "Forest/Forest_2.tif"):
         assert text in html
@@ -333,10 +334,10 @@ def test_ctrl_c_keeps_the_partial_store(folder_tree: Path, tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     reader = open_reader("folder", folder_tree, labels="parent")
-    with pytest.raises(Interrupted, match=r"item 4 of 6.*s\.partial is kept"):
+    with pytest.raises(Interrupted, match=r"item 4 of 12.*s\.partial is kept"):
         prepare_store(reader, tmp_path / "s", shard_bytes=SMALL_SHARD, on_progress=stop)
     report = prepare_store(reader, tmp_path / "s", shard_bytes=SMALL_SHARD)
-    assert report.resumed_at == 4
+    assert report.resumed_at == 3  # the shard of three patches is finished, the next one not
     assert len(report.store) == 12
 
 

@@ -85,6 +85,7 @@ def s4a_file(
     labels: np.ndarray | None = None,
 ) -> Path:
     """A file as xarray 0.17 writes it: a group a band, integer days since the first date."""
+    row, col = (int(number) - 14 for number in patch.split("_")[1:])  # of the patches of a tile
     name = f"{year}_{tile}_{patch}"
     path = root / str(year) / tile / f"{name}.nc"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def s4a_file(
         file.patch_country_code, file.patch_tile = "ES", tile
         for seed, (band, side) in enumerate(S4A_SIDE.items()):
             group = file.createGroup(band)
-            _grid(group, side)
+            _grid(group, side, row, col)
             group.createDimension("time", len(days))
             time = group.createVariable("time", "i8", ("time",))
             time.units = f"days since {year}-01-03 00:00:00"
@@ -102,20 +103,20 @@ def s4a_file(
             time[:] = days
             variable = group.createVariable(band, "u2", ("time", "y", "x"), zlib=True)
             variable.crs = "+init=epsg:32631"
-            variable[:] = noise((len(days), side, side), seed + 100 * year)
+            variable[:] = noise((len(days), side, side), [seed, year, row + 14, col + 14])
         for layer, values in {
             "labels": s4a_labels() if labels is None else labels,
             "parcels": np.ones((366, 366), np.uint32),
         }.items():
             group = file.createGroup(layer)
-            _grid(group, 366)
+            _grid(group, 366, row, col)
             group.createVariable(layer, "u4", ("y", "x"), zlib=True)[:] = values
     return path
 
 
-def _grid(group: netCDF4.Group, side: int) -> None:
+def _grid(group: netCDF4.Group, side: int, row: int, col: int) -> None:
     pixel = 3660 / side
-    left, top = S4A_CORNER
+    left, top = S4A_CORNER[0] + 3660 * col, S4A_CORNER[1] - 3660 * row
     group.createVariable("band", "i8", ())[...] = 1
     for axis, start, step in (("y", top - pixel / 2, -pixel), ("x", left + pixel / 2, pixel)):
         group.createDimension(axis, side)

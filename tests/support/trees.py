@@ -49,7 +49,7 @@ def write_tif(
     return path
 
 
-def noise(shape: Sequence[int], seed: int = 0) -> np.ndarray:
+def noise(shape: Sequence[int], seed: int | Sequence[int] = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(200, 4000, shape).astype(np.uint16)
 
 
@@ -65,7 +65,7 @@ def eurosat_tree(root: Path, per_class: int = 3) -> Path:
                 np.full((13, 64, 64), 1000, np.uint16)
                 + np.arange(13, dtype=np.uint16)[:, None, None]
             )
-            pixels[:, 0, 0] = n
+            pixels[:, 0, 0] = 10 * c + n
             write_tif(root / name / f"{name}_{n}.tif", pixels, left=500_000 + 10_000 * c + 640 * n)
     return root
 

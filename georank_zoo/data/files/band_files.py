@@ -36,7 +36,7 @@ def find(folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
 
 def read_bands(
     files: Mapping[str, Path], bands: Sequence[str], *, side: int, size: int, offset: int = 0
-) -> tuple[npt.NDArray[np.uint16], float, float]:
+) -> tuple[npt.NDArray[np.uint16], float, float, npt.NDArray[np.float64]]:
     """Reads a patch on the grid of its 10 m bands.
 
     Bands of 20 and 60 m are enlarged bilinearly, as torchgeo does for BigEarthNet and the
@@ -51,7 +51,8 @@ def read_bands(
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
 
     Returns:
-        Digital numbers (bands, size, size), and the center's latitude and longitude in degrees.
+        Digital numbers (bands, size, size), the center's latitude and longitude in degrees, and
+        those of the corners (4, 2).
 
     Raises:
         BadItem: If a file is damaged, not of the published form or off the others' place, or
@@ -60,14 +61,15 @@ def read_bands(
     with raster.opened(files[_GRID_BAND]) as grid:
         _require_form(grid, _GRID_BAND, side)
         ((lat, lon),) = georeference.centers(grid, [(0, 0)], (side, side))
+        margin = (side - size) // 2
+        (footprint,) = georeference.footprints(grid, [(margin, margin)], (size, size))
         whole = np.stack([_read_band(files[band], band, grid) for band in bands])
-    margin = (side - size) // 2
     center = whole[:, margin : margin + size, margin : margin + size]
     convert.require_some_data(center)
     pixels, missing = convert.harmonize(center, "dn", offset=offset)
     if (share := float(missing.mean())) > convert.MAX_NODATA:
         raise BadItem(f"pixels without data: {share:.0%}")
-    return pixels, float(lat), float(lon)
+    return pixels, float(lat), float(lon), footprint
 
 
 def _read_band(file: Path, band: str, grid: Any) -> npt.NDArray[np.uint16]:

@@ -16,7 +16,7 @@ from georank_zoo.utils.errors import BadItem
 
 @dataclass(frozen=True)
 class Item:
-    """What a reader reads in one go: all patches of a place belong to one item.
+    """What a reader reads in one go, such as a file, or all dates of a place.
 
     Attributes:
         name: Names the item in messages, relative to the source folder.

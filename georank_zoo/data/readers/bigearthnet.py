@@ -154,7 +154,9 @@ class BigEarthNet:
     def _read_patch(self, folder: Path, name: str) -> Patch:
         needed = dict.fromkeys(("B02", *self.bands))
         files = band_files.find(folder, {b: f"{folder.name}_{b}.tif" for b in needed})
-        pixels, lat, lon = band_files.read_bands(files, self.bands, side=self.size, size=self.size)
+        pixels, lat, lon, footprint = band_files.read_bands(
+            files, self.bands, side=self.size, size=self.size
+        )
         roles: dict[str, Role] = {}
         if self._table is None:
             labels = labels_of_version_1(folder / f"{folder.name}_labels_metadata.json")
@@ -164,7 +166,7 @@ class BigEarthNet:
             roles = {OFFICIAL_SPLIT: self._table.role(row)}
         return Patch(
             pixels, lat, lon, key=name, place="", time=dates.parse_time(folder.name),
-            labels=labels, roles=roles,
+            labels=labels, roles=roles, footprint=footprint,
         )  # fmt: skip
 
 

@@ -151,11 +151,12 @@ class EuroSat:
                 raise BadItem(f"mixed sizes: {dataset.height} x {dataset.width}, not 64 x 64")
             georeference.require_crs(dataset)
             ((lat, lon),) = georeference.centers(dataset, [(0, 0)], (self.size, self.size))
+            (footprint,) = georeference.footprints(dataset, [(0, 0)], dataset.shape)
             pixels = dataset.read()[s2.indices(EUROSAT.bands, self.bands)]
         convert.require_some_data(pixels)
         patch = Patch(
             pixels, float(lat), float(lon), key=item.name, place=item.name,
-            label=EUROSAT.classes.index(label),
+            label=EUROSAT.classes.index(label), footprint=footprint,
             roles={name: of[file.stem] for name, of in self._roles.items() if file.stem in of},
         )  # fmt: skip
         return Reading([patch])

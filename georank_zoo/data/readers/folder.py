@@ -33,7 +33,6 @@ _MAX_PATCH = 512
 class _Header:
     """What the listing keeps of a file; all None where it cannot be opened."""
 
-    footprint: tuple[Any, ...] | None = None
     shape: tuple[int, int] | None = None
     descriptions: tuple[str | None, ...] | None = None
     latlon: tuple[float, float] | None = None
@@ -42,8 +41,8 @@ class _Header:
 class Folder:
     """Reads a tree of .tif and .tiff files.
 
-    Files of one footprint (CRS and bounds) are acquisitions of one place. Rasters larger than
-    a patch are cut from the upper left corner, without overlap.
+    Rasters larger than a patch are cut from the upper left corner, without overlap. Patches keep
+    the order of the files' names; which of them show one place, the store finds out.
 
     Args:
         root: The source folder.
@@ -98,7 +97,9 @@ class Folder:
         self.target: Target = "class"
         self.splits: tuple[str, ...] = ()
         _check_positions(headers, names, self._labels)
-        self._items = self._group(files, names, headers)
+        self._items = [
+            Item(name, (file,), (name,)) for file, name in zip(files, names, strict=True)
+        ]
         self.spec: dict[str, Any] = {
             "reader": self.name,
             "files": len(files),
@@ -109,40 +110,18 @@ class Folder:
             "offset": offset,
         }
 
-    def _group(
-        self, files: Sequence[Path], names: Sequence[str], headers: Sequence[_Header]
-    ) -> list[Item]:
-        groups: dict[Any, list[int]] = {}
-        for index, header in enumerate(headers):
-            position = self._labels.positions.get(names[index])
-            place = header.footprint or (position and ("position", *position, header.shape))
-            groups.setdefault(place or names[index], []).append(index)
-        return [
-            Item(
-                names[group[0]],
-                tuple(files[index] for index in group),
-                tuple(names[index] for index in group),
-            )
-            for group in groups.values()
-        ]
-
     def items(self) -> Sequence[Item]:
-        """One item a footprint, in the order of each one's first file."""
+        """One item a file, by name."""
         return self._items
 
     def read(self, item: Item) -> Reading:
-        """Reads all acquisitions of a place; a bad file does not cost the others."""
-        reading = Reading([])
-        for file, name in zip(item.files, item.units, strict=True):
-            try:
-                with raster.opened(file) as dataset:
-                    one = self._read_file(file, name, dataset)
-            except BadItem as error:
-                reading.left_out.append(Skipped(name, str(error)))
-            else:
-                reading.patches.extend(one.patches)
-                reading.left_out.extend(one.left_out)
-        return reading
+        """Reads a file, and cuts it where it is larger than a patch."""
+        (file,) = item.files
+        try:
+            with raster.opened(file) as dataset:
+                return self._read_file(file, item.name, dataset)
+        except BadItem as error:
+            return Reading([], [Skipped(item.name, str(error))])
 
     def _read_file(self, file: Path, name: str, dataset: Any) -> Reading:
         channels = self._channels(dataset)
@@ -150,11 +129,13 @@ class Folder:
         corners = raster.windows(dataset.shape, self.size)
         if not corners:
             raise BadItem(f"mixed sizes: {height} x {width}, smaller than {self.size}")
-        latlon = self._positions(name, dataset, corners)
+        latlon, footprints = self._positions(name, dataset, corners)
         labels = self._labels.of_windows(name, dataset, corners, self.size)
         time = dates.acquisition_time(file, dataset.tags())
         reading, empty = Reading([]), True
-        for (row, col), (lat, lon), label in zip(corners, latlon.tolist(), labels, strict=True):
+        for (row, col), (lat, lon), label, footprint in zip(
+            corners, latlon.tolist(), labels, footprints, strict=True
+        ):
             if col == 0:
                 # A row of windows at a time: a scene in float64 would need many gigabytes.
                 strip, missing = self._read_strip(dataset, channels, row)
@@ -166,7 +147,7 @@ class Folder:
                 continue
             patch = Patch(
                 strip[:, :, span].copy(), lat, lon, key=key, place=f"{row},{col}", time=time,
-                label=label,
+                label=label, footprint=footprint,
             )  # fmt: skip
             reading.patches.append(patch)
         if empty:
@@ -195,14 +176,19 @@ class Folder:
 
     def _positions(
         self, name: str, dataset: Any, corners: Sequence[tuple[int, int]]
-    ) -> npt.NDArray[np.float64]:
+    ) -> tuple[npt.NDArray[np.float64], Sequence[npt.NDArray[np.float64] | None]]:
+        """Centers and footprints of the windows; a table gives no footprint."""
         given = self._labels.positions.get(name)
         if georeference.is_georeferenced(dataset) or given is None:
             georeference.require_crs(dataset)
-            return georeference.centers(dataset, corners, (self.size, self.size))
+            size = (self.size, self.size)
+            return (
+                georeference.centers(dataset, corners, size),
+                list(georeference.footprints(dataset, corners, size)),
+            )
         if len(corners) > 1:
             raise BadItem("no CRS: the table gives one position, but the file is cut in patches")
-        return np.array([given])
+        return np.array([given]), [None]
 
 
 def _rasters(root: Path) -> tuple[Path, ...]:
@@ -217,13 +203,12 @@ def _header(file: Path) -> _Header:
         with raster.opened(file) as dataset:
             described = (dataset.shape, dataset.descriptions)
             if not georeference.is_georeferenced(dataset):
-                return _Header(None, *described)
-            bounds = tuple(round(value, 6) for value in dataset.bounds)
+                return _Header(*described)
             try:
                 ((lat, lon),) = georeference.centers(dataset, [(0, 0)], dataset.shape)
             except BadItem:
-                return _Header(None, *described)
-            return _Header((str(dataset.crs), bounds, dataset.shape), *described, (lat, lon))
+                return _Header(*described)
+            return _Header(*described, (lat, lon))
     except BadItem:
         return _Header()  # reading it will say why
 

@@ -96,18 +96,20 @@ class Oscd:
             if not corners:
                 raise BadItem(f"smaller than a patch: {grid.height} x {grid.width} pixels")
             latlon = georeference.centers(grid, corners, (self.size, self.size))
+            footprints = georeference.footprints(grid, corners, (self.size, self.size))
             scenes = [self._read_scene(item, date, grid) for date in _DATES]
         reading = Reading([])
         for date, time, scene in zip(_DATES, times, scenes, strict=True):
-            for (row, col), (lat, lon) in zip(corners, latlon, strict=True):
+            for (row, col), (lat, lon), footprint in zip(corners, latlon, footprints, strict=True):
                 key = f"{item.name}/{date}@{row},{col}"
                 pixels = scene[:, row : row + self.size, col : col + self.size]
                 if reason := convert.no_data((pixels == 0).all(axis=0)):
                     reading.left_out.append(Skipped(key, reason))
                     continue
                 patch = Patch(
-                    pixels.copy(), float(lat), float(lon), key=key, place=f"{row},{col}", time=time
-                )
+                    pixels.copy(), float(lat), float(lon), key=key, place=f"{row},{col}",
+                    time=time, footprint=footprint,
+                )  # fmt: skip
                 reading.patches.append(patch)
         return reading
 

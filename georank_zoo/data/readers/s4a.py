@@ -128,9 +128,9 @@ class Sen4AgriNet:
             scenes = np.empty((len(times), len(self.bands), FILE_SIZE, FILE_SIZE), np.uint16)
             for channel, band in enumerate(self.bands):
                 scenes[:, channel] = _band(file, band, times)
-            latlon = _positions(file, path.stem)
+            latlon, footprints = _positions(file, path.stem)
         hdf5.require_unit(scenes, "dn")
-        return self._cut(path, scenes, times, _crop_groups(codes), latlon)
+        return self._cut(path, scenes, times, _crop_groups(codes), latlon, footprints)
 
     def _cut(
         self,
@@ -139,11 +139,14 @@ class Sen4AgriNet:
         times: npt.NDArray[np.int64],
         groups: npt.NDArray[np.uint8],
         latlon: npt.NDArray[np.float64],
+        footprints: npt.NDArray[np.float64],
     ) -> Reading:
         """Patches of scenes (T, bands, 366, 366), with groups (9, C) and positions (9, 2)."""
         reading, roles = Reading([]), _roles(path.stem)
         corners = raster.windows((FILE_SIZE, FILE_SIZE), _SIDE)
-        for (row, col), labels, (lat, lon) in zip(corners, groups, latlon, strict=True):
+        for (row, col), labels, (lat, lon), footprint in zip(
+            corners, groups, latlon, footprints, strict=True
+        ):
             window = f"{self._relative(path)}@{row},{col}"
             if not labels.any():
                 reason = f"window without labels: no crop above {MIN_PIXELS} pixels"
@@ -158,7 +161,7 @@ class Sen4AgriNet:
                 # Without a copy: together the windows are the scene.
                 patch = Patch(
                     pixels, float(lat), float(lon), key=key, place=f"{row},{col}",
-                    time=int(time), labels=labels, roles=roles,
+                    time=int(time), labels=labels, roles=roles, footprint=footprint,
                 )  # fmt: skip
                 reading.patches.append(patch)
         return reading
@@ -250,24 +253,31 @@ def _crop_groups(codes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return (counts > MIN_PIXELS).astype(np.uint8)
 
 
-def _positions(file: h5py.File, stem: str) -> npt.NDArray[np.float64]:
-    """Centers of the 3 x 3 windows (9, 2), from the coordinates of B02 in the tile's UTM zone.
+def _positions(
+    file: h5py.File, stem: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Centers (9, 2) and corners (9, 4, 2) of the 3 x 3 windows, from the coordinates of B02.
 
     `NO_POSITION` where the file has no coordinates of 10 m steps.
     """
     corners = np.array(raster.windows((FILE_SIZE, FILE_SIZE), _SIDE))
-    unknown = np.full((len(corners), 2), NO_POSITION)
-    axes = []
+    unknown = np.full((len(corners), 5, 2), NO_POSITION)
+    starts = []
     for axis, step in (("y", -_PIXEL_M), ("x", _PIXEL_M)):
         coordinate = file.get(f"B02/{axis}")
         if not isinstance(coordinate, h5py.Dataset) or coordinate.shape != (FILE_SIZE,):
-            return unknown
+            return unknown[:, 0], unknown[:, 1:]
         values = hdf5.array(file, f"B02/{axis}", (FILE_SIZE,))[()].astype(np.float64)
         if not np.allclose(np.diff(values), step, rtol=0, atol=0.01):
-            return unknown
-        axes.append(np.array([values[at : at + _SIDE].mean() for at in range(0, FILE_SIZE, _SIDE)]))
-    y, x = axes[0][corners[:, 0] // _SIDE], axes[1][corners[:, 1] // _SIDE]
+            return unknown[:, 0], unknown[:, 1:]
+        starts.append(values[0] - step / 2)  # coordinates are those of the pixels' centers
+    # The center and then the corners, in pixels.
+    within = np.array([(0.5, 0.5), (0, 0), (0, 1), (1, 1), (1, 0)]) * _SIDE
+    pixels = (corners[:, None] + within).reshape(-1, 2)
+    y, x = starts[0] - pixels[:, 0] * _PIXEL_M, starts[1] + pixels[:, 1] * _PIXEL_M
     # The zone of a tile's name; all published tiles lie north of the equator.
     lon, lat = transform_points(f"EPSG:326{_match(stem)[3]}", "EPSG:4326", x.tolist(), y.tolist())
-    latlon = np.stack((lat, lon), axis=1)
-    return latlon if bool((np.abs(latlon) <= (90, 180)).all()) else unknown
+    latlon = np.stack((lat, lon), axis=1).reshape(-1, 5, 2)
+    if not bool((np.abs(latlon) <= (90, 180)).all()):
+        latlon = unknown
+    return latlon[:, 0], latlon[:, 1:]

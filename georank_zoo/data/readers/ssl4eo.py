@@ -120,10 +120,12 @@ class Ssl4Eo:
         needed = dict.fromkeys(("B02", *self.bands))
         files = band_files.find(folder, {b: f"{b.replace('B0', 'B')}.tif" for b in needed})
         time = datetime.strptime(folder.name[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-        pixels, lat, lon = band_files.read_bands(
+        pixels, lat, lon, footprint = band_files.read_bands(
             files, self.bands, side=SIDE, size=self.size, offset=_offset(folder, time)
         )
-        return Patch(pixels, lat, lon, key=name, place="", time=int(time.timestamp()))
+        return Patch(
+            pixels, lat, lon, key=name, place="", time=int(time.timestamp()), footprint=footprint
+        )
 
 
 def _find(root: Path) -> tuple[Path, str]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from georank_zoo.bands import BY_NAME
+from georank_zoo.bands import BY_NAME, DN_PER_REFLECTANCE
+from georank_zoo.data.store.ground import sides, to_ground
 from georank_zoo.data.store.mapped_store import MappedStore
 from georank_zoo.data.store.patch import NO_TIME, ROLES
 from georank_zoo.utils.tables import Table
 
 _CLASSES_NAMED = 12  # in the one line that the facts have for them
+_GROUPS_NAMED = 4
+_ALIKE = 1.05  # pixels that differ by less are of one resolution; UTM alone makes 0.1 %
 
 
 def describe(store: MappedStore) -> dict[str, Any]:
     """Counts, extents and statistics of a store, as JSON values.
 
     Reflectance is DN / 10000, positions are WGS84 degrees, times are UTC; what is not known is
-    None.
+    None. In an extent across the antimeridian, west is larger than east. `resolution_m` has groups
+    of patches whose pixels differ by at most 5 % on the ground.
     """
     header = store.header
     acquisitions = np.bincount(store.place)
@@ -37,6 +42,8 @@ def describe(store: MappedStore) -> dict[str, Any]:
         "size": store.size,
         "bytes": store.nbytes,
         "places": header.places,
+        "footprints": header.footprints,
+        "copies": asdict(header.copies) if header.copies else None,
         "acquisitions_per_place": {
             "min": int(acquisitions.min()),
             "mean": float(acquisitions.mean()),
@@ -44,6 +51,9 @@ def describe(store: MappedStore) -> dict[str, Any]:
         },
         "extent": _extent(store),
         "without_position": int((~store.located).sum()),
+        "resolution_m": _resolution(store),
+        "radiometry": [asdict(one.radiometry) | {"patches": one.patches}
+                       for one in header.radiometry],
         "first_date": _day(times.min()) if len(times) else None,
         "last_date": _day(times.max()) if len(times) else None,
         "without_date": int((store.time == NO_TIME).sum()),
@@ -65,8 +75,30 @@ def _extent(store: MappedStore) -> dict[str, float] | None:
     known = store.latlon[store.located]
     if not len(known):
         return None
-    (south, west), (north, east) = known.min(axis=0).tolist(), known.max(axis=0).tolist()
-    return {"south": south, "north": north, "west": west, "east": east}
+    lat, lon = known[:, 0], np.unique(known[:, 1])
+    # All but the largest gap between two longitudes, the one across the antimeridian included.
+    gaps = np.diff(lon, append=lon[0] + 360)
+    last = int(gaps.argmax()) if gaps.max() > gaps[-1] else len(lon) - 1
+    return {
+        "south": float(lat.min()),
+        "north": float(lat.max()),
+        "west": float(lon[(last + 1) % len(lon)]),
+        "east": float(lon[last]),
+    }
+
+
+def _resolution(store: MappedStore) -> dict[str, Any] | None:
+    whole = store.header.resolution
+    if whole is None:
+        return None
+    known = store.corners[np.isfinite(store.corners).all(axis=(1, 2))]
+    meters = np.sort(sides(to_ground(known)) / store.size)
+    groups = []
+    while len(meters):
+        group = meters[: np.searchsorted(meters, meters[0] * _ALIKE, side="right")]
+        groups.append({"m": round(float(np.median(group)), 3), "patches": len(group)})
+        meters = meters[len(group) :]
+    return {**asdict(whole), "groups": groups}
 
 
 def _class_counts(store: MappedStore) -> list[int]:
@@ -99,8 +131,11 @@ def facts_table(facts: dict[str, Any]) -> Table:
         "Patches": f"{facts['patches']} of {facts['size']} px, {facts['bytes'] / 2**20:.0f} MiB",
         "Places": f"{facts['places']}, {per_place['mean']:.2f} acquisitions each "
         f"(min {per_place['min']}, max {per_place['max']})",
+        **({"Footprints": f"{facts['footprints']}"} if _joined(facts) else {}),
         "Latitude": f"{extent['south']:.4f} to {extent['north']:.4f}" if extent else "unknown",
-        "Longitude": f"{extent['west']:.4f} to {extent['east']:.4f}" if extent else "unknown",
+        "Longitude": _longitude(extent) if extent else "unknown",
+        "Resolution": _resolution_line(facts),
+        "Numbers": _radiometry_line(facts),
         "Dates": dates,
         "Bands": ", ".join(facts["bands"]),
         "Classes": _classes_line(facts),
@@ -116,6 +151,88 @@ def facts_table(facts: dict[str, Any]) -> Table:
         },
     }
     return Table("", ("Store", facts["path"]), tuple(rows.items()))
+
+
+def remarks(facts: dict[str, Any]) -> list[str]:
+    """What the counts of a store do not tell, in sentences: places, resolution, radiometry."""
+    lines = []
+    if _joined(facts):
+        lines.append(
+            f"{facts['footprints']} footprints, which overlap or are equal, make "
+            f"{_count(facts['places'], 'place')}."
+        )
+    if facts["resolution_m"]:
+        lines.append(f"Resolution on the ground: {_resolution_line(facts)}.")
+    if facts["radiometry"]:
+        lines.append(f"Numbers of the files: {_radiometry_line(facts)}.")
+    return lines
+
+
+def warnings(facts: dict[str, Any]) -> list[str]:
+    """What of a store is probably not as its user thinks, in sentences."""
+    lines = []
+    if copies := facts["copies"]:
+        one, other = copies["example"]
+        lines.append(
+            f"{_count(copies['patches'], 'patch shows', 'patches show')} exactly the pixels of an "
+            f"earlier one at another position (e.g. {one} those of {other}): counted as one place."
+        )
+    if facts["resolution_m"] and len(facts["resolution_m"]["groups"]) > 1:
+        lines.append(
+            f"The patches differ in resolution ({_resolution_line(facts)}): a model sees the same "
+            "ground in different sizes. Where that is not meant, prepare a store for each."
+        )
+    return lines
+
+
+def _count(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def _joined(facts: dict[str, Any]) -> bool:
+    return bool(facts["places"] < facts["footprints"])
+
+
+def _longitude(extent: dict[str, float]) -> str:
+    across = " (across the antimeridian)" if extent["west"] > extent["east"] else ""
+    return f"{extent['west']:.4f} to {extent['east']:.4f}{across}"
+
+
+def _resolution_line(facts: dict[str, Any]) -> str:
+    resolution = facts["resolution_m"]
+    if resolution is None:
+        return "unknown"
+    groups = resolution["groups"]
+    if len(groups) == 1:
+        return f"{resolution['median']:.1f} m"
+    if len(groups) > _GROUPS_NAMED:
+        return f"mixed: {resolution['min']:.1f} to {resolution['max']:.1f} m"
+    named = [f"{group['m']:.1f}".removesuffix(".0") + f" m ({group['patches']})"
+             for group in groups]  # fmt: skip
+    return f"mixed: {', '.join(named)}"
+
+
+def _radiometry_line(facts: dict[str, Any]) -> str:
+    applied = facts["radiometry"]
+    if not applied:
+        return "as the reader gives them"
+    return "; ".join(f"{one['source']}{_applied(one)} {one['patches']}" for one in applied)
+
+
+def _applied(one: dict[str, Any]) -> str:
+    """Scale and offset in words, where they are not those of digital numbers."""
+    usual = {"scale": 1 / DN_PER_REFLECTANCE, "offset": 0.0}
+    parts = [
+        f"{name} {_span(one[name])}"
+        for name, value in usual.items()
+        if not np.allclose(one[name], value, rtol=1e-9, atol=1e-12)
+    ]
+    return f": {', '.join(parts)} in" if parts else ""
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _classes_line(facts: dict[str, Any]) -> str:

@@ -115,14 +115,14 @@ def _draw_mask(axis: Axes, store: MappedStore, index: int) -> None:
 
 
 def draw_map(store: MappedStore) -> NotebookFigure:
-    """Draws where the places lie, colored by class.
+    """Draws where the places lie, a dot a footprint, colored by class.
 
     Of more classes than colors the rarer ones share a gray, and so do unlabeled places.
 
     Raises:
         StoreError: If no patch has a position.
     """
-    first = np.unique(store.place, return_index=True)[1]
+    first = np.unique(store.footprint, return_index=True)[1]
     first = first[store.located[first]]
     if not len(first):
         raise StoreError(
@@ -146,7 +146,8 @@ def draw_map(store: MappedStore) -> NotebookFigure:
         _label_degrees(axis)
         if handles:
             figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
-        axis.set_title(f"{len(first):,} places of {store.path.name}", loc="left", fontsize=9)
+        places = len(np.unique(store.place[first]))
+        axis.set_title(f"{places:,} places of {store.path.name}", loc="left", fontsize=9)
     return figure
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.store.patch import Target
 from georank_zoo.utils.errors import StoreError
 
-STORE_FORMAT = "georank-store/1"
+STORE_FORMAT = "georank-store/2"
 HEADER_FILE = "store.json"
 
 
@@ -34,6 +35,41 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Applied:
+    """What was applied to the numbers of a part of the files.
+
+    Attributes:
+        radiometry: Scale and offset of each band, and what said so.
+        patches: Number of patches.
+    """
+
+    radiometry: Radiometry
+    patches: int
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Side of a pixel on the ground, in true meters, over the patches whose corners are known."""
+
+    min: float
+    median: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Patches that show exactly the pixels of an earlier one at another position.
+
+    Attributes:
+        patches: Number of such patches.
+        example: Keys of one and of that which it repeats.
+    """
+
+    patches: int
+    example: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class Shard:
     """One file of a store."""
 
@@ -52,17 +88,22 @@ class StoreHeader:
         bands: Bands in channel order.
         size: Patch side in pixels.
         count: Number of patches.
-        places: Number of distinct places.
+        places: Number of places: ground that no other place shares (see `places.py`).
+        footprints: Number of footprints; as many as places unless footprints overlap.
         statistics: Statistics per band, in reflectance.
         class_names: Names of the labels 0, 1, ...; empty without labels.
         level: Product level of the pixels, `L1C` or `L2A` (or `unknown`).
         source: Origin of the data.
         license: License of the data.
         skipped: Items left out.
-        shards: Files, in order.
-        hash: SHA-256 over the shards' hashes, which identifies the content.
+        shards: Files of patches, in order.
+        place_file: File of the places and footprints of all patches.
+        hash: SHA-256 over the files' hashes, which identifies the content.
         target: Kind of annotation of a patch: its class, its labels or a mask.
         splits: Names of the published splits that patches have a part in.
+        copies: Patches of equal pixels; None where there are none.
+        radiometry: What was applied to the numbers of the files, where the reader tells.
+        resolution: Side of a pixel; None where no patch's corners are known.
     """
 
     reader: str
@@ -71,6 +112,7 @@ class StoreHeader:
     size: int
     count: int
     places: int
+    footprints: int
     statistics: dict[str, BandStatistics]
     class_names: tuple[str, ...]
     level: str
@@ -78,9 +120,13 @@ class StoreHeader:
     license: str
     skipped: tuple[Skipped, ...]
     shards: tuple[Shard, ...]
+    place_file: Shard
     hash: str
     target: Target = "class"
     splits: tuple[str, ...] = ()
+    copies: Copies | None = None
+    radiometry: tuple[Applied, ...] = ()
+    resolution: Resolution | None = None
     format: str = STORE_FORMAT
 
     @property
@@ -112,9 +158,23 @@ class StoreHeader:
             raw["statistics"] = {b: BandStatistics(**s) for b, s in raw["statistics"].items()}
             raw["skipped"] = tuple(Skipped(**s) for s in raw["skipped"])
             raw["shards"] = tuple(Shard(**s) for s in raw["shards"])
+            raw["place_file"] = Shard(**raw["place_file"])
+            if copies := raw.get("copies"):
+                raw["copies"] = Copies(copies["patches"], tuple(copies["example"]))
+            raw["radiometry"] = tuple(
+                Applied(radiometry_from_json(a["radiometry"]), a["patches"])
+                for a in raw["radiometry"]
+            )
+            if raw["resolution"] is not None:
+                raw["resolution"] = Resolution(**raw["resolution"])
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{where} is damaged ({error}). Prepare the store again.") from error
+
+
+def radiometry_from_json(raw: dict[str, Any]) -> Radiometry:
+    """Reads what `dataclasses.asdict` and JSON made of it."""
+    return Radiometry(tuple(raw["scale"]), tuple(raw["offset"]), raw["source"])
 
 
 @dataclass
@@ -126,6 +186,7 @@ class ShardHeader:
         next_item: Index after the last one; the next shard starts there.
         keys: One name per patch: the source file and, where it was cut, the window.
         skipped: Items of the range that were left out.
+        radiometry: What was applied to the files' numbers; the column `radiometry` counts in it.
         pixels, sums, squares, mins, maxs: Moments of the digital numbers per band.
     """
 
@@ -133,9 +194,9 @@ class ShardHeader:
     bands: tuple[str, ...]
     first_item: int
     next_item: int
-    next_place: int
     keys: list[str]
     skipped: list[Skipped]
+    radiometry: list[Radiometry] = field(default_factory=list)
     pixels: int = 0
     sums: list[int] = field(default_factory=list)
     squares: list[int] = field(default_factory=list)
@@ -148,4 +209,5 @@ class ShardHeader:
         raw = json.loads(text)
         raw["bands"] = tuple(raw["bands"])
         raw["skipped"] = [Skipped(**s) for s in raw["skipped"]]
+        raw["radiometry"] = [radiometry_from_json(r) for r in raw["radiometry"]]
         return cls(**raw)

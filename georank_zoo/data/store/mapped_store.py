@@ -4,11 +4,14 @@ A store is a folder of safetensors shards and one `store.json`. Patches lie in t
 uint16 digital numbers and are read by memory map, without decoding. While it is being prepared
 it is called `<name>.partial`; a folder without that suffix is complete.
 
-A shard holds `patches` (n, bands, size, size) uint16, `latlon` (n, 2) float64 degrees, `place`,
-`time` (Unix seconds) and `label` (n,) int64; in a store of several labels a patch `labels`
-(n, classes), in a store of masks `mask` (n, size, size), both uint8; and `split.<name>` (n,) int64
-for each published split. In its header, under the one key `georank`, lies a JSON document (see
-`ShardHeader`).
+A shard holds `patches` (n, bands, size, size) uint16, `latlon` (n, 2) and `corners` (n, 4, 2)
+float64 degrees, and as (n,) int64 `time` (Unix seconds), `label`, `radiometry` (a number in the
+list of the shard's header, -1 where unknown), `group` (the reader's own grouping into places,
+within the shard) and `pixel_hash`; in a store of several labels a patch `labels` (n, classes), in
+a store of masks `mask` (n, size, size), both uint8; and `split.<name>` (n,) int64 for each
+published split. In its header, under the one key `georank`, lies a JSON document (see
+`ShardHeader`). What only all shards together tell lies in `places.safetensors`: `place` and
+`footprint` (N,) int64.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import numpy.typing as npt
 import torch
 
 from georank_zoo import bands as s2
+from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.store.header import HEADER_FILE, ShardHeader, StoreHeader
 from georank_zoo.data.store.patch import NO_LABEL, UNKNOWN, Target
 from georank_zoo.geo import check_latlon
@@ -35,7 +39,7 @@ from georank_zoo.utils.files import sha256_of
 # Read in one go a shard stays below the memory of a small machine, and copies well.
 SHARD_BYTES = 128 * 2**20
 
-_COLUMNS = ("latlon", "place", "time", "label")
+_COLUMNS = ("latlon", "time", "label")
 
 
 def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
@@ -104,18 +108,16 @@ class MappedStore:
         shards = [map_safetensors(self.path / shard.file) for shard in self.header.shards]
         self._patches = [arrays["patches"] for arrays, _ in shards]
         self._headers = [metadata["georank"] for _, metadata in shards]
+        self._shards = [arrays for arrays, _ in shards]
         self._starts = np.cumsum([0, *(len(patches) for patches in self._patches)])
         if int(self._starts[-1]) != self.header.count:
             raise StoreError(
                 f"{self.path} holds {self._starts[-1]} patches, but {HEADER_FILE} says "
                 f"{self.header.count}. Prepare the store again."
             )
-        columns = {
-            name: np.concatenate([np.asarray(arrays[name]) for arrays, _ in shards])
-            for name in self._columns()
-        }
+        self.place, self.footprint = self._places()
+        columns = {name: self._column(name) for name in self._columns()}
         self.latlon: npt.NDArray[np.float64] = columns["latlon"]
-        self.place: npt.NDArray[np.int64] = columns["place"]
         self.time: npt.NDArray[np.int64] = columns["time"]
         self.label: npt.NDArray[np.int64] = columns["label"]
         self.labels: npt.NDArray[np.uint8] | None = columns.get("labels")
@@ -128,6 +130,18 @@ class MappedStore:
     def _columns(self) -> list[str]:
         own = ["labels"] if self.target == "labels" else []
         return [*_COLUMNS, *own, *(f"split.{name}" for name in self.header.splits)]
+
+    def _places(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        file = self.path / self.header.place_file.file
+        arrays, _ = map_safetensors(file)
+        place, footprint = (arrays.get(name, np.empty(0)) for name in ("place", "footprint"))
+        if not len(place) == len(footprint) == self.header.count:
+            raise StoreError(f"{file} is damaged: not every patch has a place. Prepare the store "
+                             "again.")  # fmt: skip
+        return np.array(place), np.array(footprint)
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        return np.concatenate([arrays[name] for arrays in self._shards])
 
     def __len__(self) -> int:
         return self.header.count
@@ -182,6 +196,20 @@ class MappedStore:
     def keys(self) -> list[str]:
         """The source of each patch: file and, where it was cut, window."""
         return [key for text in self._headers for key in ShardHeader.from_json(text).keys]
+
+    @cached_property
+    def corners(self) -> npt.NDArray[np.float64]:
+        """Latitude and longitude of each patch's corners (N, 4, 2), NaN where unknown."""
+        return self._column("corners")
+
+    @cached_property
+    def radiometry(self) -> list[Radiometry | None]:
+        """What was applied to each patch's numbers; None where the reader does not tell."""
+        whole: list[Radiometry | None] = []
+        for text, arrays in zip(self._headers, self._shards, strict=True):
+            known = [*ShardHeader.from_json(text).radiometry, None]  # -1 is the last
+            whole += [known[number] for number in arrays["radiometry"]]
+        return whole
 
     def mean_std(self, bands: Sequence[str]) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of the bands over all pixels, in reflectance.
@@ -279,9 +307,9 @@ class MappedStore:
             yield part, self.read(np.arange(part.start, part.stop), bands)
 
     def verify(self) -> list[str]:
-        """Compares each shard with its recorded SHA-256; returns a sentence per damaged one."""
+        """Compares each file with its recorded SHA-256; returns a sentence per damaged one."""
         return [
             f"{shard.file} does not match its recorded SHA-256"
-            for shard in self.header.shards
+            for shard in (*self.header.shards, self.header.place_file)
             if sha256_of(self.path / shard.file) != shard.sha256
         ]

@@ -32,7 +32,8 @@ class Patch:
         lat: Latitude of the center, WGS84 degrees, or `NO_POSITION`.
         lon: Longitude of the center, or `NO_POSITION`.
         key: Source file, relative to the source folder, and the window if it was cut.
-        place: Name of the place within the item; patches that share it differ in date.
+        place: The reader's own grouping within the item: patches that share it show the same
+            ground, such as dates of a place. What else does is found by footprints and pixels.
         time: Acquisition time as Unix seconds.
         label: Class, in a store of target `class`.
         labels: 0 or 1 for each class (C,), uint8, in a store of target `labels`; None where
@@ -87,6 +88,8 @@ def check_patch(
         )
     if np.isnan(patch.lat) != np.isnan(patch.lon):
         raise ValueError(f"{patch.key}: one coordinate without the other")
+    if patch.footprint is not None and patch.footprint.shape != (4, 2):
+        raise ValueError(f"{patch.key}: footprint {patch.footprint.shape}, not (4, 2)")
     foreign = {
         "labels": patch.labels is not None and target != "labels",
         "mask": (patch.mask is not None) != (target == "mask"),

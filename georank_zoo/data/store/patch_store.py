@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from html import escape
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from georank_zoo.bands import DN_PER_REFLECTANCE
-from georank_zoo.data.store.describe import describe, facts_table
+from georank_zoo.data.store.describe import describe, facts_table, warnings
 from georank_zoo.data.store.mapped_store import MappedStore
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
 
     - `image`: reflectance (C, size, size), float32, channels as in `bands`
     - `latlon`: latitude and longitude of the center (2,) in degrees, float64; NaN where unknown
-    - `place`: number of the place; patches of one place differ in date
+    - `place`: number of the place; patches of one place show common ground, or equal pixels
     - `time`: acquisition time in Unix seconds, or `NO_TIME`
     - `key`: source file and, where it was cut, window
     - `label`: class, int64, -1 where unknown; in a store of classes
@@ -42,7 +43,14 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
         path: Folder of the store.
         header: Content of `store.json`.
         latlon: Patch centers (N, 2), WGS84 degrees, float64; NaN where the source does not tell.
-        place: Place of each patch (N,); patches of one place differ in date.
+        place: Place of each patch (N,): patches whose footprints overlap by more than a tenth, or
+            whose pixels are equal, are of one; a split must never go through it.
+        footprint: Footprint of each patch (N,): patches of one show the same ground, at different
+            dates. As many as places, unless footprints overlap.
+        corners: Latitude and longitude of the corners (N, 4, 2), in order around each patch; NaN
+            where the source does not tell.
+        radiometry: What was applied to the numbers of each patch's file (N); None where the
+            reader does not tell.
         time: Acquisition time (N,), Unix seconds or `NO_TIME`.
         label: Class (N,) or `NO_LABEL`; in a store of masks the class that most pixels have.
         labels: 0 or 1 for each class (N, C), rows of `UNKNOWN` where unknown; None in a store of
@@ -103,7 +111,9 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
         )
 
     def _repr_html_(self) -> str:
-        return facts_table(describe(self)).to_html()
+        facts = describe(self)
+        words = "".join(f"<p>Warning: {escape(text)}</p>" for text in warnings(facts))
+        return facts_table(facts).to_html() + words
 
     def plot(self, index: SupportsIndex) -> NotebookFigure:
         """Draws a patch.

@@ -15,16 +15,11 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from georank_zoo import bands as s2
-from georank_zoo.data.store.header import (
-    HEADER_FILE,
-    STORE_FORMAT,
-    Shard,
-    ShardHeader,
-    Skipped,
-    StoreHeader,
-)
+from georank_zoo.data.files.radiometry import Radiometry
+from georank_zoo.data.store.finish import write_header
+from georank_zoo.data.store.header import HEADER_FILE, STORE_FORMAT, Shard, ShardHeader, Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES, map_safetensors
-from georank_zoo.data.store.moments import moments, statistics_of
+from georank_zoo.data.store.moments import moments
 from georank_zoo.data.store.patch import (
     NO_ROLE,
     ROLES,
@@ -123,7 +118,6 @@ class StoreWriter:
         self._shards: list[tuple[Shard, ShardHeader]] = self._finished_shards()
         last = self._shards[-1][1] if self._shards else None
         self.next_item = last.next_item if last else 0
-        self._next_place = last.next_place if last else 0
         self._reset()
 
     def _open_partial(self) -> None:
@@ -158,7 +152,7 @@ class StoreWriter:
     def _reset(self) -> None:
         self._first_item = self.next_item
         self._patches: list[Patch] = []
-        self._places: list[int] = []
+        self._groups: list[int] = []  # numbered within a shard, so that shards can be joined
         self._skipped: list[Skipped] = []
 
     @property
@@ -173,16 +167,15 @@ class StoreWriter:
 
     def add(self, patches: Sequence[Patch], left_out: Sequence[Skipped] = ()) -> None:
         """Takes all the patches of the next item, and what of it was left out."""
-        places: dict[str, int] = {}
+        groups: dict[str, int] = {}
+        first = max(self._groups, default=-1) + 1
         for patch in patches:
             check_patch(
                 patch, bands=len(self.bands), size=self.size, target=self.target,
                 classes=len(self.class_names), splits=self.splits,
             )  # fmt: skip
-            places.setdefault(patch.place, self._next_place + len(places))
             self._patches.append(patch)
-            self._places.append(places[patch.place])
-        self._next_place += len(places)
+            self._groups.append(groups.setdefault(patch.place, first + len(groups)))
         self._skipped += left_out
         self._advance()
 
@@ -202,35 +195,41 @@ class StoreWriter:
             self._flush()
 
     def _flush(self) -> None:
-        pixels = np.stack([patch.pixels for patch in self._patches]) if self._patches else (
+        patches = self._patches
+        pixels = np.stack([p.pixels for p in patches]) if patches else (
             np.zeros((0, len(self.bands), self.size, self.size), np.uint16)
         )  # fmt: skip
+        unknown_corners = np.full((4, 2), np.nan)
+        corners = [unknown_corners if p.footprint is None else p.footprint for p in patches]
+        radiometry, applied = _distinct([p.radiometry for p in patches])
         arrays: dict[str, npt.NDArray[Any]] = {
             "patches": pixels,
-            "latlon": np.array([(p.lat, p.lon) for p in self._patches], np.float64).reshape(-1, 2),
-            "place": np.array(self._places, np.int64),
-            "time": np.array([p.time for p in self._patches], np.int64),
-            "label": np.array([self._label(p) for p in self._patches], np.int64),
+            "latlon": np.array([(p.lat, p.lon) for p in patches], np.float64).reshape(-1, 2),
+            "corners": np.array(corners, np.float64).reshape(-1, 4, 2),
+            "group": np.array(self._groups, np.int64),
+            "pixel_hash": np.array([_pixel_hash(p.pixels) for p in patches], np.int64),
+            "time": np.array([p.time for p in patches], np.int64),
+            "label": np.array([self._label(p) for p in patches], np.int64),
+            "radiometry": np.array(applied, np.int64),
         }
         if self.target == "labels":
             unknown = np.full(len(self.class_names), UNKNOWN, np.uint8)
-            rows = [unknown if p.labels is None else p.labels for p in self._patches]
+            rows = [unknown if p.labels is None else p.labels for p in patches]
             arrays["labels"] = np.array(rows, np.uint8).reshape(-1, len(self.class_names))
         if self.target == "mask":
-            masks = [p.mask for p in self._patches]
+            masks = [p.mask for p in patches]
             arrays["mask"] = np.array(masks, np.uint8).reshape(-1, self.size, self.size)
         for name in self.splits:
-            roles = [ROLES.index(p.roles[name]) if name in p.roles else NO_ROLE
-                     for p in self._patches]  # fmt: skip
+            roles = [ROLES.index(p.roles[name]) if name in p.roles else NO_ROLE for p in patches]
             arrays[f"split.{name}"] = np.array(roles, np.int64)
         header = ShardHeader(
             format=STORE_FORMAT,
             bands=self.bands,
             first_item=self._first_item,
             next_item=self.next_item,
-            next_place=self._next_place,
-            keys=[patch.key for patch in self._patches],
+            keys=[patch.key for patch in patches],
             skipped=self._skipped,
+            radiometry=radiometry,
             **moments(pixels),
         )
         name = f"shard-{len(self._shards):05d}.safetensors"
@@ -255,38 +254,39 @@ class StoreWriter:
         source: str = "",
         license: str = "unknown",
     ) -> PatchStore:
-        """Writes the header, gives the store its final name, and opens it.
+        """Finds the places, writes the header, gives the store its name, and opens it.
 
         Raises:
             StoreError: If there is no patch.
         """
         if self._first_item != self.next_item:
             self._flush()
-        shards = [shard for shard, _ in self._shards]
-        count = sum(shard.count for shard in shards)
-        if count == 0:
+        if self.count == 0:
             raise StoreError(f"No patch to store in {self.path}: every item was left out.")
-        content = hashlib.sha256("".join(s.sha256 for s in shards).encode()).hexdigest()
-        header = StoreHeader(
-            reader=reader,
-            spec=self.spec,
-            bands=self.bands,
-            size=self.size,
-            count=count,
-            places=self._next_place,
-            statistics=statistics_of(self.bands, [header for _, header in self._shards]),
-            class_names=self.class_names,
-            target=self.target,
-            splits=self.splits,
-            level=level,
-            source=source,
-            license=license,
-            skipped=tuple(self.skipped),
-            shards=tuple(shards),
-            hash=content,
-        )
-        write_text(self.partial / HEADER_FILE, header.to_json())
+        write_header(
+            self.partial, [shard for shard, _ in self._shards], reader=reader, spec=self.spec,
+            class_names=self.class_names, target=self.target, splits=self.splits, level=level,
+            source=source, license=license,
+        )  # fmt: skip
         # The spec goes last: a kill just before leaves a partial store that is still one.
         replace_folder(self.partial, self.path)
         (self.path / _SPEC).unlink()
         return PatchStore(self.path)
+
+
+def _pixel_hash(pixels: npt.NDArray[np.uint16]) -> int:
+    """Identifies pixels (C, H, W): 64 bits, and 0 for those of which every band is constant.
+
+    Water, cloud and the like may well be one number; two such patches are not copies.
+    """
+    if (pixels == pixels[:, :1, :1]).all():
+        return 0
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels, "<u2").tobytes(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little", signed=True)
+
+
+def _distinct(given: Sequence[Radiometry | None]) -> tuple[list[Radiometry], list[int]]:
+    """The distinct ones, and the number of each in them; -1 for None."""
+    numbers: dict[Radiometry, int] = {}
+    rows = [-1 if one is None else numbers.setdefault(one, len(numbers)) for one in given]
+    return list(numbers), rows

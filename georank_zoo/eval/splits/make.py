@@ -98,8 +98,8 @@ def make_split(store: PatchStore, name: str, *, seed: int = 0) -> Split:
         raise StoreError(f"Store {store.path} has one class only: there is nothing to predict.")
     if len(np.unique(place)) < 2:
         raise StoreError(
-            f"Store {store.path} has one place only, and a place is never in both training and "
-            "test set."
+            f"Store {store.path} has one place only (patches that overlap are of one), and a place "
+            "is never in both training and test set."
         )
     validation = None
     if name in store.roles:

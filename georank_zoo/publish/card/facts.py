@@ -56,7 +56,7 @@ class Data:
         license: License of the data.
         level: Product level, `L1C`, `L2A` or `unknown`.
         patches: Number of patches in the store.
-        places: Number of distinct places in the store.
+        places: Number of places in the store that a run may train on: its footprints.
         places_used: Number of places that were trained on.
         hash: Hash of the store's content.
         reader: Reader that prepared the store; empty where an earlier version did not record it.

@@ -123,7 +123,7 @@ def test_verify_finds_a_flipped_bit(tmp_path: Path) -> None:
     assert store.verify() == [f"{shard.name} does not match its recorded SHA-256"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "georank-store/1"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "georank-store/2"}'])
 def test_damaged_header_is_refused(tmp_path: Path, text: str) -> None:
     store = write(tmp_path / "s")
     (store.path / HEADER_FILE).write_text(text)
@@ -131,11 +131,12 @@ def test_damaged_header_is_refused(tmp_path: Path, text: str) -> None:
         PatchStore(store.path)
 
 
-def test_other_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["georank-store/1", "georank-store/9"])
+def test_other_format_is_refused(tmp_path: Path, other: str) -> None:
     store = write(tmp_path / "s")
-    text = (store.path / HEADER_FILE).read_text().replace("georank-store/1", "georank-store/9")
+    text = (store.path / HEADER_FILE).read_text().replace("georank-store/2", other)
     (store.path / HEADER_FILE).write_text(text)
-    with pytest.raises(StoreError, match="georank-store/9"):
+    with pytest.raises(StoreError, match=rf"{other}.*Prepare the store again"):
         PatchStore(store.path)
 
 
