@@ -72,8 +72,16 @@ def _type(option: ReaderOption) -> click.ParamType[Any]:
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               metavar="SHARE", help="Give up when more of the source is bad.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N",
+              help="Processes that read; the usable cores by default.")  # fmt: skip
 def prepare(
-    reader: str, source: str, out: Path, max_bad: float, overwrite: bool, **options: Any
+    reader: str,
+    source: str,
+    out: Path,
+    max_bad: float,
+    overwrite: bool,
+    jobs: int | None,
+    **options: Any,
 ) -> None:
     """Parses, prepares and shows the report; the help is above."""
     from georank_zoo.data.prepare import prepare_store
@@ -82,7 +90,7 @@ def prepare(
 
     with Bar(f"Preparing {out}") as bar:
         report = prepare_store(
-            source, out, reader=reader, max_bad=max_bad, overwrite=overwrite,
+            source, out, reader=reader, max_bad=max_bad, overwrite=overwrite, jobs=jobs,
             on_progress=bar.update, **options,
         )  # fmt: skip
     click.echo(str(report))

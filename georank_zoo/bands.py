@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from georank_zoo.utils.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:  # the processes that read source files need not load torch
+    import torch
 
 Unit = Literal["reflectance", "dn"]
 UNITS: tuple[Unit, ...] = ("reflectance", "dn")
@@ -272,6 +274,8 @@ def to_reflectance(images: torch.Tensor, unit: Unit) -> torch.Tensor:
 
     DN must have had the +1000 offset of processing baseline >= 04.00 removed.
     """
+    import torch
+
     if images.dtype == torch.uint16:
         # CUDA has few uint16 kernels; int16 bits widened and masked are the same numbers.
         images = images.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
@@ -285,6 +289,8 @@ def standardize(
     std: torch.Tensor | Sequence[float],
 ) -> torch.Tensor:
     """(x - mean) / std per band, x and result (B, C, H, W), mean and std (C,) in reflectance."""
+    import torch
+
     mean = torch.as_tensor(mean, dtype=reflectance.dtype, device=reflectance.device)
     std = torch.as_tensor(std, dtype=reflectance.dtype, device=reflectance.device)
     return (reflectance - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)

@@ -6,23 +6,26 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from georank_zoo.data.files.remote import shown
 from georank_zoo.data.readers import check_options, open_reader
-from georank_zoo.data.readers.base import Reader, read_item
+from georank_zoo.data.readers.base import Item, Reader, read_or_reason, without_items
 from georank_zoo.data.store import look
 from georank_zoo.data.store.describe import by_kind, describe, facts_table, remarks, warnings
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.data.store.share import parse_share
 from georank_zoo.data.store.writer import StoreWriter, require_apart, require_replaceable
 from georank_zoo.utils.errors import BadItem, Interrupted, StoreError, UsageError, plain
+from georank_zoo.utils.parallel import map_in_order, usable_cores
 from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.tables import Table
 
@@ -113,6 +116,8 @@ def prepare_store(
     reader: str = "folder",
     max_bad: float = 0.05,
     overwrite: bool = False,
+    jobs: int | None = None,
+    share: str | None = None,
     progress: bool = True,
     on_progress: OnProgress | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -130,6 +135,10 @@ def prepare_store(
             GeoTIFFs) or `eurosat`; `georank data prepare --help` lists them with their options.
         max_bad: Largest share of bad files (of scenes, where files make up a scene) to accept.
         overwrite: Replace an existing store, or a partial one of other settings.
+        jobs: Number of processes that read; the usable cores by default. The store is the same
+            for any number.
+        share: Takes only a share of the source's items, such as `"3/16"`, the third of sixteen:
+            several machines each prepare one, and `merge_stores` makes one store of them.
         progress: Show a bar if it takes more than a second.
         on_progress: Takes the place of the bar. Called with (sources, in all, "listed") while
             the source is listed, and then with (items done, in all, "<n> patches").
@@ -149,7 +158,8 @@ def prepare_store(
 
     Raises:
         UsageError: If there is no such source or reader, the reader does not take an option,
-            `out` exists or holds the source, or `max_bad` is not between 0 and 1.
+            `out` exists or holds the source, `max_bad` is not between 0 and 1, `jobs` is
+            not positive, or there is no such share.
         StoreError: If too much is bad, nothing is left or the disk is full.
         Interrupted: On Ctrl-C; the partial store is kept.
 
@@ -163,12 +173,17 @@ def prepare_store(
     """
     if not 0 <= max_bad <= 1:
         raise UsageError(f"max_bad must lie between 0 and 1, not {max_bad:g}.")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be 1 or more, not {jobs}.")
+    part = None if share is None else parse_share(share)
     out = Path(out)
     opened = _opened(source, out, reader, overwrite, progress, on_progress, options)
     require_apart(out, opened.root)
+    items = opened.items() if part is None else part.take(opened.items())
+    spec = opened.spec if part is None else {**opened.spec, "share": str(part)}
     started = time.monotonic()
     writer = StoreWriter(
-        out, bands=opened.bands, size=opened.size, spec=opened.spec, overwrite=overwrite,
+        out, bands=opened.bands, size=opened.size, spec=spec, overwrite=overwrite,
         target=opened.target, class_names=opened.class_names, splits=opened.splits,
         shard_bytes=shard_bytes,
     )  # fmt: skip
@@ -176,19 +191,19 @@ def prepare_store(
     if resumed_at:
         logger.info("Resuming %s at item %d.", writer.partial, resumed_at)
     with (
-        _explain_interruption(opened, writer),
+        _explain_interruption(writer, len(items)),
         progress_bar(f"Preparing {out}", on_progress, show=progress) as report,
     ):
-        bad, units = _write_items(opened, writer, max_bad, report)
+        bad, units = _write_items(opened, items, writer, max_bad, jobs or usable_cores(), report)
         store = writer.finish(
             reader=opened.name, level=opened.level, source=opened.source, license=opened.license
         )
     _suspect_misnamed_bands(store)
-    remarks = look.at_store(store)
-    for remark in remarks:
+    said = look.at_store(store)
+    for remark in said:
         logger.warning("%s", remark)
     seconds = time.monotonic() - started
-    return PrepareReport(store, len(opened.items()), bad, units, resumed_at, seconds, remarks)
+    return PrepareReport(store, len(items), bad, units, resumed_at, seconds, said)
 
 
 def _opened(
@@ -221,7 +236,7 @@ def _opened(
 
 
 @contextmanager
-def _explain_interruption(reader: Reader, writer: StoreWriter) -> Iterator[None]:
+def _explain_interruption(writer: StoreWriter, items: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -233,7 +248,7 @@ def _explain_interruption(reader: Reader, writer: StoreWriter) -> Iterator[None]
         raise
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"Interrupted at item {writer.next_item} of {len(reader.items())}. "
+            f"Interrupted at item {writer.next_item} of {items}. "
             f"{writer.partial} is kept: repeat the command, and it resumes after the last "
             "finished shard."
         ) from error
@@ -249,23 +264,28 @@ def _suspect_misnamed_bands(store: PatchStore) -> None:
 
 
 def _write_items(
-    reader: Reader, writer: StoreWriter, max_bad: float, on_progress: OnProgress
+    reader: Reader,
+    items: Sequence[Item],
+    writer: StoreWriter,
+    max_bad: float,
+    jobs: int,
+    on_progress: OnProgress,
 ) -> tuple[int, int]:
-    items = reader.items()
     names = {unit for item in items for unit in item.units}
     bad = sum(skipped.item in names for skipped in writer.skipped)
     _refuse_too_many(writer, names, bad, max_bad)
-    for item in items[writer.next_item :]:
-        try:
-            reading = read_item(reader, item)
-        except BadItem as error:
-            writer.skip([Skipped(unit, str(error)) for unit in item.units])
-            bad += len(item.units)
-        else:
-            writer.add(reading.patches, left_out=reading.left_out)
-            bad += sum(skipped.item in names for skipped in reading.left_out)
-        _refuse_too_many(writer, names, bad, max_bad)
-        on_progress(writer.next_item, len(items), f"{writer.count} patches")
+    rest = items[writer.next_item :]
+    read = partial(read_or_reason, without_items(reader))
+    with closing(map_in_order(read, rest, jobs=jobs)) as readings:
+        for item, reading in zip(rest, readings, strict=True):
+            if isinstance(reading, BadItem):
+                writer.skip([Skipped(unit, str(reading)) for unit in item.units])
+                bad += len(item.units)
+            else:
+                writer.add(reading.patches, left_out=reading.left_out)
+                bad += sum(skipped.item in names for skipped in reading.left_out)
+            _refuse_too_many(writer, names, bad, max_bad)
+            on_progress(writer.next_item, len(items), f"{writer.count} patches")
     if writer.count == 0:
         reasons = _summary(writer.skipped)
         writer.discard()

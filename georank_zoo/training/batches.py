@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.training.pairing import order_in_pairs
 from georank_zoo.utils.errors import StoreError
+from georank_zoo.utils.parallel import usable_cores
 from georank_zoo.utils.rng import stream
 
 
@@ -202,17 +202,11 @@ def iterate(
         batches,
         batch_size=None,
         sampler=range(start, stop),
-        num_workers=min(workers, _usable_cores()),  # torch warns about more; batches are equal
+        num_workers=min(workers, usable_cores()),  # torch warns about more; batches are equal
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_parent,
     )
     return iter(loader)
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

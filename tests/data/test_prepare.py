@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,10 +18,19 @@ from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
 from georank_zoo.data.store.header import HEADER_FILE
 from georank_zoo.data.store.patch_store import PatchStore
+from georank_zoo.utils import parallel
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
 from tests.support import trees
+from tests.support.processes import wait_for_end
 
 SMALL_SHARD = 3 * 4 * 32 * 32 * 2  # three patches of the folder tree
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes read from the first item on, however little there is."""
+    monkeypatch.setattr(parallel, "_ALONE_S", 0.0)
+    monkeypatch.setattr(parallel, "_WORTH_S", 0.0)
 
 
 def content(store: Path) -> dict[str, bytes]:
@@ -179,19 +189,40 @@ def test_a_store_in_place_of_its_source_is_refused(folder_tree: Path, at: str) -
     assert sorted(folder_tree.rglob("*")) == files
 
 
+# As users write them: without a guard of `__main__`, which other processes must not run.
 KILLED = """
 import os, signal, sys
-from georank_zoo.data import prepare
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
+from georank_zoo.utils import parallel
+from tests.support.processes import children_of
+
+source, out, kill_at, shard_bytes, jobs = sys.argv[1:]
+parallel._ALONE_S = parallel._WORTH_S = 0.0
 
 def stop(done, total, note):
-    if done == int(sys.argv[3]):
+    if done == int(kill_at):
+        print(*children_of(os.getpid()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
-reader = open_reader("folder", sys.argv[1], labels="parent")
-prepare_store(reader, sys.argv[2], max_bad=0.1, shard_bytes=int(sys.argv[4]), on_progress=stop)
+reader = open_reader("folder", source, labels="parent")
+prepare_store(
+    reader, out, max_bad=0.1, shard_bytes=int(shard_bytes), jobs=int(jobs), on_progress=stop
+)
 """
+
+
+def kill(source: Path, out: Path, at: int, jobs: int) -> None:
+    """Kills a preparation when so many items are done."""
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, source, out, str(at), str(SMALL_SHARD), str(jobs)],
+        check=False, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    pids = killed.stdout.split()
+    assert len(pids) >= (jobs if jobs > 1 else 0)
+    for pid in pids:
+        wait_for_end(int(pid))
 
 
 @pytest.mark.parametrize("kill_at", [1, 4])
@@ -202,11 +233,7 @@ def test_resumed_after_sigkill_is_byte_identical(
     reader = open_reader("folder", folder_tree, labels="parent")
     whole = prepare_store(reader, tmp_path / "whole", max_bad=0.1, shard_bytes=SMALL_SHARD).store
     out = tmp_path / "killed"
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, folder_tree, out, str(kill_at), str(SMALL_SHARD)],
-        check=False,
-    )
-    assert process.returncode == -signal.SIGKILL
+    kill(folder_tree, out, kill_at, jobs=1)
     assert not out.exists()
     shards = len(list((tmp_path / "killed.partial").glob("shard-*.safetensors")))
     assert shards == {1: 0, 4: 1}[kill_at]
@@ -221,11 +248,77 @@ def test_resumed_after_sigkill_is_byte_identical(
     assert content(out) == content(whole.path)
 
 
+def test_killed_again_and_again_in_parallel(folder_tree: Path, tmp_path: Path) -> None:
+    """No kill costs a finished shard, or leaves a process behind, or shows in the store."""
+    trees.truncate(folder_tree / "forest" / "p1_20180115.tif")
+    reader = open_reader("folder", folder_tree, labels="parent")
+    whole = prepare_store(
+        reader, tmp_path / "whole", max_bad=0.1, shard_bytes=SMALL_SHARD, jobs=1
+    ).store
+    out, done, items = tmp_path / "killed", 0, len(reader.items())
+    chance = random.Random(0)
+    while done < items:
+        at = chance.randint(done + 1, items)
+        kill(folder_tree, out, at, jobs=2)
+        done = at
+    report = prepare_store(reader, out, max_bad=0.1, shard_bytes=SMALL_SHARD, jobs=2)
+    assert report.resumed_at > 0
+    assert content(out) == content(whole.path)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("name", ["folder", "eurosat", "oscd"])
+def test_any_number_of_jobs_gives_the_same_store(
+    name: str, folder_tree: Path, eurosat_tree: Path, oscd_tree: Path, tmp_path: Path
+) -> None:
+    source = {"folder": folder_tree, "eurosat": eurosat_tree, "oscd": oscd_tree}[name]
+    trees.truncate(sorted(source.rglob("*.tif"))[5])
+    made = {
+        jobs: prepare_store(
+            source, tmp_path / f"s{jobs}", reader=name, max_bad=0.5, jobs=jobs,
+            shard_bytes=SMALL_SHARD,
+        )
+        for jobs in (1, 2, 3)
+    }  # fmt: skip
+    assert made[1].bad > 0
+    for jobs in (2, 3):
+        assert content(made[jobs].store.path) == content(made[1].store.path)
+        assert str(made[jobs]).splitlines()[1:-1] == str(made[1]).splitlines()[1:-1]
+
+
+def test_jobs_are_positive(folder_tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="jobs must be 1 or more, not 0"):
+        prepare_store(folder_tree, tmp_path / "s", jobs=0)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from georank_cli import main
+from georank_cli.progress import Bar
+from georank_zoo.utils import parallel
+
+parallel._ALONE_S = parallel._WORTH_S = 0.0
+Bar.update = lambda self, done, total, note="": (
+    os.killpg(0, signal.SIGINT) if done == 4 and "patches" in note else None
+)
+main(["data", "prepare", "folder", sys.argv[1], "--out", sys.argv[2], "--jobs", "2"])
+"""
+
+
+def test_ctrl_c_is_the_commands_to_answer(folder_tree: Path, tmp_path: Path) -> None:
+    """A terminal sends it to all processes; those that read say nothing."""
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, folder_tree, tmp_path / "s"],
+        check=False, capture_output=True, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert ended.returncode == 130
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines()[-1].startswith("Interrupted at item 4 of ")
+    assert "Traceback" not in ended.stderr
+
+
 def test_resuming_another_source_is_refused(folder_tree: Path, tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-c", KILLED, folder_tree, tmp_path / "s", "4", str(SMALL_SHARD)],
-        check=False,
-    )
+    kill(folder_tree, tmp_path / "s", 4, jobs=1)
     trees.write_tif(
         folder_tree / "crop" / "new.tif", trees.noise((4, 32, 32)), descriptions=trees.FOLDER_BANDS
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -151,15 +152,23 @@ class Reader(Protocol):
         """
 
 
-def read_item(reader: Reader, item: Item) -> Reading:
-    """Reads an item of a reader.
-
-    Raises:
-        BadItem: If nothing of it can be used, or the listing could not read it.
-    """
+def read_or_reason(reader: Reader, item: Item) -> Reading | BadItem:
+    """Reads an item; why it cannot be used, or why the listing could not read it, is returned."""
     if item.reason:
-        raise BadItem(item.reason)
-    return reader.read(item)
+        return BadItem(item.reason)
+    try:
+        return reader.read(item)
+    except BadItem as error:
+        return error
+
+
+def without_items(reader: Reader) -> Reader:
+    """A copy of a reader for a process that is told what to read: a long list would fill it."""
+    twin = copy.copy(reader)
+    for name in ("_items", "_all"):
+        if hasattr(twin, name):
+            setattr(twin, name, ())
+    return twin
 
 
 def fingerprint(root: Path, files: Iterable[Path], bad: Sequence[BadEntry] = ()) -> str:

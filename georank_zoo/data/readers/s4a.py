@@ -16,7 +16,6 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-import torch
 from rasterio.warp import transform as transform_points
 
 from georank_zoo import bands as s2
@@ -236,6 +235,8 @@ def _band(file: h5py.File, band: str, times: npt.NDArray[np.int64]) -> npt.NDArr
 
 def _enlarged(native: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     """Images (T, h, w) on the 10 m grid of the same bounds, bilinearly, as in `raster`."""
+    import torch  # late: processes that read other data sets need not load it
+
     images = torch.from_numpy(native.astype(np.float32))[:, None]
     larger = torch.nn.functional.interpolate(
         images, size=(FILE_SIZE, FILE_SIZE), mode="bilinear", align_corners=False

@@ -35,6 +35,7 @@ def describe(store: MappedStore) -> dict[str, Any]:
     return {
         "path": str(store.path),
         "reader": header.reader,
+        "share": header.share or None,
         "source": header.source,
         "license": header.license,
         "level": header.level,
@@ -125,7 +126,9 @@ def facts_table(facts: dict[str, Any]) -> Table:
     dates = f"{facts['first_date']} to {facts['last_date']}" if facts["first_date"] else "unknown"
     if facts["first_date"] and facts["without_date"]:
         dates += f" ({facts['without_date']} patches without)"
+    share = {"Share": f"{facts['share']} of the source's items"} if facts["share"] else {}
     rows = {
+        **share,
         "Patches": f"{facts['patches']} of {facts['size']} px, {facts['bytes'] / 2**20:.0f} MiB",
         "Places": f"{facts['places']}, {per_place['mean']:.2f} acquisitions each "
         f"(min {per_place['min']}, max {per_place['max']})",

@@ -129,6 +129,11 @@ class StoreHeader:
     resolution: Resolution | None = None
     format: str = STORE_FORMAT
 
+    @property
+    def share(self) -> str:
+        """Share of the source that the store holds, such as `3/16`; empty if it is all of it."""
+        return str(self.spec.get("share", ""))
+
     def to_json(self) -> str:
         """The header as the text of `store.json`."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

@@ -104,9 +104,10 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
 
     def __repr__(self) -> str:
         classes = f", {len(self.class_names)} classes" if self.class_names else ""
+        share = f", share {self.header.share}" if self.header.share else ""
         return (
             f"PatchStore({str(self.path)!r}: {len(self):,} patches of {self.size} px, "
-            f"{self.header.places:,} places, {len(self.bands)} bands{classes})"
+            f"{self.header.places:,} places, {len(self.bands)} bands{classes}{share})"
         )
 
     def _repr_html_(self) -> str:
