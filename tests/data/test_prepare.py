@@ -22,7 +22,7 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.utils import parallel
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
 from tests.support import trees
-from tests.support.processes import children_of, wait_for_end
+from tests.support.processes import wait_for_end
 
 SMALL_SHARD = 3 * 4 * 32 * 32 * 2  # three patches of the folder tree
 

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # A raster larger than this is a scene, not a patch, and must be cut: no default guesses how.
 _MAX_PATCH = 512
+# Files whose headers tell what is usual; reading finds those that differ.
+_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Folder:
         labels: None, `parent`, a CSV or a GeoJSON file (see `labels.py`).
         unit: Unit of the pixels.
         offset: DN to subtract: 1000 for processing baseline >= 04.00.
-        on_progress: Called with (files listed, files in all).
+        on_progress: Called with (files opened, files to open); up to 1,000 tell what is usual.
 
     Raises:
         UsageError: If there is no file, or the options contradict each other or the files.
@@ -83,11 +85,13 @@ class Folder:
         files = _rasters(self.root)
         names = [file.relative_to(self.root).as_posix() for file in files]
         self._labels = read_labels(labels, self.root, names)
+        placed = [number for number, name in enumerate(names) if name in self._labels.positions]
+        sample = sorted({*_spread(range(len(files))), *_spread(placed)})
         headers = []
-        for file in files:
-            headers.append(_header(file))
+        for number in sample:
+            headers.append(_header(files[number]))
             if on_progress is not None:
-                on_progress(len(headers), len(files))
+                on_progress(len(headers), len(sample))
         self._given = None if bands is None else s2.resolve(bands)
         descriptions = _usual_descriptions(headers)
         self.bands = _store_bands(descriptions, self._given)
@@ -96,7 +100,7 @@ class Folder:
         self.class_names = self._labels.class_names
         self.target: Target = "class"
         self.splits: tuple[str, ...] = ()
-        _check_positions(headers, names, self._labels)
+        _check_positions(headers, [names[number] for number in sample], self._labels)
         self._items = [
             Item(name, (file,), (name,)) for file, name in zip(files, names, strict=True)
         ]
@@ -196,6 +200,12 @@ def _rasters(root: Path) -> tuple[Path, ...]:
     if not files:
         raise UsageError(f"{root} holds no .tif or .tiff file.")
     return files
+
+
+def _spread(numbers: Sequence[int]) -> list[int]:
+    """Some of the numbers, evenly spread: to open every file takes as long as half of the rest."""
+    count = min(len(numbers), _SAMPLE)
+    return [numbers[n * len(numbers) // count] for n in range(count)]
 
 
 def _header(file: Path) -> _Header:

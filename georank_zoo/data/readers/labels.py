@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 
 from georank_zoo.data.files import georeference
 from georank_zoo.data.store.patch import NO_LABEL
-from georank_zoo.geo import check_latlon
 from georank_zoo.utils.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -132,6 +130,10 @@ def _from_csv(path: Path, files: Sequence[str], digest: str) -> Labels:
     names = _match([row["filename"] or "" for row in rows], files, path)
     positions = {}
     if {"lat", "lon"} <= set(columns):
+        import torch  # late: the processes that read source files need not load it
+
+        from georank_zoo.geo import check_latlon
+
         latlon = torch.tensor(
             [[_degrees(row[c], path, n) for c in ("lat", "lon")] for n, row in enumerate(rows)],
             dtype=torch.float64,
@@ -167,6 +169,10 @@ def _from_geojson(path: Path, files: Sequence[str], digest: str) -> Labels:
         )
     # GeoJSON orders its coordinates longitude, latitude (RFC 7946).
     latlon = np.array([g["coordinates"][1::-1] for g in geometries], np.float64)
+    import torch
+
+    from georank_zoo.geo import check_latlon
+
     check_latlon(torch.from_numpy(latlon), where=str(path))
     class_names = tuple(sorted({str(p["label"]) for p in properties}))
     labels = np.array([class_names.index(str(p["label"])) for p in properties], np.int64)
