@@ -1,4 +1,4 @@
-"""`georank data`: download data sets; prepare, show and verify patch stores."""
+"""`georank data`: download data sets; prepare, merge, show and verify patch stores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READERS_HELP = "\n".join(
 
 @click.group()
 def data() -> None:
-    """Download data sets; prepare, show and verify patch stores."""
+    """Download data sets; prepare, merge, show and verify patch stores."""
 
 
 data.add_command(download)
@@ -74,6 +74,8 @@ def _type(option: ReaderOption) -> click.ParamType[Any]:
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N",
               help="Processes that read; the usable cores by default.")  # fmt: skip
+@click.option("--share", metavar="K/N",
+              help="Prepare only this share, such as 3/16; `merge` joins all.")  # fmt: skip
 def prepare(
     reader: str,
     source: str,
@@ -81,6 +83,7 @@ def prepare(
     max_bad: float,
     overwrite: bool,
     jobs: int | None,
+    share: str | None,
     **options: Any,
 ) -> None:
     """Parses, prepares and shows the report; the help is above."""
@@ -91,10 +94,34 @@ def prepare(
     with Bar(f"Preparing {out}") as bar:
         report = prepare_store(
             source, out, reader=reader, max_bad=max_bad, overwrite=overwrite, jobs=jobs,
-            on_progress=bar.update, **options,
+            share=share, on_progress=bar.update, **options,
         )  # fmt: skip
     click.echo(str(report))
+    if share is not None:
+        click.echo("Next:  georank data merge SHARE... --out STORE, when all shares are prepared")
+        return
     click.echo(f"Next:  georank {_next_command(report.store)} --data {shlex.quote(str(out))}")
+
+
+@data.command()
+@click.argument("shares", metavar="SHARE...", nargs=-1, required=True,
+                type=click.Path(path_type=Path))  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Store to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+def merge(shares: tuple[Path, ...], out: Path, overwrite: bool) -> None:
+    """Merge all shares of a preparation (`prepare --share`) into one store.
+
+    It is the store that one preparation of everything would have written. The shares stay.
+    """
+    from georank_zoo.data.merge import merge_stores
+
+    from .progress import Bar
+
+    with Bar(f"Merging {out}") as bar:
+        store = merge_stores(shares, out, overwrite=overwrite, on_progress=bar.update)
+    click.echo(f"{len(store)} patches from {store.header.places} places, of {len(shares)} shares.")
+    click.echo(f"Store: {out}  (hash {store.hash[:12]})")
+    click.echo(f"Next:  georank {_next_command(store)} --data {shlex.quote(str(out))}")
 
 
 def _next_command(store: PatchStore) -> str:

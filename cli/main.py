@@ -12,7 +12,7 @@ import click
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (".demo:demo", "Generate a small world, pretrain, export and evaluate."),
-    "data": (".data:data", "Download data sets; prepare, show and verify stores."),
+    "data": (".data:data", "Download data sets; prepare, merge, show and verify stores."),
     "train": (".train:train", "Pretrain a model from a recipe."),
     "eval": (".eval:evaluate", "Evaluate models next to the floors."),
     "compare": (".compare:compare", "Put results side by side, with paired differences."),

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from georank_zoo.data.merge import merge_stores as merge_stores
     from georank_zoo.data.prepare import prepare_store as prepare_store
     from georank_zoo.data.store.patch_store import PatchStore as PatchStore
     from georank_zoo.data.store.patch_store import open_store as open_store
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # Resolved on first use: importing the package must not import torch.
 _MODULES = {
+    "data.merge": ("merge_stores",),
     "data.prepare": ("prepare_store",),
     "data.store.patch_store": ("PatchStore", "open_store"),
     "embed.raster": ("embed_scene",),

@@ -191,7 +191,7 @@ def prepare_store(
     if resumed_at:
         logger.info("Resuming %s at item %d.", writer.partial, resumed_at)
     with (
-        _explain_interruption(writer, len(items)),
+        explain_interruption(writer, len(items)),
         progress_bar(f"Preparing {out}", on_progress, show=progress) as report,
     ):
         bad, units = _write_items(opened, items, writer, max_bad, jobs or usable_cores(), report)
@@ -236,7 +236,13 @@ def _opened(
 
 
 @contextmanager
-def _explain_interruption(writer: StoreWriter, items: int) -> Iterator[None]:
+def explain_interruption(writer: StoreWriter, items: int) -> Iterator[None]:
+    """Says how to go on where a full disk or Ctrl-C ends the writing of so many items.
+
+    Raises:
+        StoreError: If the disk is full.
+        Interrupted: On Ctrl-C.
+    """
     try:
         yield
     except OSError as error:
@@ -286,7 +292,8 @@ def _write_items(
                 bad += sum(skipped.item in names for skipped in reading.left_out)
             _refuse_too_many(writer, names, bad, max_bad)
             on_progress(writer.next_item, len(items), f"{writer.count} patches")
-    if writer.count == 0:
+    # One of many shares may well be all cloud; the others are not worth less for it.
+    if writer.count == 0 and "share" not in writer.spec:
         reasons = _summary(writer.skipped)
         writer.discard()
         raise StoreError(f"Nothing to store in {writer.path}: all was left out ({reasons}).")

@@ -55,6 +55,28 @@ def test_prepare_info_verify(
     assert "does not match its recorded SHA-256" in capsys.readouterr().err
 
 
+def test_shares_are_named_and_merged(
+    folder_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare = ("data", "prepare", "folder", folder_tree)
+    shares = [tmp_path / "1", tmp_path / "2"]
+    for number, share in enumerate(shares, 1):
+        assert run(*prepare, "--out", share, "--share", f"{number}/2", "--jobs", 2) == 0
+        assert "Next:  georank data merge SHARE... --out STORE" in capsys.readouterr().out
+    assert run("data", "info", shares[1]) == 0
+    assert "2/2 of the source's items" in capsys.readouterr().out
+
+    out = tmp_path / "s"
+    assert run("data", "merge", shares[1], "--out", out) == 2
+    assert "missing: 1/2" in capsys.readouterr().err
+    assert run("data", "merge", *shares, "--out", out) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("12 patches from 6 places, of 2 shares.\nStore: ")
+    assert f"georank train moco_georank --data {out}" in shown
+    assert run(*prepare, "--out", tmp_path / "whole") == 0
+    assert PatchStore(tmp_path / "whole").hash == PatchStore(out).hash
+
+
 def test_skipped_items_are_grouped_by_reason(
     eurosat_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +106,9 @@ def test_skipped_items_are_grouped_by_reason(
         (("folder", "{source}", "--bands", "B02,B99"), "Unknown band 'B99'"),
         (("folder", "/nowhere"), "There is no folder /nowhere"),
         (("folder", "{source}", "--max-bad", "5"), "0<=x<=1"),
+        (("folder", "{source}", "--jobs", "0"), "x>=1"),
+        (("folder", "{source}", "--share", "16/3"), "'16/3' is not a share"),
+        (("folder", "{source}", "--share", "3/16"), "Divide it into 12 shares or fewer"),
     ],
 )
 def test_wrong_usage_exits_2(

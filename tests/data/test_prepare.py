@@ -3,11 +3,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 from georank_zoo.data import prepare
 from georank_zoo.data.prepare import prepare_store
 from georank_zoo.data.readers import open_reader
+from georank_zoo.data.readers.base import read_or_reason, without_items
 from georank_zoo.data.store.header import HEADER_FILE
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.utils import parallel
@@ -284,6 +287,29 @@ def test_any_number_of_jobs_gives_the_same_store(
     for jobs in (2, 3):
         assert content(made[jobs].store.path) == content(made[1].store.path)
         assert str(made[jobs]).splitlines()[1:-1] == str(made[1]).splitlines()[1:-1]
+
+
+READ = """
+import pickle, sys
+
+read, item = pickle.load(sys.stdin.buffer)
+print(len(read(item).patches), *{"torch", "timm", "pandas"} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("name", ["folder", "eurosat", "oscd"])
+def test_what_reads_does_not_load_torch(
+    name: str, folder_tree: Path, eurosat_tree: Path, oscd_tree: Path
+) -> None:
+    """It takes two seconds and 300 MB, in each process."""
+    source = {"folder": folder_tree, "eurosat": eurosat_tree, "oscd": oscd_tree}[name]
+    reader = open_reader(name, source)
+    item = reader.items()[0]
+    sent = pickle.dumps((partial(read_or_reason, without_items(reader)), item))
+    # A list of a million files goes to no process.
+    assert len(pickle.dumps(without_items(reader))) < len(pickle.dumps(reader))
+    done = subprocess.run([sys.executable, "-c", READ], input=sent, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [str(len(reader.read(item).patches))]
 
 
 def test_jobs_are_positive(folder_tree: Path, tmp_path: Path) -> None:

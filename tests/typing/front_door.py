@@ -30,6 +30,7 @@ assert_type(model.encode(torch.zeros(4, 64, 64)), npt.NDArray[np.float32])
 # Data.
 report = gz.prepare_store("my_geotiffs", "stores/mine", reader="folder")
 assert_type(report.store, gz.PatchStore)
+assert_type(gz.merge_stores(["stores/1", "stores/2"], "stores/all"), gz.PatchStore)
 store = gz.open_store("stores/mine")
 assert_type(store, gz.PatchStore)
 assert_type(len(store), int)

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from rasterio._err import CPLE_BaseError  # refusals that rasterio passes on untranslated
 from rasterio.errors import CRSError
 from rasterio.transform import Affine, from_gcps
 from rasterio.warp import transform as transform_points
 
-from georank_zoo.geo import great_circle_km
 from georank_zoo.utils.errors import BadItem
 
 _WGS84 = "EPSG:4326"
@@ -224,6 +222,10 @@ def pixel_sides_m(dataset: Any) -> tuple[float, float]:
     Raises:
         BadItem: If the raster does not say where it lies, or not on the globe.
     """
+    import torch  # late: the processes that read source files need not load it
+
+    from georank_zoo.geo import great_circle_km
+
     row, col = (side // 2 for side in dataset.shape)
     latlon = latlon_at(dataset, np.array([row, row + 1.0, row]), np.array([col, col, col + 1.0]))
     positions = torch.from_numpy(latlon)

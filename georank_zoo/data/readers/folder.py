@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 # A raster larger than this is a scene, not a patch, and must be cut: no default guesses how.
 _MAX_PATCH = 512
+# Files whose headers tell what is usual; reading finds those that differ.
+_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Folder:
             where `unit` and `offset` alone count.
         remote: Whether `root` may be a remote folder (https, http, s3) or a text file that lists
             addresses of rasters, one a line.
-        on_progress: Called with (files listed, files in all).
+        on_progress: Called with (files opened, files to open); up to 1,000 tell what is usual.
 
     Raises:
         UsageError: If there is no file, or the options contradict each other or the files.
@@ -118,13 +120,16 @@ class Folder:
         listing = _rasters(self.root, tuple(self._remote))
         files, names = listing.files, listing.names
         self._labels = read_labels(labels, self.root, names)
+        placed = [number for number, name in enumerate(names) if name in self._labels.positions]
+        sample = sorted({*_spread(range(len(files))), *_spread(placed)})
         headers = []
-        for file, name in zip(files, names, strict=True):
-            headers.append(_header(self._remote.get(name, file)))
+        for number in sample:
+            headers.append(_header(self._remote.get(names[number], files[number])))
             if on_progress is not None:
-                on_progress(len(headers), len(files))
+                on_progress(len(headers), len(sample))
+        sampled = [names[number] for number in sample]
         self._ignore = ignore_descriptions
-        _require_one_opened(names, headers, remote=bool(self._remote))
+        _require_one_opened(sampled, headers, remote=bool(self._remote))
         self.bands, in_file_order = band_names.of_files(
             _usual_descriptions(headers), given, ignore_descriptions=ignore_descriptions
         )
@@ -133,7 +138,7 @@ class Folder:
         self.class_names = self._labels.class_names
         self.target: Target = "class"
         self.splits: tuple[str, ...] = ()
-        _check_positions(headers, names, self._labels)
+        _check_positions(headers, sampled, self._labels)
         items = [Item(name, (file,), (name,)) for file, name in zip(files, names, strict=True)]
         self._items = with_bad(items, listing.bad)
         self.spec: dict[str, Any] = {
@@ -271,6 +276,12 @@ def _rasters(root: Path, remote: tuple[str, ...] = ()) -> Listing:
     if not listing.names:
         raise UsageError(f"{root} holds no .tif or .tiff file{listing.hint}.")
     return listing
+
+
+def _spread(numbers: Sequence[int]) -> list[int]:
+    """Some of the numbers, evenly spread: to open every file takes as long as half of the rest."""
+    count = min(len(numbers), _SAMPLE)
+    return [numbers[n * len(numbers) // count] for n in range(count)]
 
 
 def _header(file: Path | RemoteRaster) -> _Header:

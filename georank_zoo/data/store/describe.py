@@ -30,7 +30,7 @@ def describe(store: MappedStore) -> dict[str, Any]:
     of patches whose pixels differ by at most 5 % on the ground.
     """
     header = store.header
-    acquisitions = np.bincount(store.place)
+    acquisitions = np.bincount(store.place) if len(store) else np.zeros(1, np.int64)
     times = store.time[store.time != NO_TIME]
     return {
         "path": str(store.path),

@@ -56,7 +56,7 @@ def write_header(
 
     Args:
         folder: Folder of the shards.
-        shards: The shards, in order, of at least one patch together.
+        shards: The shards, in order; of a share of a source they may hold no patch.
         reader: Name of the reader that prepared them.
         spec: The reader's options, as given.
         class_names: Names of the labels 0, 1, ...; empty without labels.
@@ -79,8 +79,8 @@ def write_header(
         bands=bands,
         size=size,
         count=place_file.count,
-        places=int(places.place.max()) + 1,
-        footprints=int(places.footprint.max()) + 1,
+        places=int(places.place.max(initial=-1)) + 1,
+        footprints=int(places.footprint.max(initial=-1)) + 1,
         statistics=statistics_of(bands, headers),
         class_names=class_names,
         target=target,

@@ -184,6 +184,7 @@ class ShardHeader:
     Attributes:
         first_item: Index of the first source item that this shard covers.
         next_item: Index after the last one; the next shard starts there.
+        items: Number of patches, and of parts left out, of each source item.
         keys: One name per patch: the source file and, where it was cut, the window.
         skipped: Items of the range that were left out.
         radiometry: What was applied to the files' numbers; the column `radiometry` counts in it.
@@ -194,6 +195,7 @@ class ShardHeader:
     bands: tuple[str, ...]
     first_item: int
     next_item: int
+    items: list[tuple[int, int]]
     keys: list[str]
     skipped: list[Skipped]
     radiometry: list[Radiometry] = field(default_factory=list)
@@ -208,6 +210,7 @@ class ShardHeader:
         """Reads the document."""
         raw = json.loads(text)
         raw["bands"] = tuple(raw["bands"])
+        raw["items"] = [(patches, left_out) for patches, left_out in raw["items"]]
         raw["skipped"] = [Skipped(**s) for s in raw["skipped"]]
         raw["radiometry"] = [radiometry_from_json(r) for r in raw["radiometry"]]
         return cls(**raw)

@@ -195,7 +195,12 @@ class MappedStore:
     @cached_property
     def keys(self) -> list[str]:
         """The source of each patch: file and, where it was cut, window."""
-        return [key for text in self._headers for key in ShardHeader.from_json(text).keys]
+        return [key for header in self.shard_headers for key in header.keys]
+
+    @cached_property
+    def shard_headers(self) -> list[ShardHeader]:
+        """The documents in the headers of the shards."""
+        return [ShardHeader.from_json(text) for text in self._headers]
 
     @cached_property
     def corners(self) -> npt.NDArray[np.float64]:

@@ -30,6 +30,8 @@ def statistics_of(
 ) -> dict[str, BandStatistics]:
     """Mean, deviation and extremes of each band, in reflectance."""
     pixels = sum(header.pixels for header in headers)
+    if pixels == 0:  # of a share that gave nothing
+        return {name: BandStatistics(0.0, 0.0, 0.0, 0.0) for name in bands}
     statistics = {}
     for band, name in enumerate(bands):
         mean = sum(header.sums[band] for header in headers) / pixels

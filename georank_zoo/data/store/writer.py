@@ -151,6 +151,7 @@ class StoreWriter:
 
     def _reset(self) -> None:
         self._first_item = self.next_item
+        self._items: list[tuple[int, int]] = []
         self._patches: list[Patch] = []
         self._groups: list[int] = []  # numbered within a shard, so that shards can be joined
         self._skipped: list[Skipped] = []
@@ -177,6 +178,7 @@ class StoreWriter:
             self._patches.append(patch)
             self._groups.append(groups.setdefault(patch.place, first + len(groups)))
         self._skipped += left_out
+        self._items.append((len(patches), len(left_out)))
         self._advance()
 
     def skip(self, left_out: Sequence[Skipped]) -> None:
@@ -227,6 +229,7 @@ class StoreWriter:
             bands=self.bands,
             first_item=self._first_item,
             next_item=self.next_item,
+            items=self._items,
             keys=[patch.key for patch in patches],
             skipped=self._skipped,
             radiometry=radiometry,
@@ -261,7 +264,7 @@ class StoreWriter:
         """
         if self._first_item != self.next_item:
             self._flush()
-        if self.count == 0:
+        if self.count == 0 and "share" not in self.spec:
             raise StoreError(f"No patch to store in {self.path}: every item was left out.")
         write_header(
             self.partial, [shard for shard, _ in self._shards], reader=reader, spec=self.spec,

@@ -279,6 +279,26 @@ class TestFolder:
         assert [s.reason.partition(":")[0] for s in reading.left_out] == ["no band names"]
         assert len(reading.patches) == 11
 
+    def test_some_files_tell_what_is_usual(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not all: to open each would take as long as half of the preparation."""
+        monkeypatch.setattr("georank_zoo.data.readers.folder._SAMPLE", 4)
+        for n in range(11):  # 0, 2, 5 and 8 are looked at
+            side = 8 if n in (1, 5, 6, 7) else 16
+            write_tif(
+                tmp_path / f"{n:02}.tif", noise((2, side, side)),
+                descriptions=("B02", "B03"), left=500_000 + 1_000 * n,
+            )  # fmt: skip
+        (tmp_path / "00.tif").write_bytes(b"")
+        calls: list[tuple[int, int]] = []
+        reader = open_reader("folder", tmp_path, on_progress=lambda *call: calls.append(call))
+        assert calls == [(n, 4) for n in range(1, 5)]
+        assert (reader.size, reader.bands) == (16, ("B02", "B03"))
+        reasons = {s.item: s.reason.partition(":")[0] for s in read_all(reader).left_out}
+        assert reasons.pop("00.tif") == "unreadable or truncated"
+        assert reasons == {f"0{n}.tif": "mixed sizes" for n in (1, 5, 6, 7)}
+
     def test_large_rasters_are_cut(self, tmp_path: Path) -> None:
         pixels = noise((1, 40, 70))
         write_tif(tmp_path / "a.tif", pixels, descriptions=("B02",))
