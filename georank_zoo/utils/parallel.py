@@ -21,10 +21,15 @@ logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-# Processes take a second to start, which work that is done sooner must not pay.
-_ALONE_S = 2.0
-_WORTH_S = 4.0
-_AHEAD = 3  # items of a process that are worked on or wait for their turn
+# Work that is done soon must not pay for the start of processes: a quarter of a second each, and
+# more where the libraries lie on a network.
+_ALONE_S = 1.0
+_WORTH_S = 3.0
+# A message between processes and the threads that handle it cost as much as a small item, so small
+# ones travel together: about this much work, and no more of them than this.
+_MESSAGE_S = 0.05
+_MESSAGE_ITEMS = 32
+_AHEAD = 3  # messages of a process that are worked on or wait for their turn
 _PARENT_CHECK_S = 0.5
 
 # A process a core is all the parallelism there should be.
@@ -52,7 +57,7 @@ def map_in_order(
 ) -> Generator[_Result]:
     """Yields `function(item)` of each item, in order, as `map` does.
 
-    The first seconds of work are done in this process, and the rest in others if enough is left
+    The first second of work is done in this process, and the rest in others if enough is left
     for it to be worth their start. `function` is sent to each of them once, with what it holds;
     what it logs there is logged here, in order. Closing the generator ends the processes at once.
 
@@ -72,7 +77,9 @@ def map_in_order(
         done += 1
         yield result
     if done < len(items):
-        yield from _map_in_processes(function, items[done:], min(jobs, len(items) - done))
+        each = spent / done if done else _MESSAGE_S
+        size = int(min(max(_MESSAGE_S / max(each, 1e-9), 1), _MESSAGE_ITEMS))
+        yield from _map_in_processes(function, items[done:], size, jobs)
 
 
 def _is_worth_processes(spent: float, done: int, total: int, jobs: int) -> bool:
@@ -82,14 +89,14 @@ def _is_worth_processes(spent: float, done: int, total: int, jobs: int) -> bool:
 
 
 def _map_in_processes(
-    function: Callable[[Any], Any], items: Sequence[Any], jobs: int
+    function: Callable[[Any], Any], items: Sequence[Any], size: int, jobs: int
 ) -> Generator[Any]:
     from loky.process_executor import TerminatedWorkerError
 
     try:
         packed = _packed(function)
-        with _processes(packed, jobs) as pool:
-            yield from _results(pool, items, _AHEAD * jobs)
+        with _processes(packed, min(jobs, -(-len(items) // size))) as pool:
+            yield from _results(pool, items, size, _AHEAD * jobs)
     except _NotSent as error:
         logger.warning("The work is done in one process: it cannot be sent to others (%s).", error)
         yield from map(function, items)
@@ -151,21 +158,24 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _results(pool: Any, items: Sequence[Any], ahead: int) -> Iterator[Any]:
+def _results(pool: Any, items: Sequence[Any], size: int, ahead: int) -> Iterator[Any]:
     waiting: deque[Any] = deque()
-    for item in items:
-        waiting.append(pool.submit(_call, item))
+    for start in range(0, len(items), size):
+        message = list(items[start : start + size])
+        waiting.append((message, pool.submit(_call, message)))
         if len(waiting) == ahead:
-            yield _logged(waiting.popleft().result())
+            yield from _answers(pool, *waiting.popleft())
     while waiting:
-        yield _logged(waiting.popleft().result())
+        yield from _answers(pool, *waiting.popleft())
 
 
-def _logged(answer: tuple[Any, list[logging.LogRecord]]) -> Any:
-    result, records = answer
+def _answers(pool: Any, message: list[Any], future: Any) -> Iterator[Any]:
+    results, records = future.result()
     for record in records:
         logging.getLogger(record.name).handle(record)
-    return result
+    yield from results
+    if rest := message[len(results) :]:
+        yield from _answers(pool, rest, pool.submit(_call, rest))
 
 
 class _Worker:
@@ -208,11 +218,20 @@ def _load() -> str:
     return ""
 
 
-def _call(item: Any) -> tuple[Any, list[logging.LogRecord]]:
+def _call(items: list[Any]) -> tuple[list[Any], list[logging.LogRecord]]:
+    """Results of items, up to one that fails: asked for that first, it raises the error."""
     if _Worker.function is None:
         _load()
     assert _Worker.function is not None  # one of these processes could load it
-    try:
-        return _Worker.function(item), _Worker.records.copy()
-    finally:
+    results: list[Any] = []
+    records: list[logging.LogRecord] = []
+    for item in items:
         _Worker.records.clear()
+        try:
+            results.append(_Worker.function(item))
+        except BaseException:
+            if not results:
+                raise
+            break
+        records += _Worker.records
+    return results, records

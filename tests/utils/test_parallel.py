@@ -28,6 +28,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "_WORTH_S", 0.0)
 
 
+@pytest.fixture(params=["alone", "together"])
+def apart(at_once: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items go to other processes one by one, and as many small ones do."""
+    if request.param == "together":
+        monkeypatch.setattr(parallel, "_ALONE_S", 1e-9)
+
+
 def mapped(function: Callable[[Any], Any], items: Sequence[Any], jobs: int = 2) -> list[Any]:
     with closing(map_in_order(function, items, jobs=jobs)) as results:
         return list(results)
@@ -73,14 +80,15 @@ def test_only_so_many_are_done_ahead(tmp_path: Path) -> None:
 
 
 def spoiled(item: int) -> int:
+    logging.getLogger("reader").warning("%d", item)
     if item == 3:
         time.sleep(0.2)
         raise BadItem("all zero")
     return item
 
 
-@pytest.mark.usefixtures("at_once")
-def test_an_error_is_raised_in_its_turn() -> None:
+@pytest.mark.usefixtures("apart")
+def test_an_error_is_raised_in_its_turn(caplog: pytest.LogCaptureFixture) -> None:
     seen = []
     with (
         closing(map_in_order(spoiled, range(9), jobs=2)) as results,
@@ -89,19 +97,19 @@ def test_an_error_is_raised_in_its_turn() -> None:
         for result in results:
             seen.append(result)
     assert seen == [0, 1, 2]
+    assert caplog.messages == ["0", "1", "2"]
 
 
 def telling(item: int) -> None:
-    time.sleep(0.2 if item == 0 else 0)
     logging.getLogger("reader").warning("%d is odd", item)
     logging.getLogger("reader").info("not wanted")
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("apart")
 def test_what_is_logged_is_logged_here_in_order(caplog: pytest.LogCaptureFixture) -> None:
     mapped(telling, range(4))
     assert [r.getMessage() for r in caplog.records] == [f"{n} is odd" for n in range(4)]
-    assert {r.process for r in caplog.records}.isdisjoint({os.getpid()})
+    assert {r.process for r in caplog.records} - {os.getpid()}
 
 
 def killed(item: int) -> int:
