@@ -18,7 +18,14 @@ from georank_zoo.data.files.remote import shown
 from georank_zoo.data.readers import check_options, open_reader
 from georank_zoo.data.readers.base import Item, Reader, read_or_reason, without_items
 from georank_zoo.data.store import look
-from georank_zoo.data.store.describe import by_kind, describe, facts_table, remarks, warnings
+from georank_zoo.data.store.describe import (
+    by_kind,
+    counted,
+    describe,
+    facts_table,
+    remarks,
+    warnings,
+)
 from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.patch_store import PatchStore
@@ -30,9 +37,6 @@ from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.tables import Table
 
 logger = logging.getLogger(__name__)
-
-# The atmosphere absorbs 1375 nm: real scenes have about 0.001, and 0.01 under cirrus.
-_BRIGHT_CIRRUS = 0.05
 
 _SHOWN = 10  # skipped items that a report lists one by one
 
@@ -48,7 +52,7 @@ class PrepareReport:
         units: Number of files (or scenes).
         resumed_at: Number of items that an earlier, interrupted run had done.
         seconds: Duration of this run.
-        remarks: What is suspect in the values, as sentences.
+        warnings: What is probably not as its user thinks, in sentences, which are logged.
     """
 
     store: PatchStore
@@ -57,7 +61,7 @@ class PrepareReport:
     units: int
     resumed_at: int
     seconds: float
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -66,23 +70,21 @@ class PrepareReport:
 
     def __str__(self) -> str:
         place = f"Store: {self.store.path}  (hash {self.store.hash[:12]})"
-        facts = describe(self.store)
-        warned = [f"Warning: {text}" for text in warnings(facts)]
-        return "\n".join(
-            [*self._taken(), *remarks(facts), *self._left_out(), *warned, *self.remarks, place]
-        )
+        said = remarks(describe(self.store))
+        return "\n".join([*self._taken(), *said, *self._left_out(), place])
 
     def _taken(self) -> Iterator[str]:
         store = self.store
         resumed = f", resumed at item {self.resumed_at}" if self.resumed_at else ""
+        patches = counted(len(store), "patch", "patches")
         yield (
-            f"{len(store)} patches of {store.size} px and {len(store.bands)} bands from "
-            f"{store.header.places} places, {store.nbytes / 2**20:.0f} MiB, in "
+            f"{patches} of {store.size} px and {counted(len(store.bands), 'band')} from "
+            f"{counted(store.header.places, 'place')}, {store.nbytes / 2**20:.0f} MiB, in "
             f"{self.seconds:.1f} s{resumed}."
         )
         if store.class_names:
-            labeled = int(store.labeled.sum())
-            yield f"{labeled} patches are labeled with {len(store.class_names)} classes."
+            labeled = counted(int(store.labeled.sum()), "patch is", "patches are")
+            yield f"{labeled} labeled with {counted(len(store.class_names), 'class', 'classes')}."
 
     def _left_out(self) -> Iterator[str]:
         if not self.skipped:
@@ -95,11 +97,9 @@ class PrepareReport:
             yield f"  {plain(entry.item, 300)}: {plain(entry.reason, 300)}"
 
     def _repr_html_(self) -> str:
-        facts = describe(self.store)
-        warned = (f"Warning: {text}" for text in warnings(facts))
-        texts = (next(self._taken()), *warned, *self.remarks)
+        texts = (next(self._taken()), *(f"Warning: {text}" for text in self.warnings))
         html = "".join(f"<p>{escape(text)}</p>" for text in texts)
-        html += facts_table(facts).to_html()
+        html += facts_table(describe(self.store)).to_html()
         if not self.skipped:
             return html
         title = f"Left out: {len(self.skipped)}; {self.bad} of {self.units} sources are bad"
@@ -198,12 +198,11 @@ def prepare_store(
         store = writer.finish(
             reader=opened.name, level=opened.level, source=opened.source, license=opened.license
         )
-    _suspect_misnamed_bands(store)
-    said = look.at_store(store)
-    for remark in said:
-        logger.warning("%s", remark)
+    suspect = (*warnings(describe(store)), *look.at_store(store))
+    for text in suspect:
+        logger.warning("%s", text)
     seconds = time.monotonic() - started
-    return PrepareReport(store, len(items), bad, units, resumed_at, seconds, said)
+    return PrepareReport(store, len(items), bad, units, resumed_at, seconds, suspect)
 
 
 def _opened(
@@ -258,15 +257,6 @@ def explain_interruption(writer: StoreWriter, items: int) -> Iterator[None]:
             f"{writer.partial} is kept: repeat the command, and it resumes after the last "
             "finished shard."
         ) from error
-
-
-def _suspect_misnamed_bands(store: PatchStore) -> None:
-    cirrus = store.header.statistics.get("B10")
-    if cirrus is not None and cirrus.mean > _BRIGHT_CIRRUS:
-        logger.warning(
-            "B10 (cirrus) has a mean reflectance of %.3f, which water vapor in the air does not "
-            "let through: the bands are probably named in the wrong order.", cirrus.mean,
-        )  # fmt: skip
 
 
 def _write_items(

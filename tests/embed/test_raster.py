@@ -133,7 +133,8 @@ def test_the_file_says_what_it_is(tmp_path, scene, model):
     assert facts["model_hash"] == model.model_hash
     assert (facts["tile"], facts["stride"]) == (32, 16)
     assert facts["radiometry"] == {
-        "scale": [1e-4] * 12, "offset": [0] * 12, "source": "nothing, so digital numbers",
+        "scale": [1e-4] * 12, "offset": [0] * 12,
+        "source": "digital numbers, as nothing says otherwise",
     }  # fmt: skip
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["e.tif"]
 

@@ -15,6 +15,7 @@ from rasterio.errors import CRSError
 from rasterio.transform import Affine, from_gcps
 from rasterio.warp import transform as transform_points
 
+from georank_zoo.data.store.ground import to_ground
 from georank_zoo.utils.errors import BadItem
 
 _WGS84 = "EPSG:4326"
@@ -222,12 +223,8 @@ def pixel_sides_m(dataset: Any) -> tuple[float, float]:
     Raises:
         BadItem: If the raster does not say where it lies, or not on the globe.
     """
-    import torch  # late: the processes that read source files need not load it
-
-    from georank_zoo.geo import great_circle_km
-
     row, col = (side // 2 for side in dataset.shape)
     latlon = latlon_at(dataset, np.array([row, row + 1.0, row]), np.array([col, col, col + 1.0]))
-    positions = torch.from_numpy(latlon)
-    down, across = great_circle_km(positions[:1], positions[1:])[0].tolist()
-    return 1000 * down, 1000 * across
+    pixel = to_ground(latlon)
+    down, across = np.linalg.norm(pixel[1:] - pixel[0], axis=-1).tolist()
+    return down, across

@@ -33,7 +33,8 @@ _NO_OFFSET_BASELINE = 9999
 
 # _N0509_ of a product's name; N0450_E0120 is a tile of a grid of degrees.
 _BASELINE = re.compile(r"(?:^|_)N(0\d{3}|9999)(?=[_.]|$)(?!_[EW]\d)", re.I)
-_HARMONIZED = re.compile(r"(?<!UN)HARMONI[SZ]ED", re.I)
+# The surface reflectance of HLS is its own and never had the offset (HLS 2.0 user guide).
+_HARMONIZED = re.compile(r"(?<!UN)HARMONI[SZ]ED|(?:^|[^A-Z])HLS\.[LS]30\.", re.I)
 # GDAL takes the colon of `system:id` for the end of the name.
 _ID_TAGS = ("system", "system:id", "system_id", "id", "collection")
 
@@ -206,7 +207,7 @@ def find_radiometry(
         said.update(dict.fromkeys(c.who for c in heard))
         scales.append(gain / s2.DN_PER_REFLECTANCE)
         offsets.append((shift or 0.0) / s2.DN_PER_REFLECTANCE)
-    text = " and ".join(said) or default or "nothing, so digital numbers"
+    text = " and ".join(said) or default or "digital numbers, as nothing says otherwise"
     if default is None and any(doubts):
         text += _BUT + next(filter(None, doubts))
     return Radiometry(tuple(scales), tuple(offsets), text)
@@ -283,7 +284,7 @@ def _by_product(product: product_xml.Product, band: str) -> Claim:
 def _by_name(source: Source, folder: _Folder) -> Claim | None:
     names = (source.path.name, *folder.names)
     if source.harmonized or any(_HARMONIZED.search(name) for name in names):
-        return Claim("HARMONIZED in a name or tag", shift=0.0)
+        return Claim("HARMONIZED or HLS in a name or tag", shift=0.0)
     # The nearest name that says it: a file's own before a folder's.
     match = next(filter(None, map(_BASELINE.search, names)), None)
     return match and Claim(f"baseline N{match[1]} in a name", shift=_shift_of(int(match[1])))

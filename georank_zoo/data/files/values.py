@@ -14,7 +14,7 @@ from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.utils.errors import BadItem, UsageError
 
 # Values of a band that are looked at: quantiles of more say no more.
-_SAMPLED = 5_000
+_SAMPLED = 1_000
 # A large raster is judged by 4 x 4 windows of this side: a part of it may be odd.
 _WINDOWS, _SIDE = 4, 64
 

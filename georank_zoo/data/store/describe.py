@@ -19,7 +19,7 @@ from georank_zoo.utils.tables import Table
 
 _CLASSES_NAMED = 12  # in the one line that the facts have for them
 _GROUPS_NAMED = 4
-_ALIKE = 1.05  # pixels that differ by less are of one resolution; UTM alone makes 0.1 %
+_ALIKE = 1.1  # pixels that differ by less are of one resolution; UTM alone makes 0.1 %
 
 
 def describe(store: MappedStore) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def describe(store: MappedStore) -> dict[str, Any]:
 
     Reflectance is DN / 10000, positions are WGS84 degrees, times are UTC; what is not known is
     None. In an extent across the antimeridian, west is larger than east. `resolution_m` has groups
-    of patches whose pixels differ by at most 5 % on the ground.
+    of patches whose pixels differ by at most 10 % on the ground.
     """
     header = store.header
     acquisitions = np.bincount(store.place) if len(store) else np.zeros(1, np.int64)
@@ -160,7 +160,7 @@ def remarks(facts: dict[str, Any]) -> list[str]:
     if _joined(facts):
         lines.append(
             f"{facts['footprints']} footprints, which overlap or are equal, make "
-            f"{_count(facts['places'], 'place')}."
+            f"{counted(facts['places'], 'place')}."
         )
     if facts["resolution_m"]:
         lines.append(f"Resolution on the ground: {_resolution_line(facts)}.")
@@ -175,7 +175,7 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     if copies := facts["copies"]:
         one, other = copies["example"]
         lines.append(
-            f"{_count(copies['patches'], 'patch shows', 'patches show')} exactly the pixels of an "
+            f"{counted(copies['patches'], 'patch shows', 'patches show')} exactly the pixels of an "
             f"earlier one at another position (e.g. {one} those of {other}): counted as one place."
         )
     if facts["resolution_m"] and len(facts["resolution_m"]["groups"]) > 1:
@@ -186,7 +186,8 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _count(number: int, one: str, more: str = "") -> str:
+def counted(number: int, one: str, more: str = "") -> str:
+    """A number of things, such as `1 place` and `2 places`."""
     return f"{number} {one if number == 1 else more or one + 's'}"
 
 
@@ -218,7 +219,7 @@ def _radiometry_line(facts: dict[str, Any]) -> str:
     if not applied:
         return "as the reader gives them"
     return "; ".join(
-        f"{one['source']}{_applied(one)} ({_count(one['patches'], 'patch', 'patches')})"
+        f"{one['source']}{_applied(one)} ({counted(one['patches'], 'patch', 'patches')})"
         for one in applied
     )
 

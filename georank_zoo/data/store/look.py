@@ -22,6 +22,8 @@ _BRIGHT = 0.5
 _WHITE, _MAX_WHITE = 1.0, 0.05
 # Deep shadow and clear water come out of atmospheric correction at zero here and there.
 _MAX_ZERO = 0.2
+# The atmosphere absorbs 1375 nm: real scenes have about 0.001, and 0.01 under cirrus.
+_BRIGHT_CIRRUS = 0.05
 # The darkest values of a surface lie below 0.1 in some band, unless 1000 was added to all.
 _DARKEST, _OFFSET = 0.001, OFFSET_DN / s2.DN_PER_REFLECTANCE
 
@@ -81,6 +83,14 @@ def _remarks(values: npt.NDArray[np.float64], bands: Sequence[str]) -> Iterator[
             f"Many values are zero ({', '.join(empty)}): were they clipped, by an offset for "
             "example?"
         )
+    if (
+        "B10" in bands
+        and (cirrus := float(values[list(bands).index("B10")].mean())) > _BRIGHT_CIRRUS
+    ):
+        yield (
+            f"B10 (cirrus) has a mean reflectance of {cirrus:.3f}, which water vapor in the air "
+            "does not let through: the bands are probably named in the wrong order."
+        )
     # Cirrus is dark everywhere, whatever was added.
     surface = [i for i, band in enumerate(bands) if band != "B10"]
     if surface and np.quantile(values[surface], _DARKEST, axis=1).min() >= _OFFSET:
@@ -92,6 +102,8 @@ def _remarks(values: npt.NDArray[np.float64], bands: Sequence[str]) -> Iterator[
 
 def _sample(store: MappedStore) -> npt.NDArray[np.uint16]:
     """Valid digital numbers (bands, n) of patches from all over a store."""
+    if len(store) == 0:  # a share of bad files
+        return np.zeros((len(store.bands), 0), np.uint16)
     rows = np.unique(np.linspace(0, len(store) - 1, min(_PATCHES, len(store))).astype(int))
     step = max(1, int(store.size / np.sqrt(_PIXELS)))
     picked = [

@@ -197,6 +197,7 @@ def test_those_who_agree_are_all_named(tmp_path):
         ({"offset": 1000}, "a.tif", YEAR_2020, EARLY_OFFSET),
         ({"offset": 1000}, f"{PRODUCT.format('0500')}.tif", YEAR_2020, ""),
         ({}, "HARMONIZED_a.tif", YEAR_2023, ""),
+        ({}, "HLS.S30.T32TQM.2023166T102031.v2.0.tif", YEAR_2023, ""),
         # A name speaks of DN; whether reflectance still has the offset, it does not say.
         ({"unit": "reflectance"}, f"{PRODUCT.format('0509')}.tif", None, UNKNOWN_OFFSET),
     ],

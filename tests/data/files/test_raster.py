@@ -158,7 +158,7 @@ def test_sizes_of_a_header_take_no_memory(tmp_path: Path) -> None:
     bad = {name: reason for line in reports for name, reason in eval(line)}
     assert sorted(bad) == ["jpeg.tif", "strip.tif", "tile.tif", "wide.tif", "windows.tif"]
     assert all(reason.startswith("too large: ") for reason in bad.values()), bad
-    assert int(peak) < 1200  # torch and GDAL are 400 of it
+    assert int(peak) < 2500  # torch and GDAL are 400 of it; the JPEG took 10,000
 
 
 def test_real_jpeg_2000_files_are_read(tmp_path: Path) -> None:
