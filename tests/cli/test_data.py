@@ -10,6 +10,7 @@ import pytest
 from georank_zoo.data.store.patch_store import PatchStore
 from tests.support import trees
 from tests.support.command_line import run
+from tests.support.models import make_store
 
 
 def test_help_imports_neither_torch_nor_rasterio() -> None:
@@ -161,3 +162,15 @@ def test_one_file_of_a_local_crs_does_not_stop_the_rest(
 def test_info_of_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "info", tmp_path / "none") == 1
     assert "georank data prepare" in capsys.readouterr().err
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["Crop [wheat]", "forest [/dense]", "$x^{$", "e\x1b[31mvil", "[red]"]
+    make_store(tmp_path / "s", list(range(5)), class_names=names)
+    assert run("data", "info", tmp_path / "s") == 0
+    shown = capsys.readouterr().out
+    assert "\x1b[31m" not in shown
+    for name in (*names[:3], r"e\x1b[31mvil", "[red]"):
+        assert name in shown
+    PatchStore(tmp_path / "s").plot_map()._repr_png_()  # no formula
+    PatchStore(tmp_path / "s").plot(2)._repr_png_()

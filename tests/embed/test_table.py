@@ -124,6 +124,22 @@ def test_parquet_has_the_same_and_opens_as_places(tmp_path, store, model, monkey
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f.parquet", "store"]
 
 
+def test_a_label_leaves_as_what_it_was(tmp_path, model):
+    names = ["2", "10", "11"]
+    store = make_store(tmp_path / "store", [1, 0, 2, -1], class_names=names)
+    columns = load_file(embed_store(model, store, tmp_path / "f.safetensors"))
+    assert columns["label"].tolist() == [1, 0, 2, -1]
+    assert columns["class_numbers"].tolist() == [2, 10, 11]
+    embed_store(model, store, tmp_path / "f.parquet")
+    table = pq.read_table(tmp_path / "f.parquet")
+    assert table["label"].to_pylist() == [1, 0, 2, None]
+    assert table["class"].to_pylist() == [10, 2, 11, None]
+    store = make_store(tmp_path / "named", [1, 0, -1], class_names=["Crop [wheat]", "2"])
+    embed_store(model, store, tmp_path / "n.parquet")
+    assert pq.read_table(tmp_path / "n.parquet")["class"].to_pylist() == ["2", "Crop [wheat]", None]
+    assert "class_numbers" not in load_file(embed_store(model, store, tmp_path / "n.safetensors"))
+
+
 def test_several_labels_and_unknown_positions(tmp_path, model):
     writer = StoreWriter(
         tmp_path / "store", bands=("B02",), size=8, spec={}, class_names=["a", "b", "c"],
@@ -143,6 +159,7 @@ def test_several_labels_and_unknown_positions(tmp_path, model):
     frame = geopandas.read_parquet(embed_store(model, store, tmp_path / "f.parquet"))
     table = pq.read_table(tmp_path / "f.parquet")
     assert table["labels"].to_pylist() == [[0, 2], None, []]
+    assert table["classes"].to_pylist() == [["a", "c"], None, []]
     assert table["lat"].to_pylist() == [1, 2, None]
     assert frame.geometry[1].x == 50
     assert frame.geometry[2] is None

@@ -15,6 +15,7 @@ from rasterio.warp import transform as transform_points
 
 from georank_zoo.data.files import georeference, raster
 from georank_zoo.data.prepare import prepare_store
+from georank_zoo.data.readers.labels.points import Points
 from georank_zoo.embed.tiles import open_scene
 from georank_zoo.utils.errors import BadItem
 from tests.support.trees import UTM31, noise, write_tif
@@ -140,3 +141,12 @@ def test_pixels_are_measured_on_the_ground(
 ) -> None:
     with raster.opened(placed(tmp_path / "a.tif", transform, crs)) as dataset:
         assert georeference.pixel_size_m(dataset) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_labeled_point_lies_in_a_raster_of_control_points(tmp_path: Path) -> None:
+    path = with_gcps(tmp_path / "a.tif", at(UTM, (0, 0), (0, SIDE), (SIDE, 0)))
+    (lon,), (lat,) = transform_points(UTM31, "EPSG:4326", *([v] for v in UTM @ (5.5, 7.5)))
+    points = Points(np.array([[lat, lon]]), np.array([3]))
+    with raster.opened(path) as dataset:
+        rows, cols, labels = points.on(dataset)
+    assert (rows[0], cols[0], labels[0]) == pytest.approx((7.5, 5.5, 3), abs=1e-6)

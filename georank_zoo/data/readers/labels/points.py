@@ -53,11 +53,12 @@ class Points:
         Raises:
             BadItem: If nothing leads from its CRS to latitude and longitude.
         """
-        to = dataset.transform
-        rows, cols = _outline(dataset.shape)
+        grid = georeference.grid_of(dataset)
+        to = grid.transform
+        rows, cols = _outline(grid.shape)
         x, y = to.a * cols + to.b * rows + to.c, to.d * cols + to.e * rows + to.f
         with georeference.placing(dataset):
-            lon, lat = transform_points(dataset.crs, _WGS84, x.tolist(), y.tolist())
+            lon, lat = transform_points(grid.crs, _WGS84, x.tolist(), y.tolist())
         # The last position is the center.
         outline = _on_sphere(np.array(lat), np.array(lon))
         outline = outline[np.isfinite(outline).all(axis=1)]
@@ -67,10 +68,8 @@ class Points:
         near = np.array(sorted(self._tree.query_ball_point(outline[-1], _MARGIN * radius)), np.intp)
         lat, lon = self.latlon[near].T
         with georeference.placing(dataset):
-            px, py = map(
-                np.array, transform_points(_WGS84, dataset.crs, lon.tolist(), lat.tolist())
-            )
-            turn = _full_turn(dataset.crs, float(np.mean(self.latlon[near, 0]))) if len(near) else 0
+            px, py = map(np.array, transform_points(_WGS84, grid.crs, lon.tolist(), lat.tolist()))
+            turn = _full_turn(grid.crs, float(np.mean(self.latlon[near, 0]))) if len(near) else 0
         if turn:
             px = px + turn * np.round((x[-1] - px) / turn)
         back = ~to
@@ -85,7 +84,7 @@ class Points:
 
         Args:
             dataset: An open raster with a CRS.
-            corners: LabelRow and column of the windows' corners.
+            corners: Row and column of the windows' corners.
             size: Side of a window in pixels.
         """
         rows, cols, labels = self.on(dataset)

@@ -59,7 +59,7 @@ class Labels:
         Args:
             name: The file, relative to the source folder.
             dataset: The open raster.
-            corners: LabelRow and column of the windows' corners.
+            corners: Row and column of the windows' corners.
             size: Side of a window in pixels.
 
         Raises:
@@ -99,6 +99,8 @@ def read_labels(spec: str | None, root: Path, files: Sequence[str]) -> Labels:
     if path.suffix.lower() in (".geojson", ".json"):
         return _of_rows(read_geojson(path), root, files, path, digest)
     table = read_csv_table(path)
+    if not table.rows:
+        raise UsageError(f"{path} holds no row that names a file.")
     columns = "" if table.has_positions else f"the table's columns are {quoted(table.columns)}"
     return _of_rows(table.rows, root, files, path, digest, columns)
 
