@@ -89,6 +89,32 @@ def test_an_odd_strip_costs_itself_only(tmp_path):
         scene.read(Window(0, 0, 64, 32), BANDS)
 
 
+def test_a_raster_with_little_data_is_judged_too(tmp_path):
+    pixels = np.zeros((4, 1024, 1024), np.float32)
+    pixels[:, 100:228, 100:228] = surface((128, 128)) / 1e4  # between the windows of a sample
+    path = write_tif(tmp_path / "f" / "a.tif", pixels, descriptions=BANDS)
+    with open_scene(path) as scene, pytest.raises(BadItem, match="pass unit 'reflectance'"):
+        scene.sample(BANDS)
+    reader = open_reader("folder", path.parent, size=64)
+    (skipped,) = reader.read(reader.items()[0]).left_out
+    assert "pass unit 'reflectance'" in skipped.reason
+    with open_scene(path, unit="reflectance") as scene:
+        assert scene.sample(BANDS).shape[1] >= 500
+
+
+def test_the_type_of_each_band_of_a_scene_is_looked_at(tmp_path):
+    for band, pixels in zip(BANDS, surface(), strict=True):
+        dtype = np.uint8 if band == "B03" else np.uint16
+        stretched = pixels[None].clip(0, 255 if band == "B03" else None).astype(dtype)
+        write_tif(tmp_path / "mixed" / f"T32TQM_20180615T102031_{band}.tif", stretched)
+    with open_scene(tmp_path / "mixed") as scene, pytest.raises(BadItem, match="uint8 holds"):
+        scene.sample(BANDS)
+    flat = np.full((4, 64, 64), 5, np.complex64)
+    path = write_tif(tmp_path / "complex.tif", flat, descriptions=BANDS)
+    with open_scene(path) as scene, pytest.raises(BadItem, match="complex64 holds"):
+        scene.sample(BANDS)
+
+
 def test_scale_and_offset_reach_the_store_to_the_number(tmp_path):
     import rasterio
 
