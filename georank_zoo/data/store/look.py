@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files.radiometry import OFFSET_DN, Radiometry
+from georank_zoo.data.store.describe import counted
 from georank_zoo.data.store.mapped_store import MappedStore
 
 # Patches that are looked at, evenly spaced, and pixels of each: a few of every place tell it.
@@ -32,7 +33,7 @@ def at_store(store: MappedStore) -> tuple[str, ...]:
     """Remarks on the values of a store and on what was applied to them, as sentences."""
     valid = _sample(store)
     doubts = (
-        in_doubt(one.radiometry, f"{one.patches} patches", valid)
+        in_doubt(one.radiometry, counted(one.patches, "patch", "patches"), valid)
         for one in store.header.radiometry
         if one.radiometry.doubt
     )

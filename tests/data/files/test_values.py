@@ -194,5 +194,8 @@ def test_an_offset_in_doubt_is_said_once_with_its_count(tmp_path):
     (said,) = [text for text in report.warnings if UNKNOWN_OFFSET in text]
     assert said.startswith("2 patches: the values were kept as they are, but")
     assert "as if it was: pass --offset 1000" in said
+    (tmp_path / "f" / "S2_20230602.tif").unlink()
+    one = prepare_store(tmp_path / "f", tmp_path / "one")
+    assert any(text.startswith("1 patch: ") for text in one.warnings)
     dark = look.in_doubt(meaning, "x", surface().reshape(4, -1).astype(np.uint16))
     assert "--offset 0 if it is not" in dark
