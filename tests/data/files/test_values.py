@@ -193,6 +193,13 @@ def test_an_offset_in_doubt_is_said_once_with_its_count(tmp_path):
     report = prepare_store(tmp_path / "f", tmp_path / "s")
     (said,) = [text for text in report.warnings if UNKNOWN_OFFSET in text]
     assert said.startswith("2 patches: the values were kept as they are, but")
+    assert "Prepare them apart, with --offset 1000 if it is" in said  # one has no date
+    (tmp_path / "f" / "a.tif").unlink()
+    (said,) = [
+        text
+        for text in prepare_store(tmp_path / "f", tmp_path / "t").warnings
+        if UNKNOWN_OFFSET in text
+    ]
     assert "as if it was: pass --offset 1000" in said
     (tmp_path / "f" / "S2_20230602.tif").unlink()
     one = prepare_store(tmp_path / "f", tmp_path / "one")
