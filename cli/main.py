@@ -69,7 +69,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Runs the command line and exits.
+
+    0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # `--debug` may stand anywhere: it is added to the end of a command that just failed.
     debug = "--debug" in arguments
@@ -79,24 +82,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     from georank_zoo.utils.errors import GeorankError, Interrupted, printable
+    from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
     try:
-        result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
+        with ending_as_interrupt():
+            result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
-        click.echo("Interrupted.", err=True)
-        return 130
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        return 130
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Nothing is half-written: repeat the command.", err=True)
+        return exit_code()
     except (GeorankError, OSError, MemoryError) as error:
         if debug:
             raise
         prefix = "" if isinstance(error, Interrupted) else "Error: "
         click.echo(f"{prefix}{printable(_sentence(error))}", err=True)
+        if isinstance(error, Interrupted):
+            return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1
 
 

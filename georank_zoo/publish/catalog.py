@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from georank_zoo.eval.results.settings import protocol_with_settings
@@ -22,6 +21,7 @@ from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CONFIG, WEIGHTS
 from georank_zoo.utils.errors import GeorankError, UsageError, plain
 from georank_zoo.utils.files import write_text
+from georank_zoo.utils.locks import MOMENT, output_lock
 
 CARDS_PACKAGE = "georank_model_cards"
 CATALOG_FILE = "models.json"
@@ -245,8 +245,7 @@ def record_model(path: str | os.PathLike[str], name: str, entry: CatalogEntry) -
         GeorankError: If the file is damaged.
     """
     path = Path(path).resolve()
-    # The lock's file stays there: to delete it would let two processes in.
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with output_lock(path, wait=MOMENT):
         catalog = read_catalog(path)
         if catalog.models.get(name) == entry:
             return False
