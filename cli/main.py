@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from .output import say, show_warnings
 
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -78,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from georank_zoo.utils.errors import GeorankError, Interrupted, printable
+    from georank_zoo.utils.errors import GeorankError, Interrupted
 
+    show_warnings()
     try:
         result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -87,7 +91,9 @@ def _run(arguments: list[str], debug: bool) -> int:
         click.echo("Interrupted.", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
@@ -96,7 +102,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         prefix = "" if isinstance(error, Interrupted) else "Error: "
-        click.echo(f"{prefix}{printable(_sentence(error))}", err=True)
+        say(f"{prefix}{_sentence(error)}", err=True)
         return error.exit_code if isinstance(error, GeorankError) else 1
 
 

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from .output import say
+
 
 @click.group(invoke_without_command=True)
 @click.pass_context
@@ -42,7 +44,7 @@ def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
 
     loaded = load_recipe(recipe_name, overrides)
     click.echo(loaded.to_yaml(), nl=False)
-    click.echo(f"# hash {loaded.hash}")
+    say(f"# hash {loaded.hash}")
 
 
 @recipes.command()

@@ -23,6 +23,7 @@ from georank_zoo.eval.results.settings import (
 )
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.untrusted_text import csv_original, csv_text
 
 Kind = Literal["model", "image-statistics", "random-init", "scratch"]
 """A model, or one of the floors: statistics of the images as features, a network as it is
@@ -242,7 +243,7 @@ def _value(kind: str, text: str) -> Any:
     number, _, optional = kind.partition(" | ")
     if optional and not text:
         return None
-    return {"int": int, "float": float}.get(number, str)(text)
+    return {"int": int, "float": float}.get(number, csv_original)(text)
 
 
 def _lock(path: Path) -> FileLock:
@@ -282,7 +283,10 @@ def _to_csv(rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     for row in rows:
         writer.writerow(
-            {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()}
+            {
+                k: csv_text(v) if isinstance(v, str) else round(v, 6) if isinstance(v, float) else v
+                for k, v in asdict(row).items()
+            }
         )
     return text.getvalue()
 

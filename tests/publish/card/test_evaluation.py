@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.results.settings import settings_to_json
 from georank_zoo.publish.card import facts as card_facts
 from georank_zoo.publish.card.evaluation import evaluation_of
+from georank_zoo.publish.card.markdown import markdown_environment
 from georank_zoo.publish.card.metadata import LICENSES, check_front_matter
 from georank_zoo.utils.errors import GeorankError, UsageError
 from tests.support import card_parts as cards
@@ -24,6 +26,7 @@ from tests.support.card_parts import (
     table_scores,
     write_rows,
 )
+from tests.support.hostile_names import HOSTILE_NAMES, is_harmless
 
 NONE = "\N{EN DASH}"  # as cards write it
 
@@ -202,3 +205,21 @@ def test_front_matter(card_folder: Path) -> None:
         with pytest.raises(GeorankError, match="front matter"):
             check_front_matter(text.replace(right, wrong), None)
     assert len(set(LICENSES)) == len(LICENSES)
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE_NAMES if "\udcff" not in name])
+def test_a_hostile_baseline_stays_text(card_folder: Path, name: str) -> None:
+    rows = [
+        replace(known, model=name if known.model_hash == TWIN_HASH else known.model, baseline=name)
+        for known in block(sha256(card_folder), split=name)
+    ]
+    evaluation = evaluation_of(rows, sha256=sha256(card_folder))
+    assert evaluation is not None
+    shown = markdown_environment().from_string(
+        "| {% for name in evaluation.columns %}{{ name | plain }} | {% endfor %}\n"
+        "|---|---|---|\n| {{ evaluation.lines[0].row.split | plain }} | {{ name | code }} | |\n"
+    )
+    text = shown.render(evaluation=evaluation, name=name)
+    assert all(map(is_harmless, text.split("\n")))
+    rendered = MarkdownIt("gfm-like", {"linkify": False}).render(text)
+    assert rendered.count("<td") == 3 and "<img" not in rendered and "<a" not in rendered
