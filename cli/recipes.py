@@ -40,9 +40,11 @@ def list_() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
     """Check a recipe (a path or a shipped one's name) and print it resolved."""
+    from georank_zoo.training.build import build_objective, build_views
     from georank_zoo.training.recipe import load_recipe
 
     loaded = load_recipe(recipe_name, overrides)
+    build_objective(loaded, build_views(loaded))  # refuses a backbone that does not take the views
     click.echo(loaded.to_yaml(), nl=False)
     say(f"# hash {loaded.hash}")
 
