@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from filelock import FileLock
 
+from georank_zoo.eval.results.ranges import check_numbers
 from georank_zoo.eval.results.settings import (
     protocol_with_settings,
     settings_from_json,
@@ -72,6 +73,9 @@ class Row:
         ci_low: Lower end of the 95 % interval, from resampled places.
         ci_high: Upper end.
         versions: Packages and device that it was computed with.
+
+    Raises:
+        UsageError: If a number is one that no evaluation gives; see `check_numbers`.
     """
 
     when: str
@@ -101,6 +105,9 @@ class Row:
     ci_low: float
     ci_high: float
     versions: str
+
+    def __post_init__(self) -> None:
+        check_numbers(vars(self))
 
     @property
     def title(self) -> str:
@@ -232,9 +239,10 @@ def _parse(text: str, path: Path) -> list[Row]:
                 raise ValueError(f"unknown kind {values['kind']!r}")
             for name in ("settings", "chosen"):
                 settings_from_json(values[name])
+            rows.append(Row(**values))
         except (ValueError, TypeError) as error:
-            raise GeorankError(f"{path}, row {number}: {error}.") from error
-        rows.append(Row(**values))
+            reason = str(error).rstrip(".")
+            raise GeorankError(f"{path}, row {number}: {reason}.") from error
     return rows
 
 

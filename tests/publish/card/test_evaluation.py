@@ -64,12 +64,12 @@ def test_every_score_is_one_of_results_csv(card_folder: Path, tmp_path: Path) ->
 def test_a_changed_row_changes_the_card(card_folder: Path, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "results.csv", block(sha256(card_folder)))
     before = cards.render_folder(card_folder, results=path)
-    path.write_text(path.read_text().replace("0.812345", "0.912345"))
+    path.write_text(path.read_text().replace("0.812345", "0.822345"))
     after = cards.render_folder(card_folder, results=path)
     assert "**81.2 [" in before and "**81.2 [" not in after
-    assert "**91.2 [" in after
-    assert ModelCard(after).data.eval_results[0].metric_value == 0.912345
-    path.write_text(path.read_text().replace("0.912345", "ninety"))
+    assert "**82.2 [" in after
+    assert ModelCard(after).data.eval_results[0].metric_value == 0.822345
+    path.write_text(path.read_text().replace("0.822345", "ninety"))
     with pytest.raises(GeorankError, match="row 2"):
         cards.render_folder(card_folder, results=path)
 
