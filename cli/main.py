@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from .output import say, show_warnings
 
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -81,15 +84,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from georank_zoo.utils.errors import GeorankError, Interrupted, printable
+    from georank_zoo.utils.errors import GeorankError, Interrupted
     from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
+    show_warnings()
     try:
         with ending_as_interrupt():
             result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("Interrupted. Nothing is half-written: repeat the command.", err=True)
@@ -98,7 +104,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         prefix = "" if isinstance(error, Interrupted) else "Error: "
-        click.echo(f"{prefix}{printable(_sentence(error))}", err=True)
+        say(f"{prefix}{_sentence(error)}", err=True)
         if isinstance(error, Interrupted):
             return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 
 @click.command()
 @click.argument("recipe")
@@ -53,5 +55,5 @@ def train(
     reporter = TrainingProgress(resolved.name)
     run = run_training(resolved, out, resume=resume, trackers=trackers, reporter=reporter)
     if PartialState().is_main_process:
-        click.echo(f"Finished {run.recipe.name} in {run.facts['seconds']:.0f} s.")
-        click.echo(f"Evaluate it: georank eval {run.path} --task <task> --data <store>")
+        say(f"Finished {run.recipe.name} in {run.facts['seconds']:.0f} s.")
+        say(f"Evaluate it: georank eval {run.path} --task <task> --data <store>")

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.parallel import map_in_order, usable_cores
 from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.tables import Table
+from georank_zoo.utils.untrusted_text import html_text
 from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class PrepareReport:
 
     def _repr_html_(self) -> str:
         texts = (next(self._taken()), *(f"Warning: {text}" for text in self.warnings))
-        html = "".join(f"<p>{escape(text)}</p>" for text in texts)
+        html = "".join(f"<p>{html_text(text)}</p>" for text in texts)
         html += facts_table(describe(self.store)).to_html()
         if not self.skipped:
             return html

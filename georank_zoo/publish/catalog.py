@@ -14,8 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from georank_zoo.eval.results.ranges import check_numbers
 from georank_zoo.eval.results.settings import protocol_with_settings
 from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CONFIG, WEIGHTS
@@ -64,6 +65,11 @@ class CatalogScore(_Part):
     value: float
     ci_low: float
     ci_high: float
+
+    @model_validator(mode="after")
+    def _numbers_are_possible(self) -> CatalogScore:
+        check_numbers(vars(self))
+        return self
 
     @classmethod
     def of(cls, row: Row) -> CatalogScore:

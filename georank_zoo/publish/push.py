@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from georank_zoo.models.config import CONFIG
@@ -20,6 +19,7 @@ from georank_zoo.publish.repo import MAIN
 from georank_zoo.publish.upload import OnMessage, PushedModel, execute_plan
 from georank_zoo.training.run import open_run
 from georank_zoo.utils.errors import HubError, UsageError
+from georank_zoo.utils.untrusted_text import html_text
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class PushReport:
         return "\n".join([self.plan.table.to_text(), self.plan.summary, *self.lines])
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<br>{escape(line)}" for line in self.lines)
-        return f"{self.plan.table.to_html()}<p>{escape(self.plan.summary)}{lines}</p>"
+        lines = "".join(f"<br>{html_text(line)}" for line in self.lines)
+        return f"{self.plan.table.to_html()}<p>{html_text(self.plan.summary)}{lines}</p>"
 
 
 def push(
