@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
 from typing import Any
 
-Damage = tuple[str, bytes]
+Damage = tuple[str, Callable[[], bytes]]  # its name, and the bytes when they are wanted
 Path_ = tuple[Any, ...]
 
 _OTHERS: dict[type, list[Any]] = {
@@ -22,42 +24,51 @@ _OTHERS: dict[type, list[Any]] = {
 }
 
 
+def every(step: int, damages: Iterable[Damage]) -> Iterator[tuple[str, bytes]]:
+    """Each `step`-th of the damages, whose bytes are made one after the other."""
+    for name, make in islice(damages, 0, None, step):
+        yield name, make()
+
+
 def of_text(content: bytes) -> Iterator[Damage]:
     """Damages that know nothing of a document's fields."""
-    for part in (0, 1, 2, 3):
-        yield f"cut at {part}/4", content[: len(content) * part // 4]
-    yield "cut by three bytes", content[:-3]
-    yield "no UTF-8", content[: len(content) // 2] + b"\xff\xfe" + content[len(content) // 2 :]
-    yield "zeros", bytes(len(content))
-    yield "twice", content + content
-    yield "nested", b"[" * 100_000
-    for other in (b"[]", b"{}", b"7", b"null", b'"text"'):
-        yield f"{other.decode()} instead", other
+    half = len(content) // 2
+    changed = {
+        **{f"cut at {part}/4": content[: len(content) * part // 4] for part in range(4)},
+        "cut by three bytes": content[:-3],
+        "no UTF-8": content[:half] + b"\xff\xfe" + content[half:],
+        "zeros": bytes(len(content)),
+        "twice": content + content,
+        "nested": b"[" * 100_000,
+        **{f"{other} instead": other.encode() for other in ("[]", "{}", "7", "null", '"text"')},
+    }
+    yield from ((name, partial(bytes, damaged)) for name, damaged in changed.items())
 
 
-def of_document(document: Any) -> Iterator[tuple[str, Any]]:
+def of_document(document: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Each field of a JSON document removed, or of another type or value."""
     for path, value in list(_fields(document)):
         name = ".".join(map(str, path))
+        changed = partial(partial, _changed, document, path)
         if isinstance(_at(document, path[:-1]), dict):
-            yield f"{name} removed", _changed(document, path, _remove)
-            yield f"{name} has a sister", _changed(document, path, _add_sister)
+            yield f"{name} removed", changed(_remove)
+            yield f"{name} has a sister", changed(_add_sister)
         for other in _OTHERS[type(value)]:
             if type(other) is not type(value) or other != value:
-                yield f"{name} = {other!r:.30}", _changed(document, path, _set(other))
+                yield f"{name} = {other!r:.30}", changed(_set(other))
         if isinstance(value, list) and value:
-            yield f"{name} one shorter", _changed(document, path, _set(value[:-1]))
-            yield f"{name} first twice", _changed(document, path, _set([value[0], *value]))
+            yield f"{name} one shorter", changed(_set(value[:-1]))
+            yield f"{name} first twice", changed(_set([value[0], *value]))
             if value[::-1] != value:
-                yield f"{name} reversed", _changed(document, path, _set(value[::-1]))
+                yield f"{name} reversed", changed(_set(value[::-1]))
 
 
 def of_json(
     content: bytes, seal: Callable[[Any], Any] = lambda document: document
 ) -> Iterator[Damage]:
     """Damages of a JSON file; `seal` makes its checksum right again."""
-    for name, document in of_document(json.loads(content)):
-        yield name, json.dumps(seal(document)).encode()
+    for name, make in of_document(json.loads(content)):
+        yield name, partial(_json, make, seal)
 
 
 def of_safetensors(content: bytes) -> Iterator[Damage]:
@@ -65,23 +76,45 @@ def of_safetensors(content: bytes) -> Iterator[Damage]:
     (length,) = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     for part in range(8):
-        yield f"cut at {part}/8", content[: len(content) * part // 8]
-    yield "a byte too many", content + b"\0"
+        yield f"cut at {part}/8", partial(_cut, content, len(content) * part // 8)
+    yield "a byte too many", lambda: content + b"\0"
     for size in (0, length - 1, len(content), 2**63):
-        yield f"length {size}", struct.pack("<Q", size) + content[8:]
-    for name, changed in of_document(header):
-        yield f"header {name}", _file(changed, data)
+        yield f"length {size}", partial(_with_length, content, size)
+    for name, make in of_document(header):
+        yield f"header {name}", partial(_remade, make, data)
     text = header.get("__metadata__", {}).get("georank")
     if text is not None:
-        for name, document in of_document(json.loads(text)):
-            metadata = {"__metadata__": {"georank": json.dumps(document)}}
-            yield f"document {name}", _file({**header, **metadata}, data)
+        for name, make in of_document(json.loads(text)):
+            yield f"document {name}", partial(_with_document, header, make, data)
     for name, entry in header.items():
         if name != "__metadata__" and entry["data_offsets"][1] > entry["data_offsets"][0]:
-            first = entry["data_offsets"][0]
-            flipped = bytearray(data)
-            flipped[first] ^= 0x11
-            yield f"first byte of {name}", _file(header, bytes(flipped))
+            yield f"first byte of {name}", partial(_flipped, header, data, entry)
+
+
+def _json(make: Callable[[], Any], seal: Callable[[Any], Any]) -> bytes:
+    return json.dumps(seal(make())).encode()
+
+
+def _cut(content: bytes, end: int) -> bytes:
+    return content[:end]
+
+
+def _with_length(content: bytes, length: int) -> bytes:
+    return struct.pack("<Q", length) + content[8:]
+
+
+def _remade(make: Callable[[], Any], data: bytes) -> bytes:
+    return _file(make(), data)
+
+
+def _with_document(header: Any, make: Callable[[], Any], data: bytes) -> bytes:
+    return _file({**header, "__metadata__": {"georank": json.dumps(make())}}, data)
+
+
+def _flipped(header: Any, data: bytes, entry: Any) -> bytes:
+    flipped = bytearray(data)
+    flipped[entry["data_offsets"][0]] ^= 0x11
+    return _file(header, bytes(flipped))
 
 
 def _file(header: Any, data: bytes) -> bytes:

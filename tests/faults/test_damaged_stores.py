@@ -45,7 +45,7 @@ def of_file(name: str, content: bytes) -> Iterator[damages.Damage]:
 def silent_and_raised(path: Path, every: int) -> tuple[int, list[str]]:
     """Tries damages of a file of a store; returns their number, and what went wrong."""
     good, tried, wrong = path.read_bytes(), 0, []
-    for what, damaged in list(of_file(path.name, good))[::every]:
+    for what, damaged in damages.every(every, of_file(path.name, good)):
         if damaged == good:
             continue
         tried += 1
