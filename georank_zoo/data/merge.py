@@ -11,7 +11,8 @@ import numpy as np
 
 from georank_zoo.data.prepare import explain_interruption, log_suspicions
 from georank_zoo.data.store.header import ShardHeader, Skipped
-from georank_zoo.data.store.mapped_store import SHARD_BYTES, MappedStore, map_safetensors
+from georank_zoo.data.store.mapped_file import map_safetensors
+from georank_zoo.data.store.mapped_store import SHARD_BYTES, MappedStore
 from georank_zoo.data.store.patch import NO_LABEL, NO_ROLE, ROLES, UNKNOWN, Patch
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.share import parse_share

@@ -16,9 +16,11 @@ from safetensors.numpy import save_file
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files.radiometry import Radiometry
+from georank_zoo.data.store.agreement import Promised, check_sequence, check_shard
 from georank_zoo.data.store.finish import write_header
 from georank_zoo.data.store.header import HEADER_FILE, STORE_FORMAT, Shard, ShardHeader, Skipped
-from georank_zoo.data.store.mapped_store import SHARD_BYTES, map_safetensors
+from georank_zoo.data.store.mapped_file import ShardFile
+from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.moments import moments
 from georank_zoo.data.store.patch import (
     NO_ROLE,
@@ -154,10 +156,12 @@ class StoreWriter:
 
     def _finished_shards(self) -> list[tuple[Shard, ShardHeader]]:
         shards = []
+        promised = Promised(self.bands, self.size, self.target, len(self.class_names), self.splits)
         for path in sorted(self.partial.glob("shard-*.safetensors")):
-            arrays, metadata = map_safetensors(path)
-            header = ShardHeader.from_json(metadata["georank"])
-            shards.append((Shard(path.name, len(arrays["patches"]), sha256_of(path)), header))
+            file = ShardFile.read(path)
+            header = check_shard(file, promised)
+            shards.append((Shard(path.name, len(header.keys), sha256_of(path)), header))
+        check_sequence(self.partial, [header for _, header in shards])
         return shards
 
     def _reset(self) -> None:
