@@ -17,7 +17,7 @@ from georank_zoo.geo import exact_dtype
 from georank_zoo.training import checkpoints
 from georank_zoo.training.batches import Batch, iterate
 from georank_zoo.training.build import build_optimizer
-from georank_zoo.training.log_window import LogWindow
+from georank_zoo.training.log_window import LogWindow, UnloggedFile, Values, means
 from georank_zoo.training.run import Run
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.errors import GeorankError, Interrupted
@@ -62,6 +62,7 @@ class Loop:
         mean, std = setup.batches.store.mean_std(self.recipe.bands)
         self._mean, self._std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
         self._window = LogWindow()
+        self._unlogged = UnloggedFile(folder.path / "unlogged.json")
         self.step, self.seconds = 0, 0.0
 
     def restore(self) -> None:
@@ -88,7 +89,7 @@ class Loop:
         model.train()
         batches = self._batches()
         self.reporter.start(self.length.steps, self.step)
-        self._window.restart(self.step)
+        self._window.restart(self.step, self._unlogged.read(self.step))
         with StopSignal() as stop:
             while self.step < self.length.steps:
                 self._take_step(model, optimizer, batches)
@@ -169,24 +170,42 @@ class Loop:
         """Writes the means over the steps since the last time."""
         if not self._window:
             return
-        means = self._window.means()
+        metrics = means(self._finite_values())
         # Of the last batch alone: they cost more than a mean.
         found = self.objective.diagnostics(*self._window.last)
-        means |= {name: value.float() for name, value in found.items()}
-        values = self.accelerator.reduce(torch.stack(list(means.values())), "mean").tolist()
-        metrics: dict[str, float] = dict(zip(means, values, strict=True))
+        values = self._over_processes(
+            torch.stack([value.float() for value in found.values()])
+        ).tolist()
+        metrics |= dict(zip(found, values, strict=True))
         steps, seconds = self._window.elapsed(self.step)
         images = steps * self.recipe.train.batch_size * self.setup.batches.views
         metrics |= {"images_per_s": images / seconds, "lr": self.optimizer.param_groups[0]["lr"]}
         self.seconds += seconds
         self._window.restart(self.step)
-        if not all(map(math.isfinite, metrics.values())):
-            raise GeorankError(
-                f"The loss is not finite at step {self.step}. Lower `optimizer.lr`, lengthen "
-                "`schedule.warmup_epochs`, or set `train.precision: fp32`."
-            )
         self._record(metrics)
         self.reporter.advance(self.step, metrics)
+
+    def _over_processes(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over the processes, element by element."""
+        reduced: torch.Tensor = self.accelerator.reduce(values, "mean")
+        return reduced
+
+    def _finite_values(self) -> Values:
+        """The values of the steps that are not logged yet.
+
+        Raises:
+            GeorankError: If one is not finite.
+        """
+        values, parts = self._window.values(self._over_processes), self.recipe.train.accumulate
+        for number, row in enumerate(values, start=1):
+            if all(map(math.isfinite, row.values())):
+                continue
+            bad = self.step - (len(values) - number) // parts
+            raise GeorankError(
+                f"The loss is not finite at step {bad}. Lower `optimizer.lr`, lengthen "
+                "`schedule.warmup_epochs`, or set `train.precision: fp32`."
+            )
+        return values
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
@@ -199,14 +218,21 @@ class Loop:
         epoch, rest = divmod(self.step, self.length.per_epoch)
         saves = last or stopped or epoch % self.recipe.train.checkpoint_epochs == 0
         probes = last or (rest == 0 and epoch % self.recipe.probe.every_epochs == 0)
-        if saves:
-            self._log()  # a loss that is not finite must not be saved over good checkpoints
+        # A loss that is not finite must not be saved over good checkpoints. A stop adds no row to
+        # the log, which would then differ from that of an undisturbed run.
+        if saves and (last or rest == 0):
+            self._log()
+        elif saves and self._window:
+            values = self._finite_values()
+            if self.accelerator.is_main_process:
+                self._unlogged.write(self.step, values)
         began = time.monotonic()
         if self.accelerator.is_main_process:
-            if saves:
-                self._save()
+            # First the probe: what a checkpoint's run has logged is complete when it exists.
             if probes:
                 self._probe()
+            if saves:
+                self._save()
         self.accelerator.wait_for_everyone()
         self._window.pause(time.monotonic() - began)
 
