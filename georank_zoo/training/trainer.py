@@ -77,7 +77,7 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     folder = Path("runs") / recipe.name if out is None else Path(out)
-    accelerator = _accelerator(recipe, trackers, folder)
+    accelerator = make_accelerator(recipe, trackers, folder)
     if not accelerator.is_main_process or (reporter is None and not progress):
         reporter = Silent()
     loop = _prepare(recipe, folder, accelerator, reporter or TrainingBar(recipe.name), resume)
@@ -104,27 +104,36 @@ def _prepare(
     )
     _check_precision(setup, accelerator)
     run = _open_folder(setup, folder, accelerator, resume)
+    loop = Loop(setup, run, accelerator, reporter)
     for text in [*setup.advice(), *_advice_on_processes(run, accelerator)]:
         reporter.message(text)
-    loop = Loop(setup, run, accelerator, reporter)
     loop.restore()
     if accelerator.is_main_process:
         run.log.rewind(loop.step)
         device = device_name(accelerator.device)
         run.update(status="running", device=device, processes=accelerator.num_processes)
+        loop.look()
     return loop
 
 
 def _finish(loop: Loop) -> None:
     """Exports the model; the other processes wait for it."""
     if loop.accelerator.is_main_process:
+        loop.look(at_features=True)
         folder = loop.folder.export(overwrite=True)
         loop.folder.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
         loop.reporter.message(f"Exported to {folder}.")
     loop.accelerator.wait_for_everyone()
 
 
-def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accelerator:
+def make_accelerator(
+    recipe: Recipe, trackers: Sequence[str] = (), folder: Path = Path()
+) -> Accelerator:
+    """Device and processes of a run.
+
+    Raises:
+        UsageError: If a tracker is unknown, or the batch does not divide into the processes.
+    """
     try:
         known = filter_trackers(list(trackers), folder)
     except ValueError:  # a name that Accelerate does not know at all
