@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from georank_zoo.data.prepare import explain_interruption
+from georank_zoo.data.prepare import explain_interruption, log_suspicions
 from georank_zoo.data.store.header import ShardHeader, Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES, MappedStore, map_safetensors
 from georank_zoo.data.store.patch import NO_LABEL, NO_ROLE, ROLES, UNKNOWN, Patch
@@ -35,8 +35,8 @@ def merge_stores(
     """Merges the shares of a preparation into the store that it would have been in one go.
 
     It is the same byte for byte, for the items of the shares are written once more, in order;
-    places are found over all of them. The shares stay. Repeated after an interruption, it resumes
-    after the last finished shard.
+    places are found over all of them, and what is odd in the whole is logged. The shares stay.
+    Repeated after an interruption, it resumes after the last finished shard.
 
     Args:
         shares: Folders of all shares, in any order.
@@ -85,9 +85,11 @@ def merge_stores(
         if writer.count == 0:
             writer.discard()
             raise StoreError(f"Nothing to store in {out}: all items of all shares were left out.")
-        return writer.finish(
+        merged = writer.finish(
             reader=first.reader, level=first.level, source=first.source, license=first.license
         )
+    log_suspicions(merged)  # copies in two shares are seen only here
+    return merged
 
 
 def _in_order(stores: list[MappedStore]) -> list[MappedStore]:

@@ -198,9 +198,7 @@ def prepare_store(
         store = writer.finish(
             reader=opened.name, level=opened.level, source=opened.source, license=opened.license
         )
-    suspect = (*warnings(describe(store)), *look.at_store(store))
-    for text in suspect:
-        logger.warning("%s", text)
+    suspect = log_suspicions(store)
     seconds = time.monotonic() - started
     return PrepareReport(store, len(items), bad, units, resumed_at, seconds, suspect)
 
@@ -232,6 +230,14 @@ def _opened(
 
         # Of an address, a path would make another.
         return open_reader(name, os.fspath(source), on_progress=listed, **options)
+
+
+def log_suspicions(store: PatchStore) -> tuple[str, ...]:
+    """What of a finished store is probably not as its user thinks, in sentences, also logged."""
+    suspect = (*warnings(describe(store)), *look.at_store(store))
+    for text in suspect:
+        logger.warning("%s", text)
+    return suspect
 
 
 @contextmanager

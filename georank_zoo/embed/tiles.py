@@ -23,9 +23,7 @@ from georank_zoo.data.files import (
     values,
 )
 from georank_zoo.data.files.radiometry import Given, Mode, Radiometry, find_radiometry, sources_of
-from georank_zoo.data.files.remote import (
-    shown,
-)
+from georank_zoo.data.files.remote import shown
 from georank_zoo.embed.scene_files import as_usage_error, find_rasters, open_file, open_folder
 from georank_zoo.utils.errors import BadItem, GeorankError, UsageError
 
@@ -115,9 +113,13 @@ class Scene:
         Raises:
             BadItem: If the values contradict what they are said to mean, or the file is damaged.
         """
-        meaning = self.radiometry.of(s2.indices(self.bands, bands))
+        channels = s2.indices(self.bands, bands)
+        for channel, band in zip(channels, bands, strict=True):
+            # Each by itself: put together, 8 bits take the type of wider bands.
+            dataset, number = self._sources[band]
+            convert.require_type(dataset.dtypes[number - 1], self.radiometry.of([channel]))
+        meaning = self.radiometry.of(channels)
         valid = values.sample(lambda window: self._read_inside(window, bands), self.shape)
-        convert.require_type(valid.dtype, meaning)
         values.judge(valid, meaning)
         self._judged.add(tuple(bands))
         whole = np.zeros((1, valid.shape[1]), bool)

@@ -55,6 +55,20 @@ def test_shares_make_the_store_of_one_preparation(
     assert not merged.header.share
 
 
+def test_what_only_the_whole_shows_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, left in enumerate((500_000, 600_000)):
+        trees.write_tif(
+            tmp_path / "f" / f"{number}.tif", trees.noise((4, 32, 32)), left=left,
+            descriptions=trees.FOLDER_BANDS,
+        )  # fmt: skip
+    shares = shares_of(tmp_path / "f", tmp_path, 2)
+    assert "pixels of an earlier one" not in caplog.text
+    merge_stores(shares, tmp_path / "merged")
+    assert "1.tif those of 0.tif" in caplog.text
+
+
 @pytest.mark.parametrize("target", get_args(Target))
 def test_all_that_a_patch_may_hold_comes_along(target: Target, tmp_path: Path) -> None:
     """Two places and three patches an item, parts left out, and what only some patches have."""

@@ -426,3 +426,11 @@ def test_real_stores(real_data: Path, tmp_path: Path) -> None:
     mean = {name: s.mean for name, s in store.header.statistics.items()}
     assert mean["B8A"] > mean["B08"] > mean["B04"] > mean["B09"]
     assert (store.path / HEADER_FILE).is_file()
+
+
+@pytest.mark.parametrize("name", ["MTD_MSIL2A.xml", "p0_20180115.tif.msk", "x.tif.aux.xml"])
+def test_what_lies_beside_the_files_is_part_of_the_source(folder_tree: Path, name: str) -> None:
+    before = open_reader("folder", folder_tree).spec
+    (folder_tree / "crop" / name).write_text("<a/>")
+    after = open_reader("folder", folder_tree).spec
+    assert {key for key in before if before[key] != after[key]} == {"listing"}

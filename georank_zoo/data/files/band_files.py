@@ -142,10 +142,9 @@ def _read_band(file: Path, band: str, grid: Any) -> BandFile:
     with raster.opened(file) as dataset:
         _require_form(dataset, band, grid.width)
         # SSL4EO-S12 was cut band by band, each to whole pixels of its own.
-        slack = abs(dataset.transform.a)
-        if dataset.crs != grid.crs or not np.allclose(
-            dataset.bounds, grid.bounds, rtol=0, atol=slack
-        ):
+        own, other = georeference.grid_of(dataset), georeference.grid_of(grid)
+        slack = abs(own.transform.a)
+        if own.crs != other.crs or not np.allclose(own.bounds, other.bounds, rtol=0, atol=slack):
             raise BadItem(f"mixed footprints: {band}")
         return on_grid(dataset, grid.shape)
 

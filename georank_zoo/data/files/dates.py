@@ -78,8 +78,9 @@ def _times(text: str) -> Iterator[int]:
             continue
     try:
         moment = datetime.fromisoformat(text)
-        yield int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-    except ValueError:
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        yield int(moment.timestamp())
+    except (ValueError, OverflowError):  # a zone may lead beyond the year 9999
         pass
     # Of a time in the middle of a name the day is what matters.
     for year, _, month, day in _DATE.findall(text):

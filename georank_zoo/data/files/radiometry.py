@@ -31,8 +31,10 @@ OFFSET_SINCE = int(datetime(2022, 1, 25, tzinfo=UTC).timestamp())
 # BigEarthNet's own baseline, of products from before.
 _NO_OFFSET_BASELINE = 9999
 
-# _N0509_ of a product's name; N0450_E0120 is a tile of a grid of degrees.
-_BASELINE = re.compile(r"(?:^|_)N(0\d{3}|9999)(?=[_.]|$)(?!_[EW]\d)", re.I)
+# _N0509_ of a product's name; N0450_E0120 and E0120_N0450 are tiles of a grid of degrees.
+_BASELINE = re.compile(
+    r"(?:^|(?<![EW]\d\d)(?<![EW]\d{3})(?<![EW]\d{4})_)N(0\d{3}|9999)(?=[_.]|$)(?!_[EW]\d)", re.I
+)
 # The surface reflectance of HLS is its own and never had the offset (HLS 2.0 user guide).
 _HARMONIZED = re.compile(r"(?<!UN)HARMONI[SZ]ED|(?:^|[^A-Z])HLS\.[LS]30\.", re.I)
 # GDAL takes the colon of `system:id` for the end of the name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from georank_zoo.utils.errors import BadItem, UsageError
 _SAMPLED = 1_000
 # A large raster is judged by 4 x 4 windows of this side: a part of it may be odd.
 _WINDOWS, _SIDE = 4, 64
+# Where these windows hold fewer valid values than this, all of the raster is searched for more.
+_FEW, _SEARCHED = 50, 512
 
 # Half of a scene is brighter than snow: per cent, or digital numbers.
 _MAX_MEDIAN = 2.0
@@ -86,6 +88,9 @@ def _require_plausible(
 def sample(read: Read, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Valid values (bands, n) of windows from all over a large raster.
 
+    Of a raster with little data, such as the tip of a swath, they are those found first: values
+    that no one looked at would pass for anything.
+
     Args:
         read: Reads the values (bands, h, w) and the no-data mask (h, w) of a window.
         shape: Height and width of the raster.
@@ -96,7 +101,23 @@ def sample(read: Read, shape: tuple[int, int]) -> npt.NDArray[Any]:
         valid = pixels[:, ~missing]
         # A copy, so that the window itself is not kept.
         parts.append(valid[:, :: valid.shape[1] * _WINDOWS**2 // _SAMPLED + 1].copy())
+    if sum(part.shape[1] for part in parts) < _FEW:
+        parts += _search(read, shape)
     return np.concatenate(parts, axis=1)
+
+
+def _search(read: Read, shape: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
+    """Valid values (bands, n) of one window after the other, until they are enough."""
+    found = 0
+    for row in range(0, shape[0], _SEARCHED):
+        for col in range(0, shape[1], _SEARCHED):
+            height, width = min(_SEARCHED, shape[0] - row), min(_SEARCHED, shape[1] - col)
+            pixels, missing = read(Window(col, row, width, height))
+            valid = pixels[:, ~missing]
+            yield valid[:, :: valid.shape[1] // _SAMPLED + 1].copy()
+            found += valid.shape[1]
+            if found >= _SAMPLED:
+                return
 
 
 def _spread(shape: tuple[int, int]) -> list[Window]:

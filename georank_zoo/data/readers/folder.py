@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from georank_zoo.data.files import (
     validity,
     values,
 )
-from georank_zoo.data.files.listing import Listing, list_files
+from georank_zoo.data.files.listing import Listing, has_suffix, list_files
 from georank_zoo.data.files.radiometry import Given, Mode, Radiometry
 from georank_zoo.data.files.remote import (
     RemoteRaster,
@@ -48,6 +49,9 @@ from georank_zoo.data.store.patch import Patch, Target
 from georank_zoo.utils.errors import BadItem, GeorankError, UsageError
 
 logger = logging.getLogger(__name__)
+
+# Files beside rasters that change what is read of them: a resumed preparation needs the same.
+_TELLING = (".xml", ".msk")
 
 # A raster larger than this is a scene, not a patch, and must be cut: no default guesses how.
 _MAX_PATCH = 512
@@ -117,7 +121,7 @@ class Folder:
         band_names.require_order(given, ignore_descriptions=ignore_descriptions)
         require_allowed(root, remote=remote)
         self._remote = list_rasters(root, raster.RASTER_SUFFIXES) if _is_elsewhere(root) else {}
-        listing = _rasters(self.root, tuple(self._remote))
+        listing, told = _rasters(self.root, tuple(self._remote))
         files, names = listing.files, listing.names
         self._labels = read_labels(labels, self.root, names)
         placed = [number for number, name in enumerate(names) if name in self._labels.positions]
@@ -146,7 +150,7 @@ class Folder:
             "files": len(files),
             "listing": fingerprint_of_names(names)
             if self._remote
-            else fingerprint(self.root, files, listing.bad),
+            else fingerprint(self.root, (*files, *told), listing.bad),
             "file_bands": given,
             "ignore_descriptions": ignore_descriptions,
             "labels": "parent" if labels == "parent" else self._labels.digest,
@@ -186,7 +190,7 @@ class Folder:
                 # Some windows of a row at a time: a scene in float64 would need many gigabytes.
                 window = Window(col, row, min(width_at_once, width - col), self.size)
                 pixels, missing = self._read_window(dataset, channels, window, meaning)
-                if height < 2 * self.size:  # else all of the file was judged
+                if max(height, width) < 2 * self.size:  # else all of the file was judged
                     values.judge(pixels[:, ~missing], meaning)
                 strip, missing = convert.harmonize(pixels, missing, meaning)
                 empty &= bool(missing.all())
@@ -216,7 +220,7 @@ class Folder:
             sources, self.bands, root=self.root, given=self._given, time=time
         )
         convert.require_type(dataset.dtypes[channels[0] - 1], meaning)
-        if dataset.height >= 2 * self.size:
+        if max(dataset.shape) >= 2 * self.size:
             sample = values.sample(
                 lambda window: self._read_window(dataset, channels, window, meaning), dataset.shape
             )
@@ -269,13 +273,18 @@ def _is_elsewhere(root: str | Path) -> bool:
     return is_remote(root) or not Path(root).is_dir()
 
 
-def _rasters(root: Path, remote: tuple[str, ...] = ()) -> Listing:
+def _rasters(root: Path, remote: tuple[str, ...] = ()) -> tuple[Listing, tuple[Path, ...]]:
+    """The rasters, and the files beside them that say what is in them."""
     if remote:
-        return Listing(root, remote)
-    listing = list_files(root, raster.TIFF_SUFFIXES)
-    if not listing.names:
+        return Listing(root, remote), ()
+    whole = list_files(root, (*raster.TIFF_SUFFIXES, *_TELLING))
+    is_raster = [has_suffix(name, raster.TIFF_SUFFIXES) for name in whole.names]
+    names = tuple(compress(whole.names, is_raster))
+    bad = tuple(entry for entry in whole.bad if not has_suffix(entry.name, _TELLING))
+    listing = Listing(root, names, bad, whole.hidden)
+    if not names:
         raise UsageError(f"{root} holds no .tif or .tiff file{listing.hint}.")
-    return listing
+    return listing, tuple(compress(whole.files, (not one for one in is_raster)))
 
 
 def _spread(numbers: Sequence[int]) -> list[int]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files.radiometry import OFFSET_DN, Radiometry
+from georank_zoo.data.store.describe import counted
 from georank_zoo.data.store.mapped_store import MappedStore
 
 # Patches that are looked at, evenly spaced, and pixels of each: a few of every place tell it.
@@ -31,28 +32,35 @@ _DARKEST, _OFFSET = 0.001, OFFSET_DN / s2.DN_PER_REFLECTANCE
 def at_store(store: MappedStore) -> tuple[str, ...]:
     """Remarks on the values of a store and on what was applied to them, as sentences."""
     valid = _sample(store)
+    # The sample is of all patches, and so are the options: they tell nothing of some.
     doubts = (
-        in_doubt(one.radiometry, f"{one.patches} patches", valid)
+        in_doubt(
+            one.radiometry,
+            counted(one.patches, "patch", "patches"),
+            valid if one.patches == len(store) else None,
+        )
         for one in store.header.radiometry
         if one.radiometry.doubt
     )
     return (*at_values(valid, store.bands), *doubts)
 
 
-def in_doubt(radiometry: Radiometry, images: str, valid: npt.NDArray[np.uint16]) -> str:
+def in_doubt(radiometry: Radiometry, images: str, valid: npt.NDArray[np.uint16] | None) -> str:
     """A sentence about a radiometry that is in doubt.
 
     Args:
         radiometry: What was applied.
         images: To what, such as `12 patches`.
-        valid: Digital numbers (bands, n) that came out.
+        valid: Digital numbers (bands, n) that came out; None where others are among them.
     """
     offset = -min(radiometry.shift)
     done = f"{offset:g} DN were subtracted" if offset else "the values were kept as they are"
     text = f"{images}: {done}, but {radiometry.doubt}."
-    if offset or not valid.size:
+    if offset:
         return text
-    if np.quantile(valid, _DARKEST, axis=1).min() >= OFFSET_DN:
+    if valid is None:
+        return f"{text} Prepare them apart, with --offset 1000 if it is, and --offset 0 if not."
+    if valid.size and np.quantile(valid, _DARKEST, axis=1).min() >= OFFSET_DN:
         return f"{text} The darkest values are all above 1000, as if it was: pass --offset 1000."
     return f"{text} Pass --offset 1000 if it is, and --offset 0 if it is not."
 

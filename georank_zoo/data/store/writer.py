@@ -138,6 +138,8 @@ class StoreWriter:
                 write_text(temporary / _SPEC, text)
         for path in self.partial.iterdir():
             # What a kill caught half written; it must not travel into the finished store.
+            if path.is_dir() and not path.is_symlink():  # .ipynb_checkpoints, or someone's own
+                raise UsageError(f"{path} is no part of a store. Move or remove this folder.")
             if path != spec and not path.match("shard-*.safetensors"):
                 path.unlink()
 

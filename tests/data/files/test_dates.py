@@ -85,6 +85,7 @@ def test_tags_and_numbers(name: str, tags: dict[str, str], expected: str | None)
         ("S2A_MSIL2A_20170613T101031_x", "2017-06-13"),
         ("patch_123456789", None),
         ("20191301", None),
+        ("9999-12-31T23:59:59-10:00", None),  # in UTC of the year 10000
         ("", None),
     ],
 )

@@ -59,6 +59,8 @@ def xml(folder: Path, offsets="", quantification="10000", baseline="05.09", leve
         (f"{PRODUCT.format('0509')}.SAFE/{PRODUCT.format('0214')}.tif", 0),  # the nearest
         (f"S2_SR_HARMONIZED_{PRODUCT.format('0509')}.tif", 0),
         ("tile_N0450_E0120.tif", 0),  # degrees of a grid
+        ("tile_E0120_N0450.tif", 0),
+        ("W010_N0450.tif", 0),
         ("N0500x.tif", 0),
         ("a.tif", 0),
     ],

@@ -89,6 +89,32 @@ def test_an_odd_strip_costs_itself_only(tmp_path):
         scene.read(Window(0, 0, 64, 32), BANDS)
 
 
+def test_a_raster_with_little_data_is_judged_too(tmp_path):
+    pixels = np.zeros((4, 1024, 1024), np.float32)
+    pixels[:, 100:228, 100:228] = surface((128, 128)) / 1e4  # between the windows of a sample
+    path = write_tif(tmp_path / "f" / "a.tif", pixels, descriptions=BANDS)
+    with open_scene(path) as scene, pytest.raises(BadItem, match="pass unit 'reflectance'"):
+        scene.sample(BANDS)
+    reader = open_reader("folder", path.parent, size=64)
+    (skipped,) = reader.read(reader.items()[0]).left_out
+    assert "pass unit 'reflectance'" in skipped.reason
+    with open_scene(path, unit="reflectance") as scene:
+        assert scene.sample(BANDS).shape[1] >= 500
+
+
+def test_the_type_of_each_band_of_a_scene_is_looked_at(tmp_path):
+    for band, pixels in zip(BANDS, surface(), strict=True):
+        dtype = np.uint8 if band == "B03" else np.uint16
+        stretched = pixels[None].clip(0, 255 if band == "B03" else None).astype(dtype)
+        write_tif(tmp_path / "mixed" / f"T32TQM_20180615T102031_{band}.tif", stretched)
+    with open_scene(tmp_path / "mixed") as scene, pytest.raises(BadItem, match="uint8 holds"):
+        scene.sample(BANDS)
+    flat = np.full((4, 64, 64), 5, np.complex64)
+    path = write_tif(tmp_path / "complex.tif", flat, descriptions=BANDS)
+    with open_scene(path) as scene, pytest.raises(BadItem, match="complex64 holds"):
+        scene.sample(BANDS)
+
+
 def test_scale_and_offset_reach_the_store_to_the_number(tmp_path):
     import rasterio
 
@@ -167,6 +193,16 @@ def test_an_offset_in_doubt_is_said_once_with_its_count(tmp_path):
     report = prepare_store(tmp_path / "f", tmp_path / "s")
     (said,) = [text for text in report.warnings if UNKNOWN_OFFSET in text]
     assert said.startswith("2 patches: the values were kept as they are, but")
+    assert "Prepare them apart, with --offset 1000 if it is" in said  # one has no date
+    (tmp_path / "f" / "a.tif").unlink()
+    (said,) = [
+        text
+        for text in prepare_store(tmp_path / "f", tmp_path / "t").warnings
+        if UNKNOWN_OFFSET in text
+    ]
     assert "as if it was: pass --offset 1000" in said
+    (tmp_path / "f" / "S2_20230602.tif").unlink()
+    one = prepare_store(tmp_path / "f", tmp_path / "one")
+    assert any(text.startswith("1 patch: ") for text in one.warnings)
     dark = look.in_doubt(meaning, "x", surface().reshape(4, -1).astype(np.uint16))
     assert "--offset 0 if it is not" in dark

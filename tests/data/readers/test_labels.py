@@ -120,6 +120,15 @@ def test_missing_words_are_counted_and_numbers_are_one_class(
     assert "2 of 4 labels are missing (1 of 'nan', 1 of 'None')" in caplog.text
 
 
+def test_a_table_without_any_label_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(tmp_path, "filename,label\np0.tif,A\np1.tif,\n")
+    assert not caplog.text
+    assert classes(read(tmp_path, "filename,label\np0.tif,\np1.tif,\n")) == {}
+    assert "2 of 2 labels are missing" in caplog.text
+
+
 def test_class_folders_are_names(tmp_path: Path) -> None:
     twice = {form: unicodedata.normalize(form, "Forêt") for form in ("NFC", "NFD")}
     files = (f"{twice['NFC']}/0.tif", f"{twice['NFD']}/1.tif", "NA/2.tif", "top.tif")

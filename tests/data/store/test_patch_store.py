@@ -175,6 +175,18 @@ def test_partial_of_another_spec_is_refused(tmp_path: Path) -> None:
     StoreWriter(tmp_path / "s", bands=BANDS, size=8, spec={"seed": 2}, overwrite=True)
 
 
+def test_a_folder_in_a_partial_store_is_named_and_kept(tmp_path: Path) -> None:
+    def begin() -> None:
+        StoreWriter(tmp_path / "s", bands=BANDS, size=8, spec={})
+
+    begin()
+    (tmp_path / "s.partial" / ".ipynb_checkpoints").mkdir()
+    with pytest.raises(UsageError, match="ipynb_checkpoints is no part of a store"):
+        begin()
+    (tmp_path / "s.partial" / ".ipynb_checkpoints").rmdir()
+    begin()
+
+
 FEW_FILES = """
 import resource, sys
 import numpy as np

@@ -211,8 +211,8 @@ def _contradiction(
 
 def _tell_missing(rows: Sequence[LabelRow], path: Path) -> None:
     words = Counter(row.label.strip() for row in rows if class_of(row.label) is None)
-    if not words.keys() - {""}:
-        return
+    if not words.keys() - {""} and words.total() < len(rows):
+        return  # empty cells are meant, unless all are
     shown = ", ".join(f"{count} of '{plain(word)}'" for word, count in words.most_common())
     logger.warning(
         "%s: %d of %d labels are missing (%s). If one of these words is a class, rename it.",
