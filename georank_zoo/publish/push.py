@@ -68,6 +68,7 @@ def push(
     tag: str | None = None,
     revision: str = MAIN,
     prune: bool = False,
+    force: bool = False,
     on_message: OnMessage = logger.info,
     on_plan: Callable[[PushPlan], None] = lambda _: None,
 ) -> PushReport:
@@ -86,6 +87,7 @@ def push(
         tag: Tag for the commit, such as `v1.0`.
         revision: Branch of the commit; it is made from `main` if it does not exist.
         prune: Whether pickles in the repository are deleted, in the same commit.
+        force: Whether a model is published whose training ended with a warning.
         on_message: Called with a sentence at each step; logs it by default.
         on_plan: Called with the plan before anything is sent.
 
@@ -103,7 +105,7 @@ def push(
     """
     folder = _find_export(Path(source), on_message)
     check_names(repo, revision, tag)
-    model = check_publishable(folder, repo=repo)
+    model = check_publishable(folder, repo=repo, force=force)
     on_message(f"{folder}: timm loads it, with the same features as georank-zoo.")
     try:
         plan = plan_push(
