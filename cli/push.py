@@ -42,12 +42,15 @@ def push(
     from georank_zoo.publish.push import push as push_model
 
     from .progress import quiet_hub_bars
+    from .tables import show_table
 
     quiet_hub_bars()
     report = push_model(
         source, repo, dry_run=dry_run, private=private, public=public, tag=tag, revision=revision,
         prune=prune, on_message=click.echo, on_plan=_show_plan,
     )  # fmt: skip
+    if report.plan is None:
+        show_table(report.files)
     click.echo("\n".join(report.lines))
 
 
