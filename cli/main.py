@@ -108,9 +108,24 @@ def _run(arguments: list[str], debug: bool) -> int:
         if isinstance(error, Interrupted):
             return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1
+    except Exception as error:
+        said = _of_the_network(error)
+        if debug or said is None:
+            raise
+        say(f"Error: {said}", err=True)
+        return 1
+
+
+def _of_the_network(error: BaseException) -> str | None:
+    """The sentence for what a network's library raised, where no command caught it."""
+    # Nothing has used the network before this module was imported.
+    hub_errors = sys.modules.get("georank_zoo.utils.hub_errors")
+    return hub_errors.explain_stray(error) if hub_errors else None
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and (said := _of_the_network(error)):
+        return said
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"

@@ -47,12 +47,15 @@ def push(
     from georank_zoo.publish.push import push as push_model
 
     from .progress import quiet_hub_bars
+    from .tables import show_table
 
     quiet_hub_bars()
     report = push_model(
         source, repo, dry_run=dry_run, private=private, public=public, tag=tag, revision=revision,
         prune=prune, force=force, on_message=say, on_plan=_show_plan,
     )  # fmt: skip
+    if report.plan is None:
+        show_table(report.files)
     say("\n".join(report.lines))
 
 

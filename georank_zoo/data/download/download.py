@@ -26,6 +26,7 @@ from georank_zoo.data.download.record import (
 from georank_zoo.data.download.transfer import Refused, ask, digests, fetch_url, partial_of
 from georank_zoo.data.download.unpack import zip_content_bytes
 from georank_zoo.utils.errors import DownloadError, Interrupted, UsageError
+from georank_zoo.utils.hub_errors import without_credentials
 from georank_zoo.utils.locks import output_lock
 
 ALL = "*"
@@ -216,7 +217,8 @@ def _asked(run: _Run, file: RemoteFile) -> RemoteFile:
     run.report(f"Asking for {file.path}", 0, None)
     remote = ask(url)
     if file.size is not None and remote.size not in (None, file.size):
-        raise Refused(f"{url} has {remote.size} bytes, not {file.size}: it is another file.")
+        shown = without_credentials(url)
+        raise Refused(f"{shown} has {remote.size} bytes, not {file.size}: it is another file.")
     announced = Checksum("sha256", remote.sha256, published=False) if remote.sha256 else None
     return replace(
         file, url=url, size=file.size or remote.size, checksum=file.checksum or announced
