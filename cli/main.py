@@ -109,9 +109,12 @@ def _run(arguments: list[str], debug: bool) -> int:
             return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1
     except Exception as error:
-        said = _of_the_network(error)
-        if debug or said is None:
+        if debug:
             raise
+        said = _of_the_network(error) or (
+            f"{type(error).__name__}: {error}\nThis is a fault of georank-zoo itself. Repeat the "
+            "command with --debug, and report what it shows."
+        )
         say(f"Error: {said}", err=True)
         return 1
 
