@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from .output import say, show_warnings
+from .interrupt import end_quietly_during_imports
+from .output import guard_python, say, show_warnings
 
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -74,6 +76,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    guard_python()
+    end_quietly_during_imports()
     # `--debug` may stand anywhere: it is added to the end of a command that just failed.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -83,8 +87,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str], debug: bool) -> int:
     from georank_zoo.utils.errors import GeorankError, Interrupted
 
-    show_warnings()
     try:
+        show_warnings()
+        _require_no_empty(arguments)
         result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Abort:
@@ -104,6 +109,15 @@ def _run(arguments: list[str], debug: bool) -> int:
         prefix = "" if isinstance(error, Interrupted) else "Error: "
         say(f"{prefix}{_sentence(error)}", err=True)
         return error.exit_code if isinstance(error, GeorankError) else 1
+
+
+def _require_no_empty(arguments: Sequence[str]) -> None:
+    """Refuses an empty argument, mostly an unset variable of the shell: as a path it means `.`."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.strip() and not re.fullmatch(r"--[\w-]+=\s*", argument):
+            continue
+        name = argument if argument.strip() else before if before.startswith("-") else "An argument"
+        raise click.UsageError(f"{name.strip().rstrip('=')} is empty. Give a value.")
 
 
 def _sentence(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from georank_zoo.training.recipe import Recipe, load_recipe
 from georank_zoo.training.run import Run, open_run
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE, device_name
-from georank_zoo.utils.errors import Interrupted, UsageError
+from georank_zoo.utils.errors import Interrupted, UsageError, plain
 from georank_zoo.utils.progress import Reporter, Silent, TrainingBar
 
 
@@ -119,12 +119,12 @@ def _finish(loop: Loop) -> None:
 def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accelerator:
     try:
         known = filter_trackers(list(trackers), folder)
-    except ValueError:  # a name that Accelerate does not know at all
+    except (ValueError, RuntimeError):  # unknown; not installed, which it logs too early
         known = []
     if len(known) < len(trackers):
         raise UsageError(
-            f"Tracker {', '.join(trackers)} is unknown or not installed; for TensorBoard: "
-            "pip install 'georank-zoo[tensorboard]'."
+            f"Tracker {', '.join(map(plain, trackers))} is unknown or not installed: install its "
+            "package, for TensorBoard with pip install 'georank-zoo[tensorboard]'."
         )
     accelerator = Accelerator(
         mixed_precision="no",  # the recipe decides, in the loop, not the launcher's settings
