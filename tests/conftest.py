@@ -125,6 +125,7 @@ def card_folder(card_run: Path, tmp_path: Path) -> Path:
     copy = Path(shutil.copytree(card_run / "export", tmp_path / "model"))
     edit_config(
         copy, georank__store__reader="eurosat", georank__store__source="EuroSAT",
+        georank__store__patches=20_000, georank__store__places=20_000,
         georank__store__places_used=20_000, georank__store__level="L1C",
     )  # fmt: skip
     return copy

@@ -110,9 +110,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = _place(mark.line, mark.column) if mark else "somewhere"
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        raise RecipeError(
-            f"{where} is not valid YAML, {place}: {plain(reason, 300)}."
-        ) from error
+        raise RecipeError(f"{where} is not valid YAML, {place}: {plain(reason, 300)}.") from error
 
 
 def _place(line: int, column: int) -> str:

@@ -181,7 +181,10 @@ def test_unknown_backbone_is_named_with_near_ones() -> None:
         ("", "not a recipe: it must hold keys and values, not nothing"),
         ("7", "not a recipe"),
         ("!!python/object/apply:os.system ['true']", "line 1, column 1: the type !!python"),
-        ("name: x\nseed: 1\nname: y", "line 3, column 1: the key 'name' stands twice, first in line 1"),
+        (
+            "name: x\nseed: 1\nname: y",
+            "line 3, column 1: the key 'name' stands twice, first in line 1",
+        ),
         ("data:\n  store: x\n  store: y", "line 3, column 3: the key 'store' stands twice"),
         ("a: &a x\nb: *a", "line 2, column 4: the alias *a is not allowed"),
         ("x:\n\ttabs: 1", "line 2"),
