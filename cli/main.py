@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from .interrupt import end_quietly_during_imports
+from .interrupt import quiet_imports
 from .output import guard_python, say, show_warnings
 
 # Modules are imported when their command runs: `georank --help` must not import torch.
@@ -74,41 +74,59 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Runs the command line and exits.
+
+    0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     guard_python()
-    end_quietly_during_imports()
     # `--debug` may stand anywhere: it is added to the end of a command that just failed.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    sys.exit(_run(arguments, debug))
+    with quiet_imports():
+        code = _run(arguments, debug)
+    sys.exit(code)
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     from georank_zoo.utils.errors import GeorankError, Interrupted
+    from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
     try:
         show_warnings()
         _require_no_empty(arguments)
-        result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
+        with ending_as_interrupt(), quiet_imports():
+            result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
-        click.echo("Interrupted.", err=True)
-        return 130
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
         say(shown.getvalue().rstrip("\n"), err=True)
         return error.exit_code
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        return 130
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Nothing is half-written: repeat the command.", err=True)
+        return exit_code()
     except (GeorankError, OSError, MemoryError) as error:
         if debug:
             raise
         prefix = "" if isinstance(error, Interrupted) else "Error: "
         say(f"{prefix}{_sentence(error)}", err=True)
+        if isinstance(error, Interrupted):
+            return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1
+    except Exception as error:
+        said = _of_the_network(error)
+        if debug or said is None:
+            raise
+        say(f"Error: {said}", err=True)
+        return 1
+
+
+def _of_the_network(error: BaseException) -> str | None:
+    """The sentence for what a network's library raised, where no command caught it."""
+    # Nothing has used the network before this module was imported.
+    hub_errors = sys.modules.get("georank_zoo.utils.hub_errors")
+    return hub_errors.explain_stray(error) if hub_errors else None
 
 
 def _require_no_empty(arguments: Sequence[str]) -> None:
@@ -121,6 +139,8 @@ def _require_no_empty(arguments: Sequence[str]) -> None:
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and (said := _of_the_network(error)):
+        return said
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
               help="Branch to commit to; made from main if there is none.")  # fmt: skip
 @click.option("--prune", is_flag=True,
               help="Delete pickles in the repository, in the same commit.")  # fmt: skip
+@click.option("--force", is_flag=True,
+              help="Publish a model whose training ended with a warning.")  # fmt: skip
 def push(
     source: Path,
     repo: str,
@@ -34,6 +36,7 @@ def push(
     tag: str | None,
     revision: str,
     prune: bool,
+    force: bool,
 ) -> None:
     """Publish the model of a RUN folder, or of the FOLDER of an export, as ORG/NAME.
 
@@ -44,12 +47,15 @@ def push(
     from georank_zoo.publish.push import push as push_model
 
     from .progress import quiet_hub_bars
+    from .tables import show_table
 
     quiet_hub_bars()
     report = push_model(
         source, repo, dry_run=dry_run, private=private, public=public, tag=tag, revision=revision,
-        prune=prune, on_message=say, on_plan=_show_plan,
+        prune=prune, force=force, on_message=say, on_plan=_show_plan,
     )  # fmt: skip
+    if report.plan is None:
+        show_table(report.files)
     say("\n".join(report.lines))
 
 

@@ -23,6 +23,11 @@ from .output import say
 )
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the run folder.")
 @click.option(
+    "--replay",
+    is_flag=True,
+    help="Compute the step again at which the loss of the run folder RECIPE was not finite.",
+)
+@click.option(
     "--tracker",
     "trackers",
     multiple=True,
@@ -36,14 +41,19 @@ def train(
     out: Path | None,
     overrides: tuple[str, ...],
     resume: bool,
+    replay: bool,
     trackers: tuple[str, ...],
 ) -> None:
     """Pretrain a model from RECIPE: the path of a YAML file or a shipped recipe's name.
 
     Works alone and under `accelerate launch -m georank_cli train ...`.
     """
+    if replay:
+        _replay(Path(recipe))
+        return
     from accelerate import PartialState
 
+    from georank_zoo.training.finding_words import known_findings
     from georank_zoo.training.recipe import load_recipe
     from georank_zoo.training.trainer import train as run_training
 
@@ -55,5 +65,19 @@ def train(
     reporter = TrainingProgress(resolved.name)
     run = run_training(resolved, out, resume=resume, trackers=trackers, reporter=reporter)
     if PartialState().is_main_process:
-        say(f"Finished {run.recipe.name} in {run.facts['seconds']:.0f} s.")
+        findings = known_findings(run.facts.get("findings"))
+        verb = "Ended, with warnings," if findings else "Finished"
+        say(f"{verb} {run.recipe.name} in {run.facts['seconds']:.0f} s.")
+        for text in findings:
+            say(f"Warning: {text}")
         say(f"Evaluate it: georank eval {run.path} --task <task> --data <store>")
+
+
+def _replay(folder: Path) -> None:
+    from georank_zoo.training.replay import replay
+
+    result = replay(folder)
+    say(f"Step {result.failure.step} of {folder}:")
+    for line in result.lines:
+        say(line)
+    say("The loss is finite this time." if result.finite else "The loss is not finite.")

@@ -24,6 +24,7 @@ from georank_zoo.models.folder import disallowed_files, load_network
 from georank_zoo.models.footprint import FOOTPRINT, read_footprint
 from georank_zoo.models.reload import require_timm_features
 from georank_zoo.publish.card import folder_card
+from georank_zoo.training.finding_words import known_findings
 from georank_zoo.training.recipe import parse_recipe
 from georank_zoo.utils.errors import ModelError, RecipeError, plain
 from georank_zoo.utils.files import sha256_of
@@ -78,7 +79,9 @@ class CheckedFolder:
     features: torch.Tensor
 
 
-def check_publishable(folder: str | Path, *, repo: str | None = None) -> CheckedFolder:
+def check_publishable(
+    folder: str | Path, *, repo: str | None = None, force: bool = False
+) -> CheckedFolder:
     """Checks that a folder can be published: its files, and that timm computes our features.
 
     A folder without `README.md` gets a card without scores.
@@ -86,10 +89,12 @@ def check_publishable(folder: str | Path, *, repo: str | None = None) -> Checked
     Args:
         folder: Folder of an export.
         repo: Repository on the Hub, `org/name`, from which the card's programs load the model.
+        force: Let a model pass that its training found to have learned nothing.
 
     Raises:
-        ModelError: If a file is missing, unsafe, damaged or not one of those that are published,
-            or timm computes other features.
+        ModelError: If the training found that the model learned nothing, a file is missing,
+            unsafe, damaged or not one of those that are published, or timm computes other
+            features.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
@@ -99,6 +104,8 @@ def check_publishable(folder: str | Path, *, repo: str | None = None) -> Checked
     _refuse_others(folder)
     config = load_config(folder)
     _check_recipe(folder, config)
+    if not force:
+        _refuse_failed(folder, config)
     read_footprint(folder)
     if not (folder / CARD).exists():
         folder_card(folder, repo=repo).write()
@@ -129,6 +136,15 @@ def _refuse_others(folder: Path) -> None:
         raise ModelError(
             f"{folder} has no {' and no '.join(missing)}. Export the run again: `georank export "
             "RUN --overwrite`."
+        )
+
+
+def _refuse_failed(folder: Path, config: ModelConfig) -> None:
+    if findings := known_findings(config.georank.get("findings")):
+        raise ModelError(
+            f"The training of {folder} ended with a warning: {' '.join(findings)} Train again, or "
+            "publish it as it is, with the warning on its card: `georank push --force` (in Python: "
+            "force=True)."
         )
 
 

@@ -166,7 +166,10 @@ class PlaceBatches(Dataset[Batch]):
 
     def patches(self, number: int) -> npt.NDArray[np.int64]:
         """Positions in the store (dates, B) of a batch of this process."""
-        step = number // self.parts
+        return self.patches_of_step(number // self.parts)[:, self.rows(number)]
+
+    def patches_of_step(self, step: int) -> npt.NDArray[np.int64]:
+        """Positions in the store (dates, batch size) of all that a step sees."""
         epoch, position = divmod(step, self.per_epoch)
         order, _ = self._order(epoch)
         place = order[position * self.batch_size :][: self.batch_size]
@@ -179,7 +182,7 @@ class PlaceBatches(Dataset[Batch]):
             later = 1 + np.floor(offset * (count - 1)).astype(np.int64)
             rows.append((date + np.where(count > 1, later, 0)) % count)
         patches: npt.NDArray[np.int64] = self.patch[self.start[place] + np.stack(rows)]
-        return patches[:, self.rows(number)]
+        return patches
 
     def __getitem__(self, number: int) -> Batch:
         patches = self.patches(number)

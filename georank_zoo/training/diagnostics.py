@@ -35,7 +35,8 @@ def effective_rank(embeddings: torch.Tensor) -> torch.Tensor:
     gram = unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
     gram = gram.nan_to_num()  # it would fail on NaN, which the loss shows
     share = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    entropy: torch.Tensor = torch.special.entr(share / share.sum()).sum()
+    total = share.sum().clamp(min=torch.finfo(share.dtype).tiny)  # of embeddings that are all zero
+    entropy: torch.Tensor = torch.special.entr(share / total).sum()
     return entropy.exp()
 
 

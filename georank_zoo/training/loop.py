@@ -17,7 +17,10 @@ from georank_zoo.geo import exact_dtype
 from georank_zoo.training import checkpoints
 from georank_zoo.training.batches import Batch, iterate
 from georank_zoo.training.build import build_optimizer
-from georank_zoo.training.log_window import LogWindow
+from georank_zoo.training.failure import FAILURE, Failure
+from georank_zoo.training.finding_words import FINDINGS
+from georank_zoo.training.findings import LogWatch, found_before, found_in_features
+from georank_zoo.training.log_window import LogWindow, UnloggedFile, Values, means
 from georank_zoo.training.run import Run
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.errors import GeorankError, Interrupted
@@ -62,20 +65,51 @@ class Loop:
         mean, std = setup.batches.store.mean_std(self.recipe.bands)
         self._mean, self._std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
         self._window = LogWindow()
+        self._watch: LogWatch | None = None
+        self._before: set[str] = set()
+        self._warned: set[str] = set()
+        self._unlogged = UnloggedFile(folder.path / "unlogged.json")
         self.step, self.seconds = 0, 0.0
 
     def restore(self) -> None:
-        """Goes to the last checkpoint in the folder, if there is one.
+        """Goes to the last intact checkpoint in the folder, if there is one.
 
         Raises:
-            ModelError: If it is damaged or is of another recipe.
+            ModelError: If all are damaged.
         """
-        if checkpoints.list_checkpoints(self.folder.checkpoints):
-            checkpoint = self.folder.checkpoint()
-            self.step, self.seconds = checkpoints.load_checkpoint(
-                checkpoint, self.objective, self.optimizer
-            )
+        # The first process sets damaged ones aside before the others look.
+        with self.accelerator.main_process_first():
+            found = checkpoints.restore_newest(
+                self.folder.checkpoints, self.objective, self.optimizer,
+                steps=self.length.steps, on_message=self.reporter.message,
+            )  # fmt: skip
+        if found is not None:
+            checkpoint, self.step, self.seconds = found
             self.reporter.message(f"Resumed from {checkpoint.name}.")
+
+    def look(self, *, at_features: bool = False) -> set[str]:
+        """Notes in the run's facts what shows that it learns nothing, and warns once of each.
+
+        Only the first process looks.
+
+        Args:
+            at_features: Look at the features too, as they are after the last step.
+        """
+        if not self.accelerator.is_main_process:
+            return set()
+        if self._watch is None:
+            self._watch = LogWatch(self.recipe, self.folder.log.rows())
+            self._before = found_before(self.setup)
+        found = self._before | self._watch.found()
+        if at_features:
+            found |= found_in_features(self.setup, self.accelerator.device)
+        known = set(self.folder.facts.get("findings", ()))
+        for kind in sorted(found - self._warned):
+            self.reporter.message(f"Warning: {FINDINGS[kind]}")
+        self._warned |= found
+        if found != known:
+            self.folder.update(findings=sorted(found))
+        return found
 
     def run(self) -> None:
         """Takes all steps that are left.
@@ -88,7 +122,7 @@ class Loop:
         model.train()
         batches = self._batches()
         self.reporter.start(self.length.steps, self.step)
-        self._window.restart(self.step)
+        self._window.restart(self.step, self._unlogged.read(self.step))
         with StopSignal() as stop:
             while self.step < self.length.steps:
                 self._take_step(model, optimizer, batches)
@@ -117,9 +151,7 @@ class Loop:
 
     def _take_step(self, model: nn.Module, optimizer: Any, batches: Iterator[Batch]) -> None:
         self._set_learning_rate(optimizer)
-        # For backbones that draw in their forward pass (dropout, stochastic depth).
-        draws = stream(self.recipe.seed, f"model {self.accelerator.process_index}", self.step)
-        torch.manual_seed(int(draws.integers(2**63)))
+        self._seed()
         parts = self.recipe.train.accumulate
         for part in range(parts):
             # Only the last part exchanges gradients between processes.
@@ -131,6 +163,11 @@ class Loop:
         optimizer.zero_grad()
         self.step += 1
         self.objective.algorithm.end_step(self.step / self.length.steps)
+
+    def _seed(self) -> None:
+        """For backbones that draw in their forward pass (dropout, stochastic depth)."""
+        draws = stream(self.recipe.seed, f"model {self.accelerator.process_index}", self.step)
+        torch.manual_seed(int(draws.integers(2**63)))
 
     def _set_learning_rate(self, optimizer: Any) -> None:
         factor = warmup_cosine(
@@ -145,7 +182,7 @@ class Loop:
     def _add_gradient(self, model: nn.Module, batch: Batch) -> None:
         """Adds the gradient of a part of a batch."""
         section = self.recipe.train
-        views, latlon = self._views(batch)
+        views, latlon = self.views_of(batch)
         bf16 = section.precision == "bf16"
         with torch.autocast(latlon.device.type, torch.bfloat16, enabled=bf16):
             loss, logs, embeddings = model(views, latlon)
@@ -153,7 +190,17 @@ class Loop:
         self._window.add(logs)
         self._window.last = (embeddings, latlon)
 
-    def _views(self, batch: Batch) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def advance(self, step: int) -> None:
+        """Takes the steps up to one, and writes nothing; for a step that is looked at again."""
+        model, optimizer = self.accelerator.prepare(self.objective, self.optimizer)
+        model.train()
+        batches = self._batches()
+        while self.step < step:
+            self._take_step(model, optimizer, batches)
+        self._set_learning_rate(optimizer)
+        self._seed()
+
+    def views_of(self, batch: Batch) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The views and positions of a batch, on the device."""
         device = self.accelerator.device
         dates = [
@@ -169,29 +216,61 @@ class Loop:
         """Writes the means over the steps since the last time."""
         if not self._window:
             return
-        means = self._window.means()
+        metrics = means(self._finite_values())
         # Of the last batch alone: they cost more than a mean.
         found = self.objective.diagnostics(*self._window.last)
-        means |= {name: value.float() for name, value in found.items()}
-        values = self.accelerator.reduce(torch.stack(list(means.values())), "mean").tolist()
-        metrics: dict[str, float] = dict(zip(means, values, strict=True))
+        values = self._over_processes(
+            torch.stack([value.float() for value in found.values()])
+        ).tolist()
+        metrics |= dict(zip(found, values, strict=True))
         steps, seconds = self._window.elapsed(self.step)
         images = steps * self.recipe.train.batch_size * self.setup.batches.views
         metrics |= {"images_per_s": images / seconds, "lr": self.optimizer.param_groups[0]["lr"]}
         self.seconds += seconds
         self._window.restart(self.step)
-        if not all(map(math.isfinite, metrics.values())):
-            raise GeorankError(
-                f"The loss is not finite at step {self.step}. Lower `optimizer.lr`, lengthen "
-                "`schedule.warmup_epochs`, or set `train.precision: fp32`."
-            )
         self._record(metrics)
+        self.look()
         self.reporter.advance(self.step, metrics)
+
+    def _over_processes(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over the processes, element by element."""
+        reduced: torch.Tensor = self.accelerator.reduce(values, "mean")
+        return reduced
+
+    def _finite_values(self) -> Values:
+        """The values of the steps that are not logged yet.
+
+        Raises:
+            GeorankError: If one is not finite.
+        """
+        values, parts = self._window.values(self._over_processes), self.recipe.train.accumulate
+        for number, row in enumerate(values, start=1):
+            if all(map(math.isfinite, row.values())):
+                continue
+            bad = self.step - (len(values) - number) // parts
+            raise self._not_finite(bad, row)
+        return values
+
+    def _not_finite(self, step: int, terms: dict[str, float]) -> GeorankError:
+        """Saves what is known of a step whose loss is not finite."""
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        failure = Failure.of(step, terms, self.setup.batches, self.accelerator.num_processes)
+        if self.accelerator.is_main_process:
+            failure.write(self.folder.path)
+        return GeorankError(
+            f"The loss is not finite at step {step} ({', '.join(bad)}). Lower `optimizer.lr`, "
+            "lengthen `schedule.warmup_epochs`, or set `train.precision: fp32`. The step's patches "
+            f"are listed in {self.folder.path / FAILURE}; `georank train {self.folder.path} "
+            "--replay` computes it again and says where it goes wrong."
+        )
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
             epoch = round(self.step / self.length.per_epoch, 4)
-            self.folder.log.append({"step": self.step, "epoch": epoch, **metrics})
+            row = {"step": self.step, "epoch": epoch, **metrics}
+            self.folder.log.append(row)
+            if self._watch is not None:
+                self._watch.add(row)
         self.accelerator.log(metrics, step=self.step)
 
     def _save_and_probe(self, *, last: bool, stopped: bool) -> None:
@@ -199,14 +278,21 @@ class Loop:
         epoch, rest = divmod(self.step, self.length.per_epoch)
         saves = last or stopped or epoch % self.recipe.train.checkpoint_epochs == 0
         probes = last or (rest == 0 and epoch % self.recipe.probe.every_epochs == 0)
-        if saves:
-            self._log()  # a loss that is not finite must not be saved over good checkpoints
+        # A loss that is not finite must not be saved over good checkpoints. A stop adds no row to
+        # the log, which would then differ from that of an undisturbed run.
+        if saves and (last or rest == 0):
+            self._log()
+        elif saves and self._window:
+            values = self._finite_values()
+            if self.accelerator.is_main_process:
+                self._unlogged.write(self.step, values)
         began = time.monotonic()
         if self.accelerator.is_main_process:
-            if saves:
-                self._save()
+            # First the probe: what a checkpoint's run has logged is complete when it exists.
             if probes:
                 self._probe()
+            if saves:
+                self._save()
         self.accelerator.wait_for_everyone()
         self._window.pause(time.monotonic() - began)
 

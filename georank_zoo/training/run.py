@@ -4,6 +4,8 @@ recipe.yaml     the resolved recipe
 run.json        hashes, data, versions, device, wall time, state
 footprint.json  where its places lie, in cells of one degree
 metrics.jsonl   one line per logged step
+unlogged.json   the steps after the last line, where a run was interrupted
+failure.json    the step and the patches of a loss that was not finite
 checkpoints/    step-<number>/
 export/         config.json and model.safetensors, as timm loads them, recipe and footprint
 """
@@ -27,6 +29,7 @@ from georank_zoo.models.folder import EXPORT, FACTS
 from georank_zoo.models.footprint import read_footprint
 from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
+from georank_zoo.training.finding_words import known_findings
 from georank_zoo.training.recipe import Recipe, parse_recipe
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.errors import ModelError, UsageError
@@ -96,6 +99,7 @@ class Run:
             "recipe": f"{self.recipe.summary or self.recipe.name} ({self.recipe.hash[:12]})",
             "store": f"{Path(facts['store']['path']).name}, {facts['store']['places_used']} places",
             "status": self.status,
+            "warnings": "; ".join(known_findings(facts.get("findings"))),
             "steps logged": str(last.get("step", 0)),
             "wall time": f"{facts['seconds']:.0f} s" if "seconds" in facts else "",
             "device": facts.get("device", ""),
@@ -224,8 +228,11 @@ class Run:
         # The caller's random state does not depend on whether it exports a model.
         with torch.random.fork_rng(devices=[]):
             algorithm = build_algorithm(self.recipe, build_views(self.recipe))
-        checkpoints.load_algorithm(source, algorithm)
         facts, published = self.facts, self.recipe.for_others()
+        finished = facts["steps"] if facts["status"] == "finished" else None
+        state = checkpoints.load_algorithm(
+            source, algorithm, steps=self.recipe.train.steps or finished
+        )
         return export_model(
             algorithm.backbone,
             folder or self.path / EXPORT,
@@ -240,10 +247,11 @@ class Run:
                 "baseline": self.recipe.baseline,
                 "recipe_hash": facts["recipe_hash"],
                 "recipe": published.model_dump(mode="json", exclude={"cost", "mirrors"}),
-                "step": int(source.name.removeprefix("step-")),
-                "seconds": round(checkpoints.wall_seconds(source), 1),
+                "step": state.step,
+                "seconds": round(state.seconds, 1),
                 "device": facts.get("device"),
                 "processes": facts.get("processes"),
+                "findings": facts.get("findings", []),
                 "store": {k: v for k, v in facts["store"].items() if k != "path"},
                 "versions": facts["versions"],
             },

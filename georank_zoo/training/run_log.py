@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas
 
 METRICS_FILE = "metrics.jsonl"
+# Measured times, in which two runs of one recipe differ; all else is equal, row for row, however
+# often a run was interrupted.
+TIMED = frozenset({"images_per_s"})
 
 
 @dataclass(frozen=True)

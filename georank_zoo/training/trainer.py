@@ -15,17 +15,23 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
+from accelerate.utils import GradientAccumulationPlugin
 
 from georank_zoo.training.loop import Loop
 from georank_zoo.training.new_run import create_run
 from georank_zoo.training.recipe import Recipe, load_recipe
 from georank_zoo.training.run import Run, open_run
 from georank_zoo.training.setup import Setup
-from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE, device_name
+from georank_zoo.utils.environment import (
+    MIN_CPU_BF16_SIZE,
+    device_name,
+    environment_ignored,
+)
 from georank_zoo.utils.errors import Interrupted, UsageError, plain
 from georank_zoo.utils.progress import Reporter, Silent, TrainingBar
 
 
+@environment_ignored()
 def train(
     recipe: Recipe | str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
@@ -38,7 +44,9 @@ def train(
     """Trains a recipe, exports the model and returns the run.
 
     Works in a notebook, in a script and in each process of an `accelerate launch`, of which the
-    first one writes. An interruption (Ctrl-C, SIGTERM) saves the state after the current step.
+    first one writes. What a launcher exports about precision, accumulation or compilation counts
+    for nothing: the recipe says it. An interruption (Ctrl-C, SIGTERM) saves the state after the
+    current step.
 
     Args:
         recipe: Recipe, name of a shipped recipe, or path of a YAML file.
@@ -69,7 +77,7 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     folder = Path("runs") / recipe.name if out is None else Path(out)
-    accelerator = _accelerator(recipe, trackers, folder)
+    accelerator = make_accelerator(recipe, trackers, folder)
     if not accelerator.is_main_process or (reporter is None and not progress):
         reporter = Silent()
     loop = _prepare(recipe, folder, accelerator, reporter or TrainingBar(recipe.name), resume)
@@ -96,27 +104,36 @@ def _prepare(
     )
     _check_precision(setup, accelerator)
     run = _open_folder(setup, folder, accelerator, resume)
+    loop = Loop(setup, run, accelerator, reporter)
     for text in [*setup.advice(), *_advice_on_processes(run, accelerator)]:
         reporter.message(text)
-    loop = Loop(setup, run, accelerator, reporter)
     loop.restore()
     if accelerator.is_main_process:
         run.log.rewind(loop.step)
         device = device_name(accelerator.device)
         run.update(status="running", device=device, processes=accelerator.num_processes)
+        loop.look()
     return loop
 
 
 def _finish(loop: Loop) -> None:
     """Exports the model; the other processes wait for it."""
     if loop.accelerator.is_main_process:
+        loop.look(at_features=True)
         folder = loop.folder.export(overwrite=True)
         loop.folder.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
         loop.reporter.message(f"Exported to {folder}.")
     loop.accelerator.wait_for_everyone()
 
 
-def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accelerator:
+def make_accelerator(
+    recipe: Recipe, trackers: Sequence[str] = (), folder: Path = Path()
+) -> Accelerator:
+    """Device and processes of a run.
+
+    Raises:
+        UsageError: If a tracker is unknown, or the batch does not divide into the processes.
+    """
     try:
         known = filter_trackers(list(trackers), folder)
     except (ValueError, RuntimeError):  # unknown; not installed, which it logs too early
@@ -127,7 +144,11 @@ def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accel
             "package, for TensorBoard with pip install 'georank-zoo[tensorboard]'."
         )
     accelerator = Accelerator(
-        mixed_precision="no",  # the recipe decides, in the loop, not the launcher's settings
+        # The recipe decides, in the loop, and nothing that a launcher or another Accelerator of
+        # this process says.
+        mixed_precision="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        dynamo_backend="no",
         log_with=known or None,
         project_dir=str(folder) if known else None,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from georank_zoo.training import checkpoints
 from georank_zoo.training.run import Run
+from georank_zoo.training.run_log import TIMED
 from georank_zoo.utils.progress import Silent
 
 # A step takes milliseconds: timm's network for tests, small patches, few samples.
@@ -33,6 +35,11 @@ def assert_equal_runs(a: Run, b: Run) -> None:
         left, right = load_file(ours[name]), load_file(theirs[name])
         assert left.keys() == right.keys()
         assert [key for key in left if not torch.equal(left[key], right[key])] == []
+
+
+def untimed(run: Run) -> list[dict[str, Any]]:
+    """The rows of the log, in which two runs of one recipe are equal."""
+    return [{k: v for k, v in row.items() if k not in TIMED} for row in run.log.rows()]
 
 
 class StopAt(Silent):

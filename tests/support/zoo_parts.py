@@ -16,7 +16,7 @@ from tests.support.training import TINY
 
 def finished_run(store: PatchStore, folder: Path, name: str = "moco_georank") -> Run:
     """A run of a shipped recipe, as small as it goes."""
-    settings = [f"data.store={store.path}", *TINY, "train.steps=2", "train.checkpoint_epochs=1"]
+    settings = [f"data.store={store.path}", *TINY, "train.steps=2", "schedule.warmup_epochs=0"]
     return train(load_recipe(name, settings), folder)
 
 

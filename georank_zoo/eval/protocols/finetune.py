@@ -24,7 +24,7 @@ from georank_zoo.eval.protocols.adamw import Supervised, require_batch, seeded_h
 from georank_zoo.eval.protocols.base import EvalContext, EvalPlan, Prediction
 from georank_zoo.eval.protocols.logits import cross_entropy, predict, validation_score
 from georank_zoo.eval.splits.make import hold_out_validation
-from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE
+from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE, environment_ignored
 from georank_zoo.utils.errors import GeorankError, UsageError, unknown_name
 from georank_zoo.utils.rng import stream
 from georank_zoo.views import GeometricViews
@@ -199,10 +199,14 @@ class _Training:
 
 @contextmanager
 def _deterministic(context: EvalContext) -> Iterator[None]:
-    """Seeds what networks draw (dropout), and leaves the caller's random state alone."""
+    """Seeds what networks draw (dropout), and leaves the caller's random state alone.
+
+    The environment has no say in the arithmetic.
+    """
     device = torch.device(context.device)
     devices = [device] if device.type == "cuda" else []
     with (
+        environment_ignored(),
         torch.random.fork_rng(devices=devices),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):

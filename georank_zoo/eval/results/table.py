@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from filelock import FileLock
 
 from georank_zoo.eval.results.ranges import check_numbers
 from georank_zoo.eval.results.settings import (
@@ -24,6 +23,7 @@ from georank_zoo.eval.results.settings import (
 )
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.untrusted_text import csv_original, csv_text
 
 Kind = Literal["model", "image-statistics", "random-init", "scratch"]
@@ -182,8 +182,7 @@ def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
         OSError: If it cannot be written, for instance because the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path):
+    with output_lock(path, wait=MOMENT):
         if path.exists():
             _check_content(path)
         with path.open("ab", buffering=0) as file:
@@ -201,7 +200,7 @@ def check_results_file(path: str | Path) -> None:
     """
     path = Path(path)
     if path.exists():
-        with _lock(path), path.open("r+b"):
+        with output_lock(path, wait=MOMENT), path.open("r+b"):
             _check_content(path)
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
@@ -221,7 +220,7 @@ def read_rows(path: str | Path) -> list[Row]:
     path = Path(path)
     # Where this process cannot make a lock file nobody can append, unless another user does.
     writable = os.access(path.parent, os.W_OK)
-    with _lock(path) if writable else nullcontext():
+    with output_lock(path, wait=MOMENT) if writable else nullcontext():
         _check_content(path)
         data = path.read_bytes()
     try:
@@ -252,15 +251,6 @@ def _value(kind: str, text: str) -> Any:
     if optional and not text:
         return None
     return {"int": int, "float": float}.get(number, csv_original)(text)
-
-
-def _lock(path: Path) -> FileLock:
-    """One process at a time, on Windows too; a crash gives the lock back.
-
-    The lock is a file next to it, which stays there: to delete it would let two processes in.
-    """
-    path = path.resolve()  # a link and what it names are one file, with one lock
-    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 def _check_content(path: Path) -> None:

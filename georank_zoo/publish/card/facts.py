@@ -155,6 +155,7 @@ class Facts:
         weights: Weights; None for a recipe without weights.
         footprint: Cells of the pretraining places.
         published: Published weights of a recipe.
+        findings: Sentences about what shows that the training failed.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Facts:
     weights: Weights | None = None
     footprint: Footprint | None = None
     published: CatalogEntry | None = None
+    findings: tuple[str, ...] = ()
 
     @property
     def algorithm(self) -> Method | None:

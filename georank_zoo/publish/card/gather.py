@@ -33,6 +33,7 @@ from georank_zoo.publish.card.facts import (
     Weights,
     published_models,
 )
+from georank_zoo.training.finding_words import known_findings
 from georank_zoo.training.recipe import (
     Recipe,
     list_recipes,
@@ -77,6 +78,7 @@ def folder_facts(folder: Path) -> Facts:
             sha256_of(weights), sha256_of(folder / CONFIG), weights.stat().st_size
         ),
         footprint=read_footprint(folder),
+        findings=tuple(known_findings(config.georank.get("findings"))),
     )  # fmt: skip
 
 
