@@ -113,9 +113,9 @@ class CatalogEntry(_Part):
     tag: str | None
     license: str
     architecture: str
-    num_features: int
+    num_features: int = Field(ge=1)
     bands: tuple[str, ...]
-    image_size: int
+    image_size: int = Field(ge=1)
     files: dict[_FILE_NAME, FileFacts]
     scores: tuple[CatalogScore, ...] = ()
 

@@ -27,7 +27,7 @@ from georank_zoo.utils.environment import (
     device_name,
     environment_ignored,
 )
-from georank_zoo.utils.errors import Interrupted, UsageError
+from georank_zoo.utils.errors import Interrupted, UsageError, plain
 from georank_zoo.utils.progress import Reporter, Silent, TrainingBar
 
 
@@ -136,12 +136,12 @@ def make_accelerator(
     """
     try:
         known = filter_trackers(list(trackers), folder)
-    except ValueError:  # a name that Accelerate does not know at all
+    except (ValueError, RuntimeError):  # unknown; not installed, which it logs too early
         known = []
     if len(known) < len(trackers):
         raise UsageError(
-            f"Tracker {', '.join(trackers)} is unknown or not installed; for TensorBoard: "
-            "pip install 'georank-zoo[tensorboard]'."
+            f"Tracker {', '.join(map(plain, trackers))} is unknown or not installed: install its "
+            "package, for TensorBoard with pip install 'georank-zoo[tensorboard]'."
         )
     accelerator = Accelerator(
         # The recipe decides, in the loop, and nothing that a launcher or another Accelerator of

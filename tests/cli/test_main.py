@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from georank_zoo.training.recipe import list_recipes, load_recipe
+from tests.support.command_line import run
 from tests.support.models import make_store
 
 
@@ -147,3 +148,57 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Continue with --resume" in error and "Traceback" not in error
     assert list((tmp_path / "runs" / "moco-r18" / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("export", "run", "--out", ""), "--out is empty"),
+        (("export", "run", "--out="), "--out is empty"),
+        (("train", " "), "An argument is empty"),
+        (("data", "info", ""), "An argument is empty"),
+        (("data", "info", "."), "No store at ."),
+        (("data", "verify", "/"), "No store at /"),
+        (("data", "info", ".."), "No store at .."),
+    ],
+)
+def test_what_names_no_file(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == (2 if "empty" in message else 1)
+    shown = capsys.readouterr()
+    assert message in shown.err and shown.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [("click", 2), ("georank_zoo.utils.errors", 2), ("torch", 2), ("torch", 15), ("torch", 1)],
+)
+def test_a_signal_while_modules_are_imported(module: str, number: int) -> None:
+    code = f"""
+import os, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder)
+sys.argv = ["georank", "recipes", "show", "moco"]
+from georank_cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "Interrupted.\n")
+
+
+def test_what_python_writes_goes_through_the_gate() -> None:
+    code = (
+        "import warnings\nfrom georank_cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "warnings.warn('a\\x1b[2Jb')\nraise RuntimeError('c\\x1b[2Jd')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "\x1b" not in done.stderr
+    assert r"UserWarning: a\x1b[2Jb" in done.stderr and r"RuntimeError: c\x1b[2Jd" in done.stderr

@@ -26,6 +26,7 @@ from georank_zoo.utils.files import new_file
 
 # What differs between the metrics of one evaluation, or says nothing of what was evaluated.
 _OF_THE_METRIC = ("metric", "value", "ci_low", "ci_high", "versions")
+_MOST_CLASSES = 2**16  # memory grows with the largest number of a class
 _TENSORS = ("sample", "place", "target", "predicted")
 
 
@@ -109,10 +110,11 @@ def read_predictions(results: Path, row: Row) -> Predictions | None:
             f"{path} is damaged: {error}. Delete it to compare the scores only, or repeat the "
             "evaluation."
         ) from error
-    if not _fits(tensors, row.n_test):
+    if not (_fits(tensors, row.n_test) and _possible(tensors)):
         raise GeorankError(
             f"{path} does not hold the {row.n_test} predictions that its row in {results} speaks "
-            "of. Delete it to compare the scores only, or repeat the evaluation."
+            "of, or impossible ones. Delete it to compare the scores only, or repeat the "
+            "evaluation."
         )
     return Predictions(**tensors)
 
@@ -128,3 +130,17 @@ def _fits(tensors: dict[str, npt.NDArray[Any]], count: int) -> bool:
         and all(shape == (count,) for shape in shapes)
         and (predicted.shape == target.shape or predicted.ndim == 3)
     )
+
+
+def _possible(tensors: dict[str, npt.NDArray[Any]]) -> bool:
+    """Whether the numbers are some that an evaluation gives."""
+    predicted, target = tensors["predicted"], tensors["target"]
+    if not (tensors["sample"] >= 0).all():
+        return False
+    if predicted.ndim == 2:  # scores of labels
+        return bool(np.isfinite(predicted).all() and ((target == 0) | (target == 1)).all())
+    if predicted.ndim == 3:  # counts of pixels
+        square = predicted.shape[1] == predicted.shape[2]
+        return square and predicted.dtype.kind in "iu" and bool((predicted >= 0).all())
+    classes = np.concatenate([predicted, target]) if predicted.dtype.kind in "iu" else [-1]
+    return bool(np.all([np.min(classes) >= 0, np.max(classes) < _MOST_CLASSES]))

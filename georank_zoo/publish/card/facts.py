@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Annotated
@@ -16,6 +17,7 @@ from georank_zoo.publish.catalog import CARDS_PACKAGE, CATALOG_FILE, CatalogEntr
 from georank_zoo.training.recipe import Recipe
 
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Count = Annotated[int, Field(ge=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 
 
@@ -66,12 +68,21 @@ class Data:
     source: str
     license: str
     level: str
-    patches: int
-    places: int
-    places_used: int
+    patches: Count
+    places: Count
+    places_used: Count
     hash: Digest
     reader: str = ""
     period: tuple[Day, Day] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.places_used <= self.places <= self.patches:
+            raise ValueError(
+                f"{self.places_used} used of {self.places} places in {self.patches} patches"
+            )
+        days = [date.fromisoformat(day) for day in self.period or ()]
+        if days != sorted(days):
+            raise ValueError("the period ends before it begins")
 
     @property
     def synthetic(self) -> bool:
@@ -91,11 +102,11 @@ class Compute:
         versions: Versions of the packages.
     """
 
-    step: int
+    step: Count
     versions: dict[str, str]
-    seconds: float | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     device: str | None = None
-    processes: int | None = None
+    processes: Count | None = None
 
 
 @dataclass(frozen=True)
