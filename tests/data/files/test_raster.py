@@ -66,7 +66,10 @@ def write_text(path: Path) -> Path:
             "leads to another file: X_DATASET",
         ),
         (overviews_in_the_file, "leads to another file: OVERVIEW_FILE"),
-        (lambda path, _: os.mkfifo(path.with_name(path.name + ".aux.xml")), "bad sidecar: a.tif.aux.xml is not"),
+        (
+            lambda path, _: os.mkfifo(path.with_name(path.name + ".aux.xml")),
+            "bad sidecar: a.tif.aux.xml is not",
+        ),
         (lambda path, _: (path.unlink(), os.mkfifo(path)), "not a regular file"),
         # GDAL waited at these for ever, and took 8 GB for such a text of 450 MB.
         (lambda path, _: os.mkfifo(path.with_name("summary.txt")), "bad sidecar: summary.txt is"),
