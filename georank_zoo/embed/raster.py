@@ -51,6 +51,8 @@ _BLOCK_ROWS, _BLOCK_COLS = 16, 256
 # A row of blocks of a whole Sentinel-2 tile (12 bands, 1024 rows) fits in, so none is decoded
 # twice; GDAL's own limit is a share of the machine's memory.
 _CACHE_BYTES = 512 * 2**20
+# A Sentinel-2 tile with a stride of 1 and 2048 features is 1.3 GiB.
+_MAX_STRIP_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def embed_scene(
         ) as opened,
     ):  # fmt: skip
         name = shown(scene)
-        grid = _grid(opened, name, tile, stride, max_nodata)
+        grid = _grid(opened, name, tile, stride, max_nodata, encoder.num_features)
         _look_at(opened, encoder.shared_bands(opened.bands), name)
         warn_of_missing_bands(encoder, opened.bands, name)
         facts = {
@@ -202,13 +204,21 @@ def _look_at(scene: Scene, bands: Sequence[str], source: str | Path) -> None:
         logger.warning("%s", look.in_doubt(scene.radiometry, str(source), sample))
 
 
-def _grid(scene: Scene, source: str | Path, tile: int, stride: int, max_nodata: float) -> TileGrid:
+def _grid(
+    scene: Scene, source: str | Path, tile: int, stride: int, max_nodata: float, features: int
+) -> TileGrid:
     grid = TileGrid(scene.shape, tile, stride, max_nodata)
     if not grid.rows or not grid.cols:
         height, width = scene.shape
         raise UsageError(
             f"{source} has {height} x {width} pixels, less than a tile of {tile} x {tile}. "
             "Pass a smaller --tile."
+        )
+    strip = 4 * _BLOCK_ROWS * grid.cols * features
+    if strip > _MAX_STRIP_BYTES:
+        raise UsageError(
+            f"{source} is {scene.shape[1]} pixels wide: {_BLOCK_ROWS} rows of {grid.cols} tiles "
+            f"would be {strip / 2**30:.0f} GiB of features. Pass a larger --stride, or cut it."
         )
     return grid
 
@@ -285,7 +295,7 @@ def _write(
                 sums.append(zlib.crc32(strip.data))
                 empty += int(np.isnan(strip[0]).sum())
         # GDAL writes late, and a full disk may show only in what it did not write.
-        with rasterio.open(path) as written:
+        with rasterio.open(path, driver="GTiff") as written:
             for window, expected in zip(_strips(grid), sums, strict=True):
                 if zlib.crc32(written.read(window=window).data) != expected:
                     raise GeorankError("The raster does not hold what was written to it.")
