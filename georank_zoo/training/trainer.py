@@ -101,9 +101,10 @@ def _prepare(
     loop = Loop(setup, run, accelerator, reporter)
     loop.restore()
     if accelerator.is_main_process:
-        run.log.rewind(loop.step)
+        run.log.rows()  # compared with its hash, which goes with the next word
         device = device_name(accelerator.device)
         run.update(status="running", device=device, processes=accelerator.num_processes)
+        run.log.rewind(loop.step)
     return loop
 
 
