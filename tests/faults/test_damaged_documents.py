@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,21 @@ from typing import Any
 
 import pytest
 
+from georank_zoo.data.download.record import (
+    LISTING,
+    RECORD,
+    Arrived,
+    ListedFile,
+    Record,
+    verify_download,
+    write_listing,
+    write_record,
+)
 from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.run import Run, open_run
 from georank_zoo.training.trainer import train
 from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.files import sha256_of
 from tests.faults import damages
 from tests.support.models import make_store
 from tests.support.training import TINY
@@ -76,4 +88,23 @@ def test_a_damaged_file_of_a_run(name: str, every: int, finished: Run, tmp_path:
     folder = tmp_path / "run"
     shutil.copytree(finished.path, folder)
     tried, wrong = wrong_trials(folder / name, lambda: read_run(folder), every)
+    assert tried and not wrong
+
+
+@SOME
+def test_no_damage_of_a_downloads_record(every: int, tmp_path: Path) -> None:
+    files = [
+        Arrived(name, 4, hashlib.sha256(b"here").hexdigest(), "https://x.org/a", "published sha256")
+        for name in ("a.tif", "b/c.tif")
+    ]
+    for file in files:
+        path = tmp_path / file.path
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"here")
+    listed = [ListedFile("b/c.tif", 4, files[0].sha256)]
+    write_listing(tmp_path / LISTING, listed)
+    digest = sha256_of(tmp_path / LISTING)
+    write_record(tmp_path, Record("eurosat", "CC0", "", tuple(files), (), digest, 1, 4, ("*",)))
+    assert verify_download(tmp_path).damaged == ()
+    tried, wrong = wrong_trials(tmp_path / RECORD, lambda: verify_download(tmp_path), every)
     assert tried and not wrong
