@@ -16,7 +16,7 @@ from georank_zoo.training.recipe import Recipe
 from georank_zoo.training.run import Run
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import UsageError
-from georank_zoo.utils.files import write_text
+from georank_zoo.utils.files import sha256_of, write_text
 
 
 def create_run(
@@ -58,6 +58,7 @@ def create_run(
         std=std,
         versions=versions(),
         python=platform.python_version(),
+        files={name: sha256_of(path / name) for name in (RECIPE, FOOTPRINT)},
         status="started",
     )  # fmt: skip
     return run

@@ -12,7 +12,6 @@ export/         config.json and model.safetensors, as timm loads them, recipe an
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -26,14 +25,16 @@ from georank_zoo.models.config import CONFIG, RECIPE, load_config
 from georank_zoo.models.encoder import Encoder, create_model
 from georank_zoo.models.export import export_model
 from georank_zoo.models.folder import EXPORT, FACTS
-from georank_zoo.models.footprint import read_footprint
+from georank_zoo.models.footprint import FOOTPRINT, read_footprint
+from georank_zoo.models.run_facts import read_facts, write_facts
 from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
 from georank_zoo.training.finding_words import known_findings
 from georank_zoo.training.recipe import Recipe, parse_recipe
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
+from georank_zoo.utils.documents import read_limited
 from georank_zoo.utils.errors import ModelError, UsageError
-from georank_zoo.utils.files import write_text
+from georank_zoo.utils.files import sha256_of
 from georank_zoo.utils.tables import Table
 
 if TYPE_CHECKING:
@@ -110,22 +111,34 @@ class Run:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Content of `run.json`."""
-        try:
-            facts = dict(json.loads((self.path / FACTS).read_text(encoding="utf-8")))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ModelError(f"{self.path / FACTS} is damaged: {error}") from error
+        """Content of `run.json`.
+
+        Raises:
+            ModelError: If it is damaged or contradicts the recipe.
+        """
+        facts = read_facts(self.path / FACTS)
+        for name, here in (("recipe", self.recipe.name), ("bands", list(self.recipe.bands))):
+            if facts[name] != here:
+                raise ModelError(f"{self.path / FACTS} contradicts {RECIPE} beside it: {name}.")
         return facts
 
     def update(self, **facts: Any) -> None:
-        """Adds to `run.json`."""
+        """Adds to `run.json`.
+
+        With the word that no process trains the run any longer goes the hash of its log.
+        """
         known = self.facts if (self.path / FACTS).is_file() else {}
-        write_text(self.path / FACTS, json.dumps({**known, **facts}, indent=2) + "\n")
+        known |= facts
+        files = {k: v for k, v in known.get("files", {}).items() if k != METRICS_FILE}
+        if known["status"] in ("finished", "interrupted") and self.log.path.is_file():
+            files[METRICS_FILE] = sha256_of(self.log.path)
+        write_facts(self.path / FACTS, {**known, "files": files})
 
     @property
     def log(self) -> RunLog:
         """Log of the run."""
-        return RunLog(self.path / METRICS_FILE)
+        files = self.facts.get("files", {}) if (self.path / FACTS).is_file() else {}
+        return RunLog(self.path / METRICS_FILE, files.get(METRICS_FILE))
 
     @property
     def checkpoints(self) -> Path:
@@ -309,6 +322,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
     Raises:
         UsageError: If the folder holds no run.
+        ModelError: If a file of it is damaged.
 
     Example:
         >>> import georank_zoo as gz
@@ -320,7 +334,16 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     missing = [name for name in (RECIPE, FACTS) if not (path / name).is_file()]
     if missing:
         raise UsageError(f"{path} is not a run folder: it has no {' and no '.join(missing)}.")
-    text = (path / RECIPE).read_text(encoding="utf-8")
+    for name, digest in read_facts(path / FACTS).get("files", {}).items():
+        file = path / name
+        if name == METRICS_FILE:
+            continue  # compared when it is read: to export, nobody needs it
+        if name not in (RECIPE, FOOTPRINT) or not file.is_file() or sha256_of(file) != digest:
+            raise ModelError(
+                f"{file} is another than the run began with. Put back a copy of it, or train again "
+                "into another folder."
+            )
+    text = read_limited(path / RECIPE, error=ModelError, remedy="Put back a copy of it.")
     return Run(path, parse_recipe(text, where=str(path / RECIPE)))
 
 

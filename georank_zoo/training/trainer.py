@@ -109,9 +109,10 @@ def _prepare(
         reporter.message(text)
     loop.restore()
     if accelerator.is_main_process:
-        run.log.rewind(loop.step)
+        run.log.rows()  # compared with its hash, which goes with the next word
         device = device_name(accelerator.device)
         run.update(status="running", device=device, processes=accelerator.num_processes)
+        run.log.rewind(loop.step)
         loop.look()
     return loop
 
