@@ -95,6 +95,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (GeorankError, OSError, MemoryError) as error:
         if debug:
             raise
+        if isinstance(error, GeorankError) and error.said_elsewhere:
+            return error.exit_code
         prefix = "" if isinstance(error, Interrupted) else "Error: "
         click.echo(f"{prefix}{printable(_sentence(error))}", err=True)
         return error.exit_code if isinstance(error, GeorankError) else 1
