@@ -75,7 +75,7 @@ def embed(run: Run, store: PatchStore, samples: np.ndarray, *, trained: bool) ->
     """Unit projections (N, D) of patches, by the trained network or as it was initialized."""
     algorithm = build.build_algorithm(run.recipe, build.build_views(run.recipe))
     if trained:
-        checkpoints.load_algorithm(run.checkpoint(), algorithm)
+        checkpoints.load_algorithm(run.checkpoint(), algorithm, steps=None)
     algorithm.eval()
     parts = []
     for part in np.array_split(samples, math.ceil(len(samples) / 128)):

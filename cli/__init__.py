@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from .main import main
+import sys
+
+try:
+    from .main import main
+except KeyboardInterrupt:  # this early there is nobody else to catch it
+    sys.stderr.write("Interrupted.\n")
+    sys.exit(130)
 
 __all__ = ["main"]

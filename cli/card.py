@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -76,14 +78,14 @@ def _write_model(
         model, results=results_path, repo=repo, revision=revision, license=license,
         baseline=baseline,
     )  # fmt: skip
-    click.echo(f"Wrote {card.write(out)}.")
+    say(f"Wrote {card.write(out)}.")
     if card.evaluation is None:
         hint = (
             f"{results_path} has no row of these weights"
             if results_path
             else "no --results were given"
         )
-        click.echo(f"The card says that the model has not been evaluated: {hint}.")
+        say(f"The card says that the model has not been evaluated: {hint}.")
 
 
 def _write_recipes(names: tuple[str, ...], out: Path | None, license: str) -> None:
@@ -97,4 +99,4 @@ def _write_recipes(names: tuple[str, ...], out: Path | None, license: str) -> No
     out.mkdir(parents=True, exist_ok=True)
     for name, card in cards.items():
         write_text(out / name, card.text)
-    click.echo(f"Wrote {len(cards)} card{'s' * (len(cards) > 1)} to {out}.")
+    say(f"Wrote {len(cards)} card{'s' * (len(cards) > 1)} to {out}.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 
 def _parse_pair(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
@@ -52,7 +54,7 @@ def compare(
     for table in comparison.tables():
         show_table(table)
     for note in comparison.all_notes():
-        click.echo(note)
+        say(note)
     if out is not None:
         files = comparison.save(out)
-        click.echo(f"Wrote {', '.join(file.name for file in files)} to {out}.")
+        say(f"Wrote {', '.join(file.name for file in files)} to {out}.")

@@ -15,6 +15,7 @@ from georank_zoo.data.datasets.base import ReaderOption
 from georank_zoo.eval.tasks import tasks_of
 
 from .download import download, show_verified
+from .output import say
 from .overlap import overlap
 
 if TYPE_CHECKING:
@@ -96,11 +97,11 @@ def prepare(
             source, out, reader=reader, max_bad=max_bad, overwrite=overwrite, jobs=jobs,
             share=share, on_progress=bar.update, **options,
         )  # fmt: skip
-    click.echo(str(report))
+    say(str(report))
     if share is not None:
-        click.echo("Next:  georank data merge SHARE... --out STORE, when all shares are prepared")
+        say("Next:  georank data merge SHARE... --out STORE, when all shares are prepared")
         return
-    click.echo(f"Next:  georank {_next_command(report.store)} --data {shlex.quote(str(out))}")
+    say(f"Next:  georank {_next_command(report.store)} --data {shlex.quote(str(out))}")
 
 
 @data.command()
@@ -119,9 +120,9 @@ def merge(shares: tuple[Path, ...], out: Path, overwrite: bool) -> None:
 
     with Bar(f"Merging {out}") as bar:
         store = merge_stores(shares, out, overwrite=overwrite, on_progress=bar.update)
-    click.echo(f"{len(store)} patches from {store.header.places} places, of {len(shares)} shares.")
-    click.echo(f"Store: {out}  (hash {store.hash[:12]})")
-    click.echo(f"Next:  georank {_next_command(store)} --data {shlex.quote(str(out))}")
+    say(f"{len(store)} patches from {store.header.places} places, of {len(shares)} shares.")
+    say(f"Store: {out}  (hash {store.hash[:12]})")
+    say(f"Next:  georank {_next_command(store)} --data {shlex.quote(str(out))}")
 
 
 def _next_command(store: PatchStore) -> str:
@@ -157,9 +158,9 @@ def info(store: Path, as_json: bool) -> None:
     if facts["classes"]:
         show_table(classes_table(facts), left=2)
     for kind, count in facts["skipped_by_kind"].items():
-        click.echo(f"Left out: {count} {kind}")
+        say(f"Left out: {count} {kind}")
     for text in warnings(facts):
-        click.echo(f"Warning: {text}")
+        say(f"Warning: {text}")
 
 
 @data.command()
@@ -180,4 +181,4 @@ def verify(store: Path) -> None:
         raise StoreError(
             f"{store} is damaged: {'; '.join(damaged)}. Prepare it again with --overwrite."
         )
-    click.echo(f"{store}: {len(opened.header.shards)} shard(s) are intact, {len(opened)} patches.")
+    say(f"{store}: {len(opened.header.shards)} shard(s) are intact, {len(opened)} patches.")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .output import say
+
 if TYPE_CHECKING:
     from georank_zoo.data.store.patch_store import PatchStore
     from georank_zoo.demo import Part
@@ -36,8 +38,8 @@ def demo(out: Path, steps: int | None, places: int, seed: int) -> None:
     test_store = _prepare(out / "held-out", places // 2, seed=2 * seed + 1)
     runs = [_train(part, out / "runs", train_store) for part in library.parts(steps, seed)]
     _evaluate(runs, test_store, out, seed)
-    click.echo(f"Done in {(time.monotonic() - started) / 60:.1f} minutes. Everything is in {out}.")
-    click.echo("The world is synthetic: these numbers say that the machinery works, and nothing "
+    say(f"Done in {(time.monotonic() - started) / 60:.1f} minutes. Everything is in {out}.")
+    say("The world is synthetic: these numbers say that the machinery works, and nothing "
                "about the real Earth.")  # fmt: skip
 
 
@@ -64,7 +66,7 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Run:
                   f"{changes}")  # fmt: skip
     with TrainingProgress(name) as reporter:
         run = train_part(part, folder, store, reporter=reporter)
-    click.echo(f"{run.path / 'export'}: timm loads it, with the same features bit for bit.")
+    say(f"{run.path / 'export'}: timm loads it, with the same features bit for bit.")
     return run
 
 
@@ -83,7 +85,7 @@ def _evaluate(runs: list[Run], store: PatchStore, out: Path, seed: int) -> None:
     show_scores(scores)
     scores.save(results)
     draw(figure, runs, store, scores.rows)
-    click.echo(f"Figure: {figure}")
+    say(f"Figure: {figure}")
 
 
 def _show_command(command: str) -> None:

@@ -11,6 +11,8 @@ import click
 
 from georank_zoo.data.datasets import DATASETS
 
+from .output import say
+
 if TYPE_CHECKING:
     from georank_zoo.data.download.record import Record
 
@@ -49,9 +51,9 @@ def download(
 
     dataset = known[name]
     assert dataset.download is not None
-    click.echo(f"{dataset.title}. License: {dataset.license}. Size: {dataset.download.size}.")
+    say(f"{dataset.title}. License: {dataset.license}. Size: {dataset.download.size}.")
     if dataset.download.note:
-        click.echo(dataset.download.note)
+        say(dataset.download.note)
     with _Bars() as bars:
         record = download_dataset(
             dataset, out, only=only, keep_archives=keep_archives, on_progress=bars.update
@@ -81,9 +83,9 @@ def show_verified(folder: Path) -> None:
             f"{folder}: {len(result.damaged)} of {result.files} files are not as they were "
             f"downloaded:\n{lines}{rest}\nDelete them and repeat: {again}"
         )
-    click.echo(f"{folder}: all {result.files} files are intact ({result.record.name}).")
+    say(f"{folder}: all {result.files} files are intact ({result.record.name}).")
     if not result.record.complete:
-        click.echo(f"The download is not complete. Continue with: {again}")
+        say(f"The download is not complete. Continue with: {again}")
 
 
 def _show_datasets() -> None:
@@ -96,21 +98,21 @@ def _show_datasets() -> None:
             how = "download" if facts.automatic else "by hand"
             table.add_row(name, f"{dataset.title}\n{dataset.license}", facts.size, how)
     Console(highlight=False).print(table)
-    click.echo("georank data download NAME --out FOLDER")
+    say("georank data download NAME --out FOLDER")
 
 
 def _show_record(record: Record, out: Path) -> None:
     files = len(record.files) + record.unpacked
     size = sum(file.size for file in record.files) + record.unpacked_bytes
-    click.echo(f"{out}: {files} files, {size / 1e9:.2f} GB, of {record.name}.")
+    say(f"{out}: {files} files, {size / 1e9:.2f} GB, of {record.name}.")
     if record.unchecked:
-        click.echo(
+        say(
             f"No checksum is published for {', '.join(record.unchecked)}: its SHA-256 was "
             "recorded now, and later checks compare with that."
         )
     folder = shlex.quote(str(out))
-    click.echo(f"Check: georank data verify {folder}")
-    click.echo(f"Next:  georank data prepare {record.name} {folder} --out stores/{record.name}")
+    say(f"Check: georank data verify {folder}")
+    say(f"Next:  georank data prepare {record.name} {folder} --out stores/{record.name}")
 
 
 class _Bars:

@@ -9,6 +9,8 @@ import click
 
 from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, TASKS
 
+from .output import say
+
 if TYPE_CHECKING:
     from georank_zoo.eval.results.scores import Scores
 
@@ -122,7 +124,7 @@ def evaluate(
     show_scores(scores)
     if results_path is not None:
         scores.save(results_path)
-        click.echo(f"Added {len(scores.rows)} rows to {results_path}.")
+        say(f"Added {len(scores.rows)} rows to {results_path}.")
 
 
 def show_scores(scores: Scores) -> None:
@@ -132,4 +134,4 @@ def show_scores(scores: Scores) -> None:
     for table in scores.tables():
         show_table(table, left=3, sections=True, no_wrap=True)
     for note in scores.notes:
-        click.echo(note)
+        say(note)

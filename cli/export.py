@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -30,8 +32,8 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
     is_run = (run / FACTS).is_file()
     if kind == "timm":
         folder = open_run(run).export(out, checkpoint=checkpoint, overwrite=overwrite)
-        click.echo(f"Exported {folder}; timm loads it back bit for bit.")
-        click.echo(f"Load it: timm.create_model('local-dir:{folder}', pretrained=True)")
+        say(f"Exported {folder}; timm loads it back bit for bit.")
+        say(f"Load it: timm.create_model('local-dir:{folder}', pretrained=True)")
         return
     from georank_zoo.models.onnx import ONNX_TOLERANCE, export_onnx, onnx_facts
 
@@ -44,11 +46,11 @@ def export(run: Path, kind: str, out: Path | None, checkpoint: str, overwrite: b
     else:
         file = export_onnx(run, out, overwrite=overwrite)
     bands = onnx_facts(file)["bands"]
-    click.echo(
+    say(
         f"Exported {file}; onnxruntime gives torch's features, within {ONNX_TOLERANCE:g} of the "
         "largest."
     )
-    click.echo(
+    say(
         f"It takes reflectance (DN / 10000), (batch, {len(bands)}, height, width), of the bands "
         f"{', '.join(bands)}."
     )

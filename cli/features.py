@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from .output import say
+
 
 @click.command()
 @click.argument("model")
@@ -87,4 +89,4 @@ def features(
             model, source, out, image_size=size, batch_size=batch_size, device=device,
             overwrite=overwrite, on_progress=bar.update, **scene,
         )  # fmt: skip
-    click.echo(str(done))
+    say(str(done))

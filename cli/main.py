@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from .output import say, show_warnings
 
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -69,7 +72,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Runs the command line and exits.
+
+    0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # `--debug` may stand anywhere: it is added to the end of a command that just failed.
     debug = "--debug" in arguments
@@ -78,31 +84,50 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from georank_zoo.utils.errors import GeorankError, Interrupted, printable
+    from georank_zoo.utils.errors import GeorankError, Interrupted
+    from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
+    show_warnings()
     try:
-        result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
+        with ending_as_interrupt():
+            result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
-        click.echo("Interrupted.", err=True)
-        return 130
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True)
         return error.exit_code
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        return 130
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Nothing is half-written: repeat the command.", err=True)
+        return exit_code()
     except (GeorankError, OSError, MemoryError) as error:
         if debug:
             raise
         if isinstance(error, GeorankError) and error.said_elsewhere:
             return error.exit_code
         prefix = "" if isinstance(error, Interrupted) else "Error: "
-        click.echo(f"{prefix}{printable(_sentence(error))}", err=True)
+        say(f"{prefix}{_sentence(error)}", err=True)
+        if isinstance(error, Interrupted):
+            return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1
+    except Exception as error:
+        said = _of_the_network(error)
+        if debug or said is None:
+            raise
+        say(f"Error: {said}", err=True)
+        return 1
+
+
+def _of_the_network(error: BaseException) -> str | None:
+    """The sentence for what a network's library raised, where no command caught it."""
+    # Nothing has used the network before this module was imported.
+    hub_errors = sys.modules.get("georank_zoo.utils.hub_errors")
+    return hub_errors.explain_stray(error) if hub_errors else None
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and (said := _of_the_network(error)):
+        return said
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 _CATALOG = click.option(
     "--catalog", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
     help="Catalog file, as `georank release` writes one [default: the zoo's own].",
@@ -37,11 +39,11 @@ def list_(catalog: Path | None = None) -> None:
     for model in found:
         where = f"[green]{_cell(model.id)}" if model.id else "[dim]not published"
         table.add_row(
-            f"{model.name}\n[dim]{_cell(model.recipe)}", f"{_cell(model.summary)}\n{where}"
+            f"{_cell(model.name)}\n[dim]{_cell(model.recipe)}", f"{_cell(model.summary)}\n{where}"
         )
     Console().print(table)
     published = sum(model.id is not None for model in found)
-    click.echo(f"{published} published, {len(found) - published} recipes without weights.")
+    say(f"{published} published, {len(found) - published} recipes without weights.")
 
 
 @models.command()
@@ -57,7 +59,7 @@ def show(name: str, catalog: Path | None) -> None:
     show_facts(model.facts)
     if model.scores is not None:
         show_table(model.scores, left=4, no_wrap=True)
-    click.echo("\n" + "\n".join(model.lines))
+    say("\n" + "\n".join(model.lines))
 
 
 @models.command()
@@ -76,8 +78,8 @@ def pull(name: str, out: Path | None, catalog: Path | None) -> None:
 
     quiet_hub_bars()
     done = pull_model(name, out or Path(name), catalog=catalog)
-    click.echo(str(done))
-    click.echo(f"Load it: timm.create_model('local-dir:{done.folder}', pretrained=True)")
+    say(str(done))
+    say(f"Load it: timm.create_model('local-dir:{done.folder}', pretrained=True)")
 
 
 @models.command()
@@ -96,13 +98,13 @@ def verify(source: str, name: str | None, catalog: Path | None) -> None:
     from .progress import quiet_hub_bars
 
     quiet_hub_bars()
-    click.echo(str(verify_model(source, catalog=catalog, name=name)))
+    say(str(verify_model(source, catalog=catalog, name=name)))
 
 
 def _cell(text: str) -> str:
     """Foreign text for a table, without rich's markup and control characters."""
     from rich.markup import escape
 
-    from georank_zoo.utils.errors import plain
+    from georank_zoo.utils.untrusted_text import plain
 
     return escape(plain(text, 300))

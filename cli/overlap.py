@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 
 @click.command()
 @click.argument("pretrain_store", type=click.Path(path_type=Path))
@@ -48,11 +50,11 @@ def overlap(
     pretrain, evaluation = PatchStore(pretrain_store), PatchStore(eval_store)
     found = library.overlap(pretrain, evaluation, split=split, seed=seed)
     show_table(found.table(radii))
-    click.echo("\n".join(found.notes))
+    say("\n".join(found.notes))
     if csv_path is not None:
         found.to_csv(csv_path, radii)
-        click.echo(f"Counts: {csv_path}")
+        say(f"Counts: {csv_path}")
     if out is not None:
         what = f"split {found.split} of {eval_store.name}" if found.split else eval_store.name
         draw_overlap(out, found, radii=radii, title=f"{what} and pretraining {pretrain_store.name}")
-        click.echo(f"Figure: {out}")
+        say(f"Figure: {out}")

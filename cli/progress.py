@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from georank_zoo.utils.progress import training_note
+from georank_zoo.utils.untrusted_text import plain, terminal_text
 
 # In a log, more lines than this would bury what matters.
 LOG_SECONDS = 15.0
@@ -41,7 +42,7 @@ class Bar:
     """
 
     def __init__(self, title: str, total: int | None = None) -> None:
-        self._title = title
+        self._title = title = plain(title)
         self._console = Console(file=sys.stderr)
         self._live = self._console.is_terminal
         self._progress = Progress(
@@ -77,6 +78,7 @@ class Bar:
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Shows that `done` units of `total` are done."""
+        note = plain(note, 300)
         self._total = total if total is not None else self._total
         self._progress.update(self._task, completed=done, total=self._total, note=note)
         finished = done == self._total
@@ -89,7 +91,7 @@ class Bar:
 
     def message(self, text: str) -> None:
         """A line above the bar."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(terminal_text(text), highlight=False, markup=False, soft_wrap=True)
 
 
 class TrainingProgress(Bar):

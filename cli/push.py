@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .output import say
+
 if TYPE_CHECKING:
     from georank_zoo.publish.plan import PushPlan
 
@@ -45,17 +47,20 @@ def push(
     from georank_zoo.publish.push import push as push_model
 
     from .progress import quiet_hub_bars
+    from .tables import show_table
 
     quiet_hub_bars()
     report = push_model(
         source, repo, dry_run=dry_run, private=private, public=public, tag=tag, revision=revision,
-        prune=prune, force=force, on_message=click.echo, on_plan=_show_plan,
+        prune=prune, force=force, on_message=say, on_plan=_show_plan,
     )  # fmt: skip
-    click.echo("\n".join(report.lines))
+    if report.plan is None:
+        show_table(report.files)
+    say("\n".join(report.lines))
 
 
 def _show_plan(plan: PushPlan) -> None:
     from .tables import show_table
 
     show_table(plan.table, left=3)
-    click.echo(plan.summary)
+    say(plan.summary)

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from .output import say
+
 
 @click.group(invoke_without_command=True)
 @click.pass_context
@@ -38,11 +40,13 @@ def list_() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 def show(recipe_name: str, overrides: tuple[str, ...]) -> None:
     """Check a recipe (a path or a shipped one's name) and print it resolved."""
+    from georank_zoo.training.build import build_objective, build_views
     from georank_zoo.training.recipe import load_recipe
 
     loaded = load_recipe(recipe_name, overrides)
+    build_objective(loaded, build_views(loaded))  # refuses a backbone that does not take the views
     click.echo(loaded.to_yaml(), nl=False)
-    click.echo(f"# hash {loaded.hash}")
+    say(f"# hash {loaded.hash}")
 
 
 @recipes.command()

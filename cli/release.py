@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...",
@@ -48,12 +50,12 @@ def release(
     quiet_hub_bars()
     report = release_runs(
         runs, org, results=results, tag=tag, private=private, license=license or DEFAULT_LICENSE,
-        catalog=catalog, dry_run=dry_run, on_message=click.echo,
+        catalog=catalog, dry_run=dry_run, on_message=say,
         on_plan=partial(show_table, left=4),
     )  # fmt: skip
     if dry_run:
-        click.echo("Dry run: nothing was sent.")
+        say("Dry run: nothing was sent.")
         return
     show_table(report.table, left=3)
     report.raise_for_failures()
-    click.echo(f"Recorded in {catalog}: georank models list --catalog {catalog}")
+    say(f"Recorded in {catalog}: georank models list --catalog {catalog}")

@@ -64,6 +64,6 @@ def _text(cell: str) -> Text:
     """A cell as it is: `[bold]` and `:car:` of a class or a file are its name, not markup."""
     from rich.text import Text
 
-    from georank_zoo.utils.errors import printable
+    from georank_zoo.utils.untrusted_text import terminal_text
 
-    return Text(printable(cell))
+    return Text(terminal_text(cell))

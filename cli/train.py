@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .output import say
+
 
 @click.command()
 @click.argument("recipe")
@@ -71,17 +73,17 @@ def train(
     if PartialState().is_main_process:
         findings = known_findings(run.facts.get("findings"))
         verb = "Ended, with warnings," if findings else "Finished"
-        click.echo(f"{verb} {run.recipe.name} in {run.facts['seconds']:.0f} s.")
+        say(f"{verb} {run.recipe.name} in {run.facts['seconds']:.0f} s.")
         for text in findings:
-            click.echo(f"Warning: {text}")
-        click.echo(f"Evaluate it: georank eval {run.path} --task <task> --data <store>")
+            say(f"Warning: {text}")
+        say(f"Evaluate it: georank eval {run.path} --task <task> --data <store>")
 
 
 def _replay(folder: Path) -> None:
     from georank_zoo.training.replay import replay
 
     result = replay(folder)
-    click.echo(f"Step {result.failure.step} of {folder}:")
+    say(f"Step {result.failure.step} of {folder}:")
     for line in result.lines:
-        click.echo(line)
-    click.echo("The loss is finite this time." if result.finite else "The loss is not finite.")
+        say(line)
+    say("The loss is finite this time." if result.finite else "The loss is not finite.")

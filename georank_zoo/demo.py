@@ -27,6 +27,7 @@ from georank_zoo.training.run import Run, open_run
 from georank_zoo.training.trainer import train
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, Array, save_figure, style
 from georank_zoo.utils.progress import OnProgress, Reporter
+from georank_zoo.utils.untrusted_text import figure_text
 
 DEMO_SIZE = 32
 STEPS = 400
@@ -163,7 +164,7 @@ def draw_demo(
             _draw_map(axis, latlon, values, name)
         _draw_similarity(axes[0, 1], latlon, features)
         _draw_scores(axes[1, 1], rows, list(features))
-        figure.suptitle(title)
+        figure.suptitle(figure_text(title, 200))
         save_figure(figure, path)
 
 
@@ -213,6 +214,6 @@ def _draw_scores(axis: Axes, rows: Sequence[Row], models: Sequence[str]) -> None
         axis.barh(position, 100 * row.value, color=color, height=0.65)
         axis.errorbar(100 * row.value, position, xerr=error, color="0.2", capsize=3, linewidth=1)
         axis.text(1, position, f"{100 * row.value:.1f}", color="white", va="center", weight="bold")
-    axis.set_yticks(range(len(shown)), [row.model for row in reversed(shown)])
+    axis.set_yticks(range(len(shown)), [figure_text(row.model) for row in reversed(shown)])
     axis.set(xlim=(0, 100), xlabel="accuracy macro (%)")
     axis.set_title("k-NN on held-out places, 95 % intervals", loc="left")

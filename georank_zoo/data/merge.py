@@ -11,13 +11,15 @@ import numpy as np
 
 from georank_zoo.data.prepare import explain_interruption, log_suspicions
 from georank_zoo.data.store.header import ShardHeader, Skipped
-from georank_zoo.data.store.mapped_store import SHARD_BYTES, MappedStore, map_safetensors
+from georank_zoo.data.store.mapped_file import map_safetensors
+from georank_zoo.data.store.mapped_store import SHARD_BYTES, MappedStore
 from georank_zoo.data.store.patch import NO_LABEL, NO_ROLE, ROLES, UNKNOWN, Patch
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.share import parse_share
-from georank_zoo.data.store.writer import StoreWriter, require_apart
+from georank_zoo.data.store.writer import StoreWriter, partial_store, require_apart
 from georank_zoo.utils.errors import StoreError, UsageError
 from georank_zoo.utils.files import sha256_of
+from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.progress import OnProgress, progress_bar
 
 _Item = tuple[list[Patch], list[Skipped]]
@@ -52,7 +54,8 @@ def merge_stores(
     Raises:
         UsageError: If a store is no share, they are of several preparations, one is missing or
             given twice, or `out` exists or holds one.
-        StoreError: If a share is missing or damaged, or the disk is full.
+        StoreError: If a share is missing or damaged.
+        GeorankError: If the disk is full, or another process writes to `out`.
         Interrupted: On Ctrl-C; the partial store is kept.
 
     Example:
@@ -67,27 +70,30 @@ def merge_stores(
         require_apart(out, Path(share))
     stores = _in_order([MappedStore(share) for share in shares])
     first = stores[0].header
-    writer = StoreWriter(
-        out, bands=first.bands, size=first.size, spec=_spec(stores[0]), target=first.target,
-        class_names=first.class_names, splits=first.splits, overwrite=overwrite,
-        shard_bytes=shard_bytes,
-    )  # fmt: skip
-    counts = [store.shard_headers[-1].next_item for store in stores]
-    with (
-        explain_interruption(writer, sum(counts)),
-        progress_bar(f"Merging {out}", on_progress, show=progress) as report,
-    ):
-        for store, count, before in zip(stores, counts, np.cumsum([0, *counts]), strict=False):
-            for patches, left_out in _items(store, writer.next_item - int(before)):
-                writer.add(patches, left_out)
-                report(writer.next_item, sum(counts), f"{writer.count} patches")
-            assert writer.next_item >= before + count  # the shards of a store follow each other
-        if writer.count == 0:
-            writer.discard()
-            raise StoreError(f"Nothing to store in {out}: all items of all shares were left out.")
-        merged = writer.finish(
-            reader=first.reader, level=first.level, source=first.source, license=first.license
-        )
+    with output_lock(out, partial_store(out)):
+        writer = StoreWriter(
+            out, bands=first.bands, size=first.size, spec=_spec(stores[0]), target=first.target,
+            class_names=first.class_names, splits=first.splits, overwrite=overwrite,
+            shard_bytes=shard_bytes,
+        )  # fmt: skip
+        counts = [store.shard_headers[-1].next_item for store in stores]
+        with (
+            explain_interruption(writer, sum(counts)),
+            progress_bar(f"Merging {out}", on_progress, show=progress) as report,
+        ):
+            for store, count, before in zip(stores, counts, np.cumsum([0, *counts]), strict=False):
+                for patches, left_out in _items(store, writer.next_item - int(before)):
+                    writer.add(patches, left_out)
+                    report(writer.next_item, sum(counts), f"{writer.count} patches")
+                assert writer.next_item >= before + count  # the shards of a store follow each other
+            if writer.count == 0:
+                writer.discard()
+                raise StoreError(
+                    f"Nothing to store in {out}: all items of all shares were left out."
+                )
+            merged = writer.finish(
+                reader=first.reader, level=first.level, source=first.source, license=first.license
+            )
     log_suspicions(merged)  # copies in two shares are seen only here
     return merged
 

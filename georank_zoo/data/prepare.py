@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -10,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +28,19 @@ from georank_zoo.data.store.header import Skipped
 from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.share import parse_share
-from georank_zoo.data.store.writer import StoreWriter, require_apart, require_replaceable
+from georank_zoo.data.store.writer import (
+    StoreWriter,
+    partial_store,
+    require_apart,
+    require_replaceable,
+)
 from georank_zoo.utils.errors import BadItem, Interrupted, StoreError, UsageError, plain
+from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.parallel import map_in_order, usable_cores
 from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.tables import Table
+from georank_zoo.utils.untrusted_text import html_text
+from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +104,7 @@ class PrepareReport:
 
     def _repr_html_(self) -> str:
         texts = (next(self._taken()), *(f"Warning: {text}" for text in self.warnings))
-        html = "".join(f"<p>{escape(text)}</p>" for text in texts)
+        html = "".join(f"<p>{html_text(text)}</p>" for text in texts)
         html += facts_table(describe(self.store)).to_html()
         if not self.skipped:
             return html
@@ -160,7 +166,8 @@ def prepare_store(
         UsageError: If there is no such source or reader, the reader does not take an option,
             `out` exists or holds the source, `max_bad` is not between 0 and 1, `jobs` is
             not positive, or there is no such share.
-        StoreError: If too much is bad, nothing is left or the disk is full.
+        StoreError: If too much is bad or nothing is left.
+        GeorankError: If the disk is full, or another process writes to `out`.
         Interrupted: On Ctrl-C; the partial store is kept.
 
     Example:
@@ -177,27 +184,29 @@ def prepare_store(
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
     part = None if share is None else parse_share(share)
     out = Path(out)
-    opened = _opened(source, out, reader, overwrite, progress, on_progress, options)
-    require_apart(out, opened.root)
-    items = opened.items() if part is None else part.take(opened.items())
-    spec = opened.spec if part is None else {**opened.spec, "share": str(part)}
     started = time.monotonic()
-    writer = StoreWriter(
-        out, bands=opened.bands, size=opened.size, spec=spec, overwrite=overwrite,
-        target=opened.target, class_names=opened.class_names, splits=opened.splits,
-        shard_bytes=shard_bytes,
-    )  # fmt: skip
-    resumed_at = writer.next_item
-    if resumed_at:
-        logger.info("Resuming %s at item %d.", writer.partial, resumed_at)
-    with (
-        explain_interruption(writer, len(items)),
-        progress_bar(f"Preparing {out}", on_progress, show=progress) as report,
-    ):
-        bad, units = _write_items(opened, items, writer, max_bad, jobs or usable_cores(), report)
-        store = writer.finish(
-            reader=opened.name, level=opened.level, source=opened.source, license=opened.license
-        )
+    with output_lock(out, partial_store(out)):
+        opened = _opened(source, out, reader, overwrite, progress, on_progress, options)
+        require_apart(out, opened.root)
+        items = opened.items() if part is None else part.take(opened.items())
+        spec = opened.spec if part is None else {**opened.spec, "share": str(part)}
+        writer = StoreWriter(
+            out, bands=opened.bands, size=opened.size, spec=spec, overwrite=overwrite,
+            target=opened.target, class_names=opened.class_names, splits=opened.splits,
+            shard_bytes=shard_bytes,
+        )  # fmt: skip
+        resumed_at = writer.next_item
+        if resumed_at:
+            logger.info("Resuming %s at item %d.", writer.partial, resumed_at)
+        with (
+            explain_interruption(writer, len(items)),
+            progress_bar(f"Preparing {out}", on_progress, show=progress) as report,
+        ):
+            jobs = jobs or usable_cores()
+            bad, units = _write_items(opened, items, writer, max_bad, jobs, report)
+            store = writer.finish(
+                reader=opened.name, level=opened.level, source=opened.source, license=opened.license
+            )
     suspect = log_suspicions(store)
     seconds = time.monotonic() - started
     return PrepareReport(store, len(items), bad, units, resumed_at, seconds, suspect)
@@ -245,18 +254,13 @@ def explain_interruption(writer: StoreWriter, items: int) -> Iterator[None]:
     """Says how to go on where a full disk or Ctrl-C ends the writing of so many items.
 
     Raises:
-        StoreError: If the disk is full.
+        GeorankError: If the disk is full.
         Interrupted: On Ctrl-C.
     """
+    remedy = "Make room and repeat the command: it resumes after the last finished shard."
     try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                f"The disk is full at {writer.partial}. Free some space and repeat the "
-                "command: it resumes after the last finished shard."
-            ) from error
-        raise
+        with explain_write_errors(writer.partial, remedy):
+            yield
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Interrupted at item {writer.next_item} of {items}. "

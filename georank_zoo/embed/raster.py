@@ -35,8 +35,10 @@ from georank_zoo.models.inference import (
 )
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import GeorankError, UsageError
-from georank_zoo.utils.files import explain_disk_full, new_file
+from georank_zoo.utils.files import new_file
+from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.progress import OnProgress, progress_bar
+from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -174,9 +176,9 @@ def embed_scene(
             "radiometry": asdict(opened.radiometry), "tile": tile, "stride": stride,
             "image_size": settings.image_size, "max_nodata": max_nodata, "versions": versions(),
         }  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            explain_disk_full(path, "Free some space and repeat the command."),
+            output_lock(path),
+            explain_write_errors(path),
             new_file(path) as temporary,
             progress_bar(f"Embedding {name}", on_progress, show=progress) as report,
             evaluating(encoder, settings.device),

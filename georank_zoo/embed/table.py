@@ -35,8 +35,9 @@ from georank_zoo.models.find import ModelSource
 from georank_zoo.models.inference import InferenceSettings
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import Interrupted, UsageError
-from georank_zoo.utils.files import explain_disk_full
+from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.progress import OnProgress, progress_bar
+from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,8 @@ def embed_store(
     file = PartialFeatures(partial, _columns(store), shape, facts, _weights_digest(encoder))
     try:
         with (
-            explain_disk_full(partial, "Free some space and repeat the command."),
+            output_lock(path, partial),
+            explain_write_errors(partial, "Make room and repeat the command to resume it."),
             progress_bar(f"Embedding {store.path}", on_progress, show=progress) as report,
         ):
             file.open_or_resume(overwrite=overwrite)
@@ -138,12 +140,12 @@ def embed_store(
                 write_parquet(path, file.arrays(), store.keys, file.facts)
             else:
                 file.path.replace(path)
+            shutil.rmtree(partial)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Interrupted. {partial} is kept: repeat the command, and it resumes after the last "
             f"finished chunk of {chunk_size} patches."
         ) from error
-    shutil.rmtree(partial)
     return EmbeddedStore(path, *shape)
 
 

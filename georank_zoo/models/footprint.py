@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo.utils.errors import ModelError
+from georank_zoo.utils.regular_files import read_regular
 
 FOOTPRINT = "footprint.json"
+_MAX_BYTES = 2**24  # a cell and its count are 20 bytes, and there are 64,800
 FOOTPRINT_FORMAT = "georank-footprint/1"
 CELL_DEGREES = 1
 
@@ -99,4 +101,4 @@ def read_footprint(folder: Path) -> Footprint | None:
     path = folder / FOOTPRINT
     if not path.is_file():
         return None
-    return Footprint.from_json(path.read_bytes(), where=path)
+    return Footprint.from_json(read_regular(path, _MAX_BYTES), where=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -31,7 +32,15 @@ from georank_zoo.models.config import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, load_co
 from georank_zoo.models.folder import largest_weights
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import sha256_of
-from georank_zoo.utils.hub_errors import HTTPError, reason
+from georank_zoo.utils.hub_client import guard_client
+from georank_zoo.utils.hub_errors import (
+    NETWORK_FAILURES,
+    causes,
+    explain,
+    is_offline,
+    status,
+    without_credentials,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -115,39 +124,50 @@ def fetch_file(hub_id: HubId, filename: str, revision: str | None, *, max_bytes:
         ModelError: If the model, the revision or the file does not exist, the Hub does not
             answer, or what arrived is damaged.
     """
-    answers, remote = _look(hub_id, filename, revision)
+    guard_client()
+    silence, remote = _look(hub_id, filename, revision)
     if remote is not None and remote.size is not None and remote.size > max_bytes:
         raise ModelError(
-            f"{filename} of {hub_id} on {constants.ENDPOINT} has {remote.size} bytes, but at most "
+            f"{filename} of {_where(hub_id)} has {remote.size} bytes, but at most "
             f"{max_bytes} can be part of this model. It was not downloaded."
         )
-    path = _download(hub_id, filename, revision, offline=not answers)
+    path = _download(hub_id, filename, revision, silence=silence)
     # The branch may have moved since: what was said then is of another file.
     etag = remote.etag if remote and remote.commit_hash == path.parent.name else None
     check_blob(path, etag)
     return path
 
 
-def _look(hub_id: HubId, filename: str, revision: str | None) -> tuple[bool, HfFileMetadata | None]:
-    """Whether the Hub answers at all, and what it says of a file.
+def _look(
+    hub_id: HubId, filename: str, revision: str | None
+) -> tuple[Exception | None, HfFileMetadata | None]:
+    """Why the Hub does not answer, if it does not, and what it says of a file.
 
     The download itself would retry for 25 s to find out.
     """
     try:
         url = hf_hub_url(hub_id.repo, filename, revision=revision)
-        return True, get_hf_file_metadata(url, timeout=_PATIENCE)
+        return None, get_hf_file_metadata(url, timeout=_PATIENCE)
     except (HfHubHTTPError, EntryNotFoundError, FileMetadataError, HFValidationError):
-        return True, None  # what is wrong, the download will say
-    except (HTTPError, OSError) as error:
-        logger.info("The Hub does not answer (%s); looking into the cache.", error)
-        return False, None
+        return None, None  # what is wrong, the download will say
+    except NETWORK_FAILURES as error:
+        logger.info("%s Looking into the cache.", explain(error, hub_id.repo, writing=False))
+        return error, None
 
 
-def _download(hub_id: HubId, filename: str, revision: str | None, *, offline: bool) -> Path:
-    where = f"{hub_id} on {constants.ENDPOINT}"
+def _where(hub_id: HubId) -> str:
+    return f"{hub_id} on {without_credentials(constants.ENDPOINT)}"
+
+
+def _download(
+    hub_id: HubId, filename: str, revision: str | None, *, silence: Exception | None
+) -> Path:
+    where = _where(hub_id)
     try:
         return Path(
-            hf_hub_download(hub_id.repo, filename, revision=revision, local_files_only=offline)
+            hf_hub_download(
+                hub_id.repo, filename, revision=revision, local_files_only=silence is not None
+            )
         )
     except HFValidationError as error:
         raise UsageError(f"{hub_id.repo!r} is not a model id of the Hub: {error}") from error
@@ -163,19 +183,33 @@ def _download(hub_id: HubId, filename: str, revision: str | None, *, offline: bo
     except RevisionNotFoundError as error:
         raise ModelError(f"{hub_id.repo} has no revision {revision!r} on the Hub.") from error
     except LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"Could not get {filename} of {where}: the Hub did not answer, and it is not in the "
-            "cache. Check the network, HF_ENDPOINT and HF_HUB_OFFLINE."
-        ) from error
+        raise ModelError(_not_cached(f"{filename} of {where}", hub_id, silence or error)) from error
     except EntryNotFoundError as error:
         raise ModelError(
             f"{where} has no {filename}, so it is not a model of this kind. No other "
             "file is read, and no pickle ever."
         ) from error
-    except HfHubHTTPError as error:
-        raise ModelError(f"The Hub refused {filename} of {where}: {reason(error)}.") from error
-    except (HTTPError, OSError, RuntimeError) as error:
-        raise ModelError(f"The download of {filename} of {where} broke: {error}.") from error
+    except NETWORK_FAILURES as error:
+        _raise_if_of_the_disk(error)
+        said = explain(error, hub_id.repo, writing=False)
+        raise ModelError(f"Could not get {filename} of {where}. {said}") from error
+
+
+def _not_cached(what: str, hub_id: HubId, silence: Exception) -> str:
+    """Why a file that is not in the cache could not be had."""
+    if is_offline(silence):
+        return f"{what} is not in the cache, and HF_HUB_OFFLINE is set: unset it to download."
+    cause = next(
+        (c for c in causes(silence) if status(c) is not None), silence.__cause__ or silence
+    )
+    said = explain(cause, hub_id.repo, writing=False)
+    return f"Could not get {what}, and it is not in the cache. {said}"
+
+
+def _raise_if_of_the_disk(error: Exception) -> None:
+    """A full disk is no failure of the network."""
+    if type(error) is OSError and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise error
 
 
 def check_blob(path: Path, etag: str | None = None) -> None:

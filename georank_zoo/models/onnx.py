@@ -22,7 +22,8 @@ from georank_zoo.models.config import has_fixed_size
 from georank_zoo.models.encoder import Encoder, as_encoder
 from georank_zoo.models.find import ModelSource
 from georank_zoo.utils.errors import ModelError, UsageError
-from georank_zoo.utils.files import explain_disk_full, new_file
+from georank_zoo.utils.files import new_file
+from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def export_onnx(model: Encoder | ModelSource, path: str | Path, *, overwrite: bo
     encoder = copy.deepcopy(as_encoder(model)).cpu().float().eval()
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        explain_disk_full(path, "Free some space and repeat the command."),
+        explain_write_errors(path),
         new_file(path) as temporary,
     ):
         temporary.write_bytes(_serialized(encoder))

@@ -16,6 +16,7 @@ from typing import Any
 
 from georank_zoo import bands as s2
 from georank_zoo.utils.errors import ModelError, plain
+from georank_zoo.utils.regular_files import require_regular
 
 MAX_IMAGE_SIZE = 4096
 
@@ -48,6 +49,7 @@ def read_object(path: Path, *, max_bytes: int) -> dict[str, Any]:
     Raises:
         ModelError: If it is larger, not UTF-8, no valid JSON, or no object.
     """
+    require_regular(path)
     with path.open("rb") as file:
         # Never more than the limit, whatever the file system says of its size.
         data = file.read(max_bytes + 1)

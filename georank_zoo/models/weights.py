@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from georank_zoo.utils.errors import ModelError, plain
+from georank_zoo.utils.regular_files import require_regular
 
 # The header of a network of 2,500 tensors has 300 kB; the library reads up to 100 MB.
 MAX_HEADER_BYTES = 4 * 2**20
@@ -116,10 +117,10 @@ def check_finite(tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
 def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
     try:
         # The library maps the whole file, which a sparse one of many terabytes makes fail.
-        if path.stat().st_size > max_bytes:
+        size = require_regular(path)
+        if size > max_bytes:
             raise ModelError(
-                f"{path} has {path.stat().st_size} bytes, but at most {max_bytes} can be part of "
-                "this model."
+                f"{path} has {size} bytes, but at most {max_bytes} can be part of this model."
             )
         with path.open("rb") as raw:
             start = raw.read(_LENGTH_BYTES)

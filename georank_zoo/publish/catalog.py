@@ -14,17 +14,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from georank_zoo.eval.results.ranges import check_numbers
 from georank_zoo.eval.results.settings import protocol_with_settings
 from georank_zoo.eval.results.table import Row
 from georank_zoo.models.config import CONFIG, WEIGHTS
 from georank_zoo.utils.errors import GeorankError, UsageError, plain
 from georank_zoo.utils.files import write_text
+from georank_zoo.utils.locks import MOMENT, output_lock
+from georank_zoo.utils.regular_files import read_regular
 
 CARDS_PACKAGE = "georank_model_cards"
 CATALOG_FILE = "models.json"
+_MAX_BYTES = 2**26  # a model with its scores are some 10 kB
 
 _SHA256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # One name in one folder: nothing hidden, and no path.
@@ -64,6 +67,11 @@ class CatalogScore(_Part):
     value: float
     ci_low: float
     ci_high: float
+
+    @model_validator(mode="after")
+    def _numbers_are_possible(self) -> CatalogScore:
+        check_numbers(vars(self))
+        return self
 
     @classmethod
     def of(cls, row: Row) -> CatalogScore:
@@ -190,7 +198,7 @@ def read_catalog(path: str | os.PathLike[str] | None = None) -> Catalog:
     if not path.is_file():
         raise UsageError(f"No catalog at {path}. `georank release` writes one.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise GeorankError(f"{path} is not a catalog: {error}.") from error
     return parse_catalog(text, where=str(path))
@@ -245,8 +253,7 @@ def record_model(path: str | os.PathLike[str], name: str, entry: CatalogEntry) -
         GeorankError: If the file is damaged.
     """
     path = Path(path).resolve()
-    # The lock's file stays there: to delete it would let two processes in.
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with output_lock(path, wait=MOMENT):
         catalog = read_catalog(path)
         if catalog.models.get(name) == entry:
             return False

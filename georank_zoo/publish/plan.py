@@ -24,7 +24,7 @@ from georank_zoo.publish.repo import (
 )
 from georank_zoo.utils.errors import HubError, ModelError, UsageError, plain
 from georank_zoo.utils.files import cache_folder, write_text
-from georank_zoo.utils.hub_errors import HTTPError
+from georank_zoo.utils.hub_errors import HTTPError, reason, without_credentials
 from georank_zoo.utils.tables import Table
 
 logger = logging.getLogger(__name__)
@@ -202,11 +202,11 @@ def _validate_card(path: Path) -> None:
     """Asks the Hub about the card before there is a repository that it could be refused for."""
     try:
         ModelCard(path.read_text(encoding="utf-8")).validate()
-    except HTTPError as error:
-        logger.info("The Hub did not check %s (%s); it will with the commit.", path, error)
+    except (HTTPError, OSError) as error:
+        logger.info("The Hub did not check %s (%s); it will with the commit.", path, reason(error))
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"The Hub does not accept {path}: {reason}") from error
+        said = without_credentials(" ".join(str(error).split()))
+        raise ModelError(f"The Hub does not accept {path}: {said}") from error
 
 
 def _check_tag(plan: PushPlan) -> None:

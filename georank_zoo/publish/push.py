@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from georank_zoo.models.config import CONFIG
@@ -20,6 +19,9 @@ from georank_zoo.publish.repo import MAIN
 from georank_zoo.publish.upload import OnMessage, PushedModel, execute_plan
 from georank_zoo.training.run import open_run
 from georank_zoo.utils.errors import HubError, UsageError
+from georank_zoo.utils.hub_errors import is_offline
+from georank_zoo.utils.tables import Table
+from georank_zoo.utils.untrusted_text import html_text
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +31,26 @@ class PushReport:
     """The outcome of a push.
 
     Attributes:
-        plan: Plan of the push, carried out or not.
+        plan: Plan of the push, carried out or not; None after a dry run without the Hub.
         model: The model on the Hub; None after a dry run.
+        files: Files that are published, with their sizes.
+        unchecked: What a dry run without the Hub could not check.
     """
 
-    plan: PushPlan
+    plan: PushPlan | None
     model: PushedModel | None
+    files: Table
+    unchecked: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The outcome in sentences."""
+        if self.plan is None:
+            return (
+                "Dry run without the Hub, because HF_HUB_OFFLINE is set: the folder can be "
+                "published, and nothing was sent.",
+                f"Not checked: {'; '.join(self.unchecked)}. Unset HF_HUB_OFFLINE to check it.",
+            )
         if self.model is None:
             return ("Dry run: nothing was sent.",)
         done = "Published and verified" if self.plan.writes else "Verified, unchanged"
@@ -51,11 +63,17 @@ class PushReport:
         )
 
     def __str__(self) -> str:
-        return "\n".join([self.plan.table.to_text(), self.plan.summary, *self.lines])
+        summary = [self.plan.summary] if self.plan else []
+        return "\n".join([self._table.to_text(), *summary, *self.lines])
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<br>{escape(line)}" for line in self.lines)
-        return f"{self.plan.table.to_html()}<p>{escape(self.plan.summary)}{lines}</p>"
+        lines = "".join(f"<br>{html_text(line)}" for line in self.lines)
+        summary = html_text(self.plan.summary) if self.plan else ""
+        return f"{self._table.to_html()}<p>{summary}{lines}</p>"
+
+    @property
+    def _table(self) -> Table:
+        return self.plan.table if self.plan else self.files
 
 
 def push(
@@ -81,7 +99,8 @@ def push(
     Args:
         source: Run, run folder or export folder; what is missing (export, card) is written.
         repo: Repository on the Hub, `org/name`.
-        dry_run: Whether to check everything, but to send nothing.
+        dry_run: Whether to check everything, but to send nothing. Without the Hub (HF_HUB_OFFLINE)
+            the folder alone is checked, and the report says what was not.
         private: Whether a new repository stays private.
         public: Whether a private repository becomes public.
         tag: Tag for the commit, such as `v1.0`.
@@ -107,16 +126,29 @@ def push(
     check_names(repo, revision, tag)
     model = check_publishable(folder, repo=repo, force=force)
     on_message(f"{folder}: timm loads it, with the same features as georank-zoo.")
+    files = file_table(model.files)
     try:
         plan = plan_push(
             model, repo, revision=revision, tag=tag, private=private, public=public, prune=prune
         )
-    except HubError:
+    except HubError as error:
+        if dry_run and is_offline(error):
+            return PushReport(None, None, files, _unchecked(repo, revision, tag))
         if dry_run:
-            on_message(file_table(model.files).to_text())
+            on_message(files.to_text())
         raise
     on_plan(plan)
-    return PushReport(plan, None if dry_run else execute_plan(plan, on_message))
+    return PushReport(plan, None if dry_run else execute_plan(plan, on_message), files)
+
+
+def _unchecked(repo: str, revision: str, tag: str | None) -> tuple[str, ...]:
+    """What only the Hub can tell."""
+    return (
+        "your token and what it may write",
+        f"whether {repo} exists, and which files of its branch {revision} differ",
+        *((f"whether the tag {tag} is taken",) if tag else ()),
+        "whether the Hub takes the model card",
+    )
 
 
 def _find_export(source: Path, on_message: OnMessage) -> Path:

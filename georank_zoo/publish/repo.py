@@ -13,7 +13,8 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from georank_zoo.models.folder import PICKLES
 from georank_zoo.publish.checks import LocalFile
 from georank_zoo.utils.errors import HubError, UsageError
-from georank_zoo.utils.hub_errors import HUB_FAILURES, explain
+from georank_zoo.utils.hub_client import guard_client
+from georank_zoo.utils.hub_errors import NETWORK_FAILURES, explain
 
 MAIN = constants.DEFAULT_REVISION
 PATIENCE = 30.0  # seconds for the Hub's first answer
@@ -70,6 +71,7 @@ def find_repo(api: HfApi, name: str, branch: str = MAIN) -> RemoteRepo | None:
         HubError: If the Hub does not answer, or the repository has been renamed.
         UsageError: If the branch's name is that of a tag or a commit.
     """
+    guard_client()
     try:
         info = api.model_info(name, files_metadata=True, timeout=PATIENCE)
         refs = api.list_repo_refs(name)
@@ -81,7 +83,7 @@ def find_repo(api: HfApi, name: str, branch: str = MAIN) -> RemoteRepo | None:
         raise HubError(explain(error, name)) from error
     except RepositoryNotFoundError:
         return None
-    except HUB_FAILURES as error:
+    except NETWORK_FAILURES as error:
         raise HubError(explain(error, name)) from error
     if info.id != name:
         raise HubError(f"{name} has been renamed to {info.id}: push there.")
@@ -118,14 +120,16 @@ def check_account(api: HfApi, repo: str) -> HubError | None:
     Raises:
         HubError: If there is no token, the Hub does not know it, or it does not answer.
     """
+    guard_client()
+    namespace = repo.split("/")[0]
     try:
         account = api.whoami()
-    except HUB_FAILURES as error:
+        orgs = {org["name"]: org.get("roleInOrg") for org in account.get("orgs", ())}
+        own = str(account["name"])
+        role = account.get("auth", {}).get("accessToken", {}).get("role")
+    except NETWORK_FAILURES as error:
         raise HubError(explain(error, repo)) from error
-    namespace = repo.split("/")[0]
-    orgs = {org["name"]: org.get("roleInOrg") for org in account.get("orgs", ())}
-    own = str(account["name"])
-    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+    if role == "read":
         return HubError(
             f"The token of {own} can only read. Make one with write access at "
             f"{constants.ENDPOINT}/settings/tokens, then `hf auth login`."
@@ -148,5 +152,5 @@ def check_write(api: HfApi, repo: str) -> None:
     """
     try:
         api.auth_check(repo, write=True)
-    except HUB_FAILURES as error:
+    except NETWORK_FAILURES as error:
         raise HubError(explain(error, repo)) from error

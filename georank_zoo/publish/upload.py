@@ -24,7 +24,7 @@ from georank_zoo.publish.plan import PushPlan, clear_public_pending, mark_public
 from georank_zoo.publish.repo import MAIN, RemoteRepo, find_repo
 from georank_zoo.utils.errors import HubError, Interrupted
 from georank_zoo.utils.files import sha256_of
-from georank_zoo.utils.hub_errors import HUB_FAILURES, explain, reason, status
+from georank_zoo.utils.hub_errors import NETWORK_FAILURES, explain, reason, status
 
 AGAIN = "Run the same command again"
 OnMessage = Callable[[str], None]
@@ -97,7 +97,7 @@ def _create(api: HfApi, plan: PushPlan, on_message: OnMessage) -> RemoteRepo:
         mark_public_pending(plan.repo)
     try:
         api.create_repo(plan.repo, private=True)
-    except HUB_FAILURES as error:
+    except NETWORK_FAILURES as error:
         if status(error) == 409:
             clear_public_pending(plan.repo)
             raise HubError(
@@ -130,7 +130,7 @@ def _commit(api: HfApi, plan: PushPlan, remote: RemoteRepo, on_message: OnMessag
             revision=plan.branch,
             parent_commit=remote.head,
         )
-    except HUB_FAILURES as error:
+    except NETWORK_FAILURES as error:
         return _check_commit(api, plan, remote, error, on_message)
     return str(info.oid)
 
@@ -174,7 +174,7 @@ def _verify(plan: PushPlan, commit: str, *, private: bool) -> None:
                         "that does not help, delete the file there first."
                     )
             found = timm_features(f"hf-hub:{plan.repo}@{commit}", plan.model.config, cache=cache)
-        except HUB_FAILURES + TIMM_ERRORS as error:
+        except NETWORK_FAILURES + TIMM_ERRORS as error:
             raise HubError(
                 f"Published as {commit[:12]}, but the check by download failed: "
                 f"{reason(error).rstrip('.')}. {stays} {AGAIN}: it checks and finishes."
@@ -192,7 +192,7 @@ def _finish(api: HfApi, plan: PushPlan, commit: str, on_message: OnMessage) -> N
         on_message(f"Tagging it {plan.tag}.")
         try:
             api.create_tag(plan.repo, tag=plan.tag, revision=commit)
-        except HUB_FAILURES as error:
+        except NETWORK_FAILURES as error:
             now = _find_again(api, plan)
             if now is None or now.tags.get(plan.tag) != commit:
                 taken = now is not None and plan.tag in now.tags
@@ -206,7 +206,7 @@ def _finish(api: HfApi, plan: PushPlan, commit: str, on_message: OnMessage) -> N
         on_message(f"Making {plan.repo} public.")
         try:
             api.update_repo_settings(plan.repo, private=False)
-        except HUB_FAILURES as error:
+        except NETWORK_FAILURES as error:
             now = _find_again(api, plan)
             if now is None or now.private:
                 raise HubError(

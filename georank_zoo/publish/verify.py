@@ -20,7 +20,8 @@ from georank_zoo.models.hub import HubId, fetch_file, parse_id
 from georank_zoo.publish.catalog import Catalog, CatalogEntry, FileFacts, read_catalog
 from georank_zoo.publish.checks import NEEDED, OPTIONAL
 from georank_zoo.utils.errors import ModelError, UsageError, unknown_name
-from georank_zoo.utils.files import explain_disk_full, new_folder, sha256_of
+from georank_zoo.utils.files import new_folder, sha256_of
+from georank_zoo.utils.write_errors import explain_write_errors
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def pull_model(
         return verify_model(out, catalog=catalog, name=name)
     source = _download(name, entry)
     remedy = "Choose another folder with --out."
-    with explain_disk_full(out, remedy), new_folder(out) as temporary:
+    with explain_write_errors(out, remedy), new_folder(out) as temporary:
         for file in entry.files:
             shutil.copyfile(source / file, temporary / file)
         check_model_folder(temporary, allowed=NEEDED + OPTIONAL)

@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, Field, RootModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from georank_zoo.algorithms import Algorithm
 from georank_zoo.training.objective import Objective
-from georank_zoo.utils.errors import ModelError
-from georank_zoo.utils.files import new_file, new_folder
+from georank_zoo.training.optimizer_state import OptimizerState, load_optimizer
+from georank_zoo.utils.documents import STRICT, Count, Sha256, parse_document, read_limited
+from georank_zoo.utils.errors import ModelError, plain
+from georank_zoo.utils.files import new_file, new_folder, replace_folder, sha256_of
 
 ALGORITHM = "algorithm.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 REGULARIZER = "regularizer.safetensors"
 STATE = "state.json"
+CHECKSUMS = "checksums.json"  # SHA-256 of the other files
+
+_FORMAT = 2  # the first has no checksums
+_NAME = re.compile(r"step-\d{8,}")
+_REMEDY = (
+    "Resuming the run sets a damaged checkpoint aside and takes the one before; an export takes "
+    "another with --checkpoint."
+)
+
+
+class CheckpointState(BaseModel):
+    """Content of `state.json`.
+
+    Attributes:
+        step: Optimizer steps taken.
+        seconds: Wall time of the run so far.
+        optimizer: What of the optimizer's state is no tensor.
+        format: 2, or 1 of earlier versions.
+    """
+
+    model_config = STRICT
+
+    step: Count
+    seconds: Annotated[float, Field(ge=0)]
+    optimizer: OptimizerState
+    format: Literal[1, 2] = 1
+
+
+class _Checksums(RootModel[dict[str, Sha256]]):
+    """SHA-256 of each file by name."""
 
 
 def save_checkpoint(
@@ -40,7 +76,7 @@ def save_checkpoint(
         step: Optimizer steps taken.
         seconds: Wall time of the run so far.
     """
-    path = folder / f"step-{step:08d}"
+    path = folder / _name(step)
     raw = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
     scalars: dict[str, Any] = {}
@@ -58,16 +94,58 @@ def save_checkpoint(
             with new_file(temporary / name) as file:
                 save_file(_plain(content), file)
         document = {
+            "format": _FORMAT,
             "step": step,
             "seconds": seconds,
             "optimizer": {"param_groups": raw["param_groups"], "scalars": scalars},
         }
         (temporary / STATE).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        recorded = {name: sha256_of(temporary / name) for name in (*files, STATE)}
+        (temporary / CHECKSUMS).write_text(json.dumps(recorded, indent=1), encoding="utf-8")
     return path
 
 
+def restore_newest(
+    folder: Path,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    *,
+    steps: int,
+    on_message: Callable[[str], None],
+) -> tuple[Path, int, float] | None:
+    """Loads the newest checkpoint that is intact; damaged ones after it are set aside.
+
+    Args:
+        folder: Folder of a run's checkpoints.
+        objective: Takes the state.
+        optimizer: Takes the state.
+        steps: Length of the run.
+        on_message: Told of each that is set aside.
+
+    Returns:
+        The checkpoint, its optimizer steps and wall time in seconds; None where there is none.
+
+    Raises:
+        ModelError: If there are checkpoints, but none is intact.
+    """
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            return path, *load_checkpoint(path, objective, optimizer, steps=steps)
+        except ModelError as error:
+            aside = path.with_name(f"damaged-{path.name}")
+            replace_folder(path, aside)
+            reason = str(error).removesuffix(f" {_REMEDY}")
+            on_message(f"Warning: {reason} {path.name} was set aside as {aside.name}.")
+    if any(folder.glob("damaged-step-*")):
+        raise ModelError(
+            f"{folder} holds no checkpoint that is intact: all are damaged (damaged-step-...). "
+            "Put one back from a copy, or train again in another folder."
+        )
+    return None
+
+
 def load_checkpoint(
-    path: Path, objective: Objective, optimizer: torch.optim.Optimizer
+    path: Path, objective: Objective, optimizer: torch.optim.Optimizer, *, steps: int
 ) -> tuple[int, float]:
     """Puts a checkpoint's state into algorithm, regularizer and optimizer.
 
@@ -77,55 +155,69 @@ def load_checkpoint(
     Raises:
         ModelError: If it is damaged or is of another recipe.
     """
-    load_algorithm(path, objective.algorithm)
+    state = load_algorithm(path, objective.algorithm, steps=steps)
+    if objective.regularizer is not None and _regularizer_state(objective):
+        _load_module(path / REGULARIZER, objective.regularizer)
+    tensors = _read_tensors(path / OPTIMIZER)
     try:
-        if objective.regularizer is not None and _regularizer_state(objective):
-            objective.regularizer.load_state_dict(load_file(path / REGULARIZER))
-        document = json.loads((path / STATE).read_text(encoding="utf-8"))
-        tensors: dict[str, Any] = load_file(path / OPTIMIZER)
-        saved = document["optimizer"]
-        state: dict[int, dict[str, Any]] = {}
-        for key, value in {**tensors, **saved["scalars"]}.items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _damaged(path, error) from error
-    # Sums over a tensor depend on its layout, so channels_last weights get such state again.
-    for parameter, values in optimizer.state.items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-    return int(document["step"]), float(document["seconds"])
+        load_optimizer(optimizer, state.optimizer, tensors)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise _damaged(path, f"{OPTIMIZER}: {error}") from error
+    return state.step, state.seconds
 
 
-def load_algorithm(path: Path, algorithm: Algorithm) -> None:
+def load_algorithm(path: Path, algorithm: Algorithm, *, steps: int | None) -> CheckpointState:
     """Puts a checkpoint's weights and buffers into the algorithm.
+
+    Args:
+        path: The checkpoint.
+        algorithm: Takes the state.
+        steps: Length of the run, where it is known.
 
     Raises:
         ModelError: If it is damaged or is of another recipe.
     """
-    try:
-        algorithm.load_state_dict(load_file(path / ALGORITHM))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+    state = verify_checkpoint(path)
+    if steps is not None and state.step > steps:
+        raise _damaged(path, f"step {state.step} of a run of {steps}")
+    _load_module(path / ALGORITHM, algorithm)
+    return state
 
 
-def wall_seconds(path: Path) -> float:
-    """Wall time in seconds of the steps up to a checkpoint.
+def verify_checkpoint(path: Path) -> CheckpointState:
+    """Compares the files of a checkpoint with the hashes that were written beside them.
+
+    Returns:
+        What `state.json` says.
 
     Raises:
         ModelError: If it is damaged.
     """
-    try:
-        return float(json.loads((path / STATE).read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
+    state = parse_document(
+        CheckpointState, read_limited(path / STATE, error=ModelError, remedy=_REMEDY),
+        where=path / STATE, error=ModelError, remedy=_REMEDY,
+    )  # fmt: skip
+    if path.name != _name(state.step):
+        raise _damaged(path, f"{STATE} is of step {state.step}")
+    if state.format == 1 and not (path / CHECKSUMS).exists():
+        return state  # earlier versions wrote no hashes
+    text = read_limited(path / CHECKSUMS, error=ModelError, remedy=_REMEDY)
+    recorded = parse_document(
+        _Checksums, text, where=path / CHECKSUMS, error=ModelError, remedy=_REMEDY
+    ).root
+    absent = {ALGORITHM, OPTIMIZER, STATE} - recorded.keys()
+    if absent or state.format == 1:
+        raise _damaged(path / CHECKSUMS, f"it names no {min(absent or {STATE})}")
+    for name, digest in recorded.items():
+        file = path / name
+        if Path(name).name != name or not file.is_file() or sha256_of(file) != digest:
+            raise _damaged(file, "it does not match its recorded SHA-256")
+    return state
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
+    """The checkpoints of a run, oldest first; each was given its name when it was whole."""
+    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
@@ -143,8 +235,36 @@ def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
 
 
-def _damaged(path: Path, error: BaseException) -> ModelError:
-    reason = str(error).splitlines()[0]
-    return ModelError(
-        f"Checkpoint {path} cannot be loaded: {reason}. Delete it to continue from the one before."
-    )
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _load_module(file: Path, module: nn.Module) -> None:
+    """Puts tensors into a module of exactly their names, shapes and types."""
+    tensors, own = _read_tensors(file), module.state_dict()
+    for name in sorted(tensors.keys() | own.keys()):
+        found, expected = _kind(tensors.get(name)), _kind(own.get(name))
+        if found != expected:
+            raise _damaged(file, f"{plain(repr(name))} is {found} instead of {expected}")
+    module.load_state_dict(tensors)
+
+
+def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(file, str(error)) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise _damaged(file, f"{plain(repr(name))} is not finite")
+    return tensors
+
+
+def _kind(tensor: torch.Tensor | None) -> str:
+    if tensor is None:
+        return "missing"
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _damaged(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path} is damaged: {plain(reason, 200)}. {_REMEDY}")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, NotebookFigure, style
+from georank_zoo.utils.untrusted_text import figure_text
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -43,7 +44,7 @@ def draw_curves(rows: Rows, title: str) -> NotebookFigure:
             name = term.removeprefix("loss_")
             axis = next(axes)
             _draw(axis, logged, term, color=GEORANK)
-            axis.set_title(f"Regularizer: {name}", loc="left")
+            axis.set_title(f"Regularizer: {figure_text(name)}", loc="left")
             axis.set(xlabel="step", ylabel="loss")
         if probes:
             _draw_probe(next(axes), probes)
@@ -54,7 +55,7 @@ def draw_curves(rows: Rows, title: str) -> NotebookFigure:
         axis.set_ylim(bottom=0)
         for axis in figure.axes:
             axis.set_xlim(0, rows[-1]["step"])
-        figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle(figure_text(title, 200), x=0.01, ha="left")
     return figure
 
 

@@ -80,16 +80,19 @@ class Loop:
         self.step, self.seconds = 0, 0.0
 
     def restore(self) -> None:
-        """Goes to the last checkpoint in the folder, if there is one.
+        """Goes to the last intact checkpoint in the folder, if there is one.
 
         Raises:
-            ModelError: If it is damaged or is of another recipe.
+            ModelError: If all are damaged.
         """
-        if checkpoints.list_checkpoints(self.folder.checkpoints):
-            checkpoint = self.folder.checkpoint()
-            self.step, self.seconds = checkpoints.load_checkpoint(
-                checkpoint, self.objective, self.optimizer
-            )
+        # The first process sets damaged ones aside before the others look.
+        with self.accelerator.main_process_first():
+            found = checkpoints.restore_newest(
+                self.folder.checkpoints, self.objective, self.optimizer,
+                steps=self.length.steps, on_message=self.reporter.message,
+            )  # fmt: skip
+        if found is not None:
+            checkpoint, self.step, self.seconds = found
             self.reporter.message(f"Resumed from {checkpoint.name}.")
 
     def look(self, *, at_features: bool = False) -> set[str]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.training.recipe_schema import Section, sections
+from georank_zoo.training.recipe_yaml import parse_yaml
 from georank_zoo.utils.errors import RecipeError
+from georank_zoo.utils.untrusted_text import plain
 
 # The key that a section's plain value stands for: `data="stores/mine"` is `data.store`.
 _PLAIN_KEY = {
@@ -20,6 +21,7 @@ _PLAIN_KEY = {
 }  # fmt: skip
 # Setting one of these unsets the other.
 _EXCLUSIVE = {"train.steps": "epochs", "train.epochs": "steps"}
+_DEEPEST = 16  # dots in a key
 _COMPONENTS = ("views.name", "algorithm.name", "regularizer.name")
 
 
@@ -67,11 +69,10 @@ def _plain(value: object) -> object:
 def _parse(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"An override is section.key=value, not {override!r}.")
-    try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"Override {override}: the value is not valid YAML.") from error
+        raise RecipeError(f"An override is section.key=value, not {plain(override)!r}.")
+    if key.count(".") > _DEEPEST:
+        raise RecipeError(f"{plain(key)} is not a key of a recipe.")
+    return key.strip(), parse_yaml(text, where=f"The value of {plain(key.strip())}")
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -80,7 +81,7 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
-            raise RecipeError(f"{key}: {parent!r} is not a section.")
+            raise RecipeError(f"{plain(key)}: {plain(parent)!r} is not a section.")
     if key in _COMPONENTS and section.get("name", value) != value:
         _keep_what_fits(section, parents[0], value)
     section[last] = value

@@ -13,11 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from torch import nn
 
 from georank_zoo import bands as s2
 from georank_zoo.algorithms import ALGORITHMS
+from georank_zoo.losses import REGULARIZERS
 from georank_zoo.training.overrides import apply_overrides
 from georank_zoo.training.recipe_schema import (
     BackboneSection,
@@ -26,6 +29,7 @@ from georank_zoo.training.recipe_schema import (
     NoRegularizer,
     OptimizerSection,
     ProbeSection,
+    RegularizerSection,
     ScheduleSection,
     Section,
     TrainSection,
@@ -33,10 +37,19 @@ from georank_zoo.training.recipe_schema import (
     flat,
     sections,
 )
-from georank_zoo.utils.errors import RecipeError, brief, plain, unknown_name
+from georank_zoo.training.recipe_yaml import parse_yaml, read_recipe_text
+from georank_zoo.utils.errors import RecipeError, unknown_name
 from georank_zoo.utils.tables import Table
+from georank_zoo.utils.untrusted_text import brief, plain
+from georank_zoo.views import VIEWS
 
 RECIPES_PACKAGE = "georank_recipes"
+
+
+class _NoBackbone(nn.Module):
+    """Stands for a backbone where an algorithm's settings are checked."""
+
+    num_features = 1
 
 
 class Recipe(Section):
@@ -56,7 +69,9 @@ class Recipe(Section):
         ...
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model name.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=96, description="Model name."
+    )
     summary: str = ""
     baseline: str = Field("", description="Name of the model that this one is a variant of.")
     cost: str = Field("", description="Expected cost of a run.")
@@ -73,6 +88,25 @@ class Recipe(Section):
     schedule: ScheduleSection = ScheduleSection()
     train: TrainSection
     probe: ProbeSection = ProbeSection()
+
+    @model_validator(mode="after")
+    def _parts_can_be_built(self) -> Recipe:
+        # What their constructors refuse is written there, once; none of them is filled.
+        with torch.device("meta"):
+            VIEWS[self.views.name](**self.views.options())
+            ALGORITHMS[self.algorithm.name](_NoBackbone(), **self.algorithm.options())
+            if isinstance(self.regularizer, RegularizerSection):
+                REGULARIZERS[self.regularizer.name](**self.regularizer.options())
+        return self
+
+    @model_validator(mode="after")
+    def _places_fill_a_batch(self) -> Recipe:
+        places, batch = self.data.places, self.train.batch_size
+        if places is not None and places < batch:
+            raise ValueError(
+                f"data.places: {places} places are fewer than a batch: train.batch_size is {batch}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _local_views_are_taken(self) -> Recipe:
@@ -229,12 +263,10 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
 
 
 def _mapping(text: str, where: str) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"{where} is not valid YAML: {error}") from error
+    raw = parse_yaml(text, where=where)
     if not isinstance(raw, dict):
-        raise RecipeError(f"{where} is not a recipe: it must hold keys and values.")
+        found = "nothing" if raw is None else brief(raw)
+        raise RecipeError(f"{where} is not a recipe: it must hold keys and values, not {found}.")
     return raw
 
 
@@ -243,17 +275,19 @@ def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[s
     path, where = _locate(source)
     if where in seen:
         raise RecipeError(f"Recipes extend each other in a circle: {' -> '.join((*seen, where))}.")
-    raw = _mapping(path.read_text(encoding="utf-8"), where)
+    raw = _mapping(read_recipe_text(path), where)
     if "extends" not in raw:
         return raw, where
-    extended = str(raw.pop("extends"))
+    extended = raw.pop("extends")
+    if not isinstance(extended, str) or not extended:
+        raise RecipeError(f"{where}: extends: give the name of a recipe, not {brief(extended)}.")
     neighbor = Path(where).parent / f"{extended}.yaml"
     base, _ = _read(neighbor if neighbor.is_file() else extended, (*seen, where))
     base.pop("baseline", None)  # that of the extended recipe need not be this one's
     return _merge(base, raw), where
 
 
-def _locate(source: str | os.PathLike[str]) -> tuple[Any, str]:
+def _locate(source: str | os.PathLike[str]) -> tuple[Path, str]:
     path = Path(source)
     if path.is_file():
         return path, str(path)
@@ -261,9 +295,11 @@ def _locate(source: str | os.PathLike[str]) -> tuple[Any, str]:
     shipped = resources.files(RECIPES_PACKAGE) / f"{name}.yaml"
     # `recipes/moco.yaml` names the shipped recipe when no such file lies here.
     if name in list_recipes() and path.parent in (Path(), Path("recipes")):
-        return shipped, str(shipped)
+        return Path(str(shipped)), str(shipped)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise RecipeError(f"No recipe at {path}. Shipped recipes: {', '.join(list_recipes())}.")
+        raise RecipeError(
+            f"No recipe at {plain(path, 300)}. Shipped recipes: {', '.join(list_recipes())}."
+        )
     raise RecipeError(str(unknown_name("recipe", str(source), list_recipes())))
 
 

@@ -22,9 +22,9 @@ from georank_zoo.views import VIEWS
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, values never change."""
+    """A part of a recipe: unknown keys are errors, numbers finite, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Component(Section):
@@ -98,7 +98,7 @@ def choose(kind: str) -> Callable[[Any], Any]:
 class DataSection(Section):
     """Training data."""
 
-    store: str = Field(description="Folder of a prepared store.")
+    store: str = Field(min_length=1, description="Folder of a prepared store.")
     bands: str | tuple[str, ...] = Field(
         "s2-12", description="Name of a set of bands, or names of bands."
     )
@@ -187,13 +187,18 @@ class TrainSection(Section):
             raise ValueError(
                 f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}"
             )
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} leaves one place to a part of batch_size "
+                f"{self.batch_size}, and losses compare places: at most {self.batch_size // 2}"
+            )
         return self
 
 
 class ProbeSection(Section):
     """k-NN evaluation of the backbone during training."""
 
-    store: str | None = Field(None, description="Labeled store; null: no probe.")
+    store: str | None = Field(None, min_length=1, description="Labeled store; null: no probe.")
     every_epochs: PositiveInt = 5
     image_size: PositiveInt | None = Field(
         None, description="Side in pixels; null: that of the views."

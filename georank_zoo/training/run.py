@@ -228,8 +228,11 @@ class Run:
         # The caller's random state does not depend on whether it exports a model.
         with torch.random.fork_rng(devices=[]):
             algorithm = build_algorithm(self.recipe, build_views(self.recipe))
-        checkpoints.load_algorithm(source, algorithm)
         facts, published = self.facts, self.recipe.for_others()
+        finished = facts["steps"] if facts["status"] == "finished" else None
+        state = checkpoints.load_algorithm(
+            source, algorithm, steps=self.recipe.train.steps or finished
+        )
         return export_model(
             algorithm.backbone,
             folder or self.path / EXPORT,
@@ -244,8 +247,8 @@ class Run:
                 "baseline": self.recipe.baseline,
                 "recipe_hash": facts["recipe_hash"],
                 "recipe": published.model_dump(mode="json", exclude={"cost", "mirrors"}),
-                "step": int(source.name.removeprefix("step-")),
-                "seconds": round(checkpoints.wall_seconds(source), 1),
+                "step": state.step,
+                "seconds": round(state.seconds, 1),
                 "device": facts.get("device"),
                 "processes": facts.get("processes"),
                 "findings": facts.get("findings", []),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
 from collections.abc import Iterable
 
-# Line ends, and the joiners without which Persian words and some emoji fall apart.
-_SHOWN = "\n\u200c\u200d"
+# Messages take names of strangers through these.
+from georank_zoo.utils.untrusted_text import brief as brief
+from georank_zoo.utils.untrusted_text import plain as plain
+from georank_zoo.utils.untrusted_text import printable as printable
 
 
 class GeorankError(Exception):
@@ -70,29 +71,3 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     close = difflib.get_close_matches(given, known, n=1)
     hint = next((f" Did you mean {c!r}?" for c in choices if close and c.lower() == close[0]), "")
     return UsageError(f"Unknown {kind} {brief(name)}.{hint} Choose from: {', '.join(choices)}.")
-
-
-def plain(text: object, limit: int = 80) -> str:
-    """Untrusted text for a message: short, on one line, without control characters.
-
-    A name in a downloaded file may hold escape sequences that a terminal obeys.
-    """
-    escaped = printable(str(text)[: limit + 1]).replace("\n", r"\n")
-    return escaped if len(escaped) <= limit else f"{escaped[: limit - 3]}..."
-
-
-def printable(text: str) -> str:
-    """Text of many lines whose other control characters are spelled out, and no letter changed."""
-    return "".join(
-        c if c.isprintable() or c in _SHOWN else c.encode("unicode_escape").decode() for c in text
-    )
-
-
-def brief(value: object, limit: int = 80) -> str:
-    """Untrusted value for a message.
-
-    Lists that hold each other many times, which a few lines of YAML can write, are not spelled out.
-    """
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxother = 3, limit, limit
-    return plain(short.repr(value), limit)

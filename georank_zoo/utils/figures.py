@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from georank_zoo.utils.errors import UsageError, plain
+from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import new_file
 
 Array = npt.NDArray[Any]
@@ -38,15 +38,6 @@ class NotebookFigure(Figure):
         content = io.BytesIO()
         self.savefig(content, dpi=130, format="png")
         return content.getvalue()
-
-
-def literal(name: str) -> str:
-    """Text of a figure that reads like the name: `$` begins no formula.
-
-    A leading underscore would hide an entry from a legend, so a space stands before it.
-    """
-    shown = plain(name).replace("$", r"\$")
-    return f" {shown}" if shown.startswith("_") else shown
 
 
 def check_figure_path(path: Path) -> None:

@@ -1,19 +1,17 @@
-"""Files: atomic writes, full disks, links, hashes and the cache."""
+"""Files: atomic writes, links, hashes and the cache."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.leftovers import delete, old_beside, temporary_beside
+from georank_zoo.utils.locks import MOMENT, holds, output_lock
+from georank_zoo.utils.write_errors import explain_write_errors
 
 
 @contextmanager
@@ -21,25 +19,23 @@ def new_file(path: Path) -> Iterator[Path]:
     """A temporary file in the folder of `path`, renamed to `path` when the block succeeds.
 
     So nobody ever sees half of a file, whatever is killed when. Its mode follows the umask:
-    safetensors, for one, writes for the owner only.
+    safetensors, for one, writes for the owner only. Where the output is not locked yet, it is.
+
+    Raises:
+        GeorankError: If the disk is full, nothing may be written there or another process writes
+            the file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)
-        _sync(temporary)
-        temporary.replace(path)
-    except SafetensorError as error:
-        # safetensors writes in Rust and passes a full disk's error number on as text only.
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise OSError(code, os.strerror(code), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = temporary_beside(path)
+    with _alone(path), explain_write_errors(path):
+        try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,54 +48,43 @@ def write_text(path: Path, text: str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder next to `path`, renamed to `path` when the block succeeds.
 
-    An existing `path` is replaced then, and only then.
+    An existing `path` is replaced then, and only then. Where the output is not locked yet, it is.
+
+    Raises:
+        GeorankError: As `new_file`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        replace_folder(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_beside(path)
+    with _alone(path, temporary), explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        delete(temporary)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            replace_folder(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Renames a folder to `path`; a folder there before is deleted after the renaming only."""
-    aside = path.with_name(f".{path.name}.old.tmp")
+    """Renames a folder to `path`; a folder there before is deleted after the renaming only.
+
+    The caller holds the lock of `path`; a kill between the two renamings is mended by the next to
+    take it.
+    """
+    old = old_beside(path)
     if path.exists():
         # Left by a kill after the second rename; without `path` it may be all there is.
-        _delete(aside)
-        path.rename(aside)
+        delete(old)
+        path.rename(old)
     try:
         new.rename(path)
     finally:
-        if aside.exists() and not path.exists():
-            aside.rename(path)
-    _delete(aside)
-
-
-@contextmanager
-def explain_disk_full(path: Path, remedy: str) -> Iterator[None]:
-    """Turns the system's error on a full disk into one that names the file and the remedy.
-
-    Args:
-        path: File or folder that the block writes.
-        remedy: Sentence that says what to do.
-
-    Raises:
-        GeorankError: In place of the system's error; other errors pass.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise GeorankError(f"The disk is full at {path}. {remedy}") from error
-        raise
+        if old.exists() and not path.exists():
+            old.rename(path)
+    delete(old)
 
 
 def leads_out(path: Path) -> bool:
@@ -127,11 +112,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georank-zoo"
 
 
-def _delete(folder: Path) -> None:
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)
+def _alone(path: Path, *beside: Path) -> AbstractContextManager[None]:
+    """The output's lock, or nothing in a folder whose lock is held."""
+    if holds(path.parent):
+        return nullcontext()
+    return output_lock(path, *beside, wait=MOMENT)
 
 
 def _sync(file: Path) -> None:

@@ -1,15 +1,53 @@
-"""Signals as requests to stop between two steps."""
+"""Signals that end a command: what has been done is kept, and a word says how to go on."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+# A closed terminal and a scheduler's notice end a command like Ctrl-C.
+_ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+_received: list[int] = []
+
+
+def exit_code() -> int:
+    """128 and the number of the signal that ended the work; that of SIGINT where none is known."""
+    return 128 + (_received[-1] if _received else signal.SIGINT)
+
+
+@contextmanager
+def ending_as_interrupt() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP raise KeyboardInterrupt in the block, as Ctrl-C does.
+
+    So whatever cleans up after Ctrl-C does so when a scheduler ends the command. What is ignored,
+    as under `nohup`, stays so.
+    """
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        _received.append(number)
+        signal.signal(number, signal.SIG_IGN)  # the clean-up is not to be cut short
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 class StopSignal:
-    """Turns SIGINT and SIGTERM into a request, while the block runs; a second one is immediate.
+    """Turns SIGINT, SIGTERM and SIGHUP into a request, while the block runs.
+
+    A second one is immediate.
 
     A run that stops between steps can save its state; schedulers send SIGTERM before they kill.
     """
@@ -20,8 +58,9 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._request)
+            for number in (signal.SIGINT, *_ENDING):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(
@@ -32,7 +71,8 @@ class StopSignal:
     ) -> None:
         self._restore()
 
-    def _request(self, _number: int, _frame: FrameType | None) -> None:
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        _received.append(number)
         self.requested = True
         self._restore()
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from georank_zoo.utils.untrusted_text import html_text, plain
+
+_CELL = 300  # characters of a cell of a text
 
 
 @dataclass(frozen=True)
@@ -23,22 +26,23 @@ class Table:
 
     def to_html(self) -> str:
         """The table as HTML, every cell escaped, numbers to the right."""
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
+        head = "".join(f"<th>{html_text(name)}</th>" for name in self.header)
+        sides = ("left", *("right" for _ in self.header[1:]))
         body = "".join(
             "<tr>"
             + "".join(
-                f'<td style="text-align: {"left" if column == 0 else "right"}">{escape(cell)}</td>'
-                for column, cell in enumerate(row)
+                f'<td style="text-align: {side}">{html_text(cell)}</td>'
+                for side, cell in zip(sides, row, strict=True)
             )
             + "</tr>"
             for row in self.rows
         )
-        caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
+        caption = f"<caption>{html_text(self.title)}</caption>" if self.title else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_text(self) -> str:
         """The table in columns of one width, for `print`."""
-        lines = [self.header, *self.rows]
+        lines = [[plain(cell, _CELL) for cell in line] for line in (self.header, *self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
         shown = [
             "  ".join(
@@ -47,10 +51,10 @@ class Table:
             ).rstrip()
             for line in lines
         ]
-        return "\n".join([self.title, *shown] if self.title else shown)
+        return "\n".join([plain(self.title, _CELL), *shown] if self.title else shown)
 
 
 def tables_with_notes(tables: Sequence[Table], notes: Sequence[str]) -> str:
     """Tables with notes below, as HTML."""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    items = "".join(f"<li>{html_text(note)}</li>" for note in notes)
     return f"{''.join(table.to_html() for table in tables)}<ul>{items}</ul>"

@@ -19,6 +19,7 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.data.store.share import parse_share
 from georank_zoo.data.store.writer import StoreWriter
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
+from georank_zoo.utils.write_errors import DiskFullError
 from tests.data.test_targets import BANDS, CLASSES, SPLITS, patch
 from tests.support import trees
 
@@ -203,7 +204,7 @@ def test_an_interrupted_merge_is_resumed(
 
     with monkeypatch.context() as replaced:
         replaced.setattr("georank_zoo.data.store.writer.save_file", full)
-        with pytest.raises(StoreError, match="disk is full"):
+        with pytest.raises(DiskFullError, match="disk is full"):
             merge_stores(shares, out, shard_bytes=SMALL_SHARD)
     done: list[int] = []
     merge_stores(shares, out, shard_bytes=SMALL_SHARD, on_progress=lambda n, *_: done.append(n))

@@ -23,6 +23,7 @@ from georank_zoo.data.store.header import HEADER_FILE
 from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.utils import parallel
 from georank_zoo.utils.errors import Interrupted, StoreError, UsageError
+from georank_zoo.utils.write_errors import DiskFullError
 from tests.support import trees
 from tests.support.processes import wait_for_end
 
@@ -73,7 +74,7 @@ def test_too_many_bad_files_fail_and_leave_nothing(eurosat_tree: Path, tmp_path:
         prepare_store(reader, tmp_path / "out" / "s", max_bad=0.2)
     assert "Forest/Forest_1.tif: unreadable" in str(error.value)
     assert "--max-bad" in str(error.value)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     assert len(prepare_store(reader, tmp_path / "out" / "s", max_bad=2 / 9).store) == 7
 
 
@@ -385,7 +386,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_full_disk(folder_tree: Path, tiny_disk: Path) -> None:
     reader = open_reader("folder", folder_tree)
-    with pytest.raises(StoreError, match=r"disk is full at .*Free some space and repeat"):
+    with pytest.raises(DiskFullError, match=r"disk is full at .*Make room and repeat"):
         prepare_store(reader, tiny_disk / "s", shard_bytes=SMALL_SHARD)
     assert not (tiny_disk / "s").exists()
     for waste in (tiny_disk / "s.partial").glob("*.tmp"):
@@ -400,7 +401,7 @@ def test_full_disk_from_python(
 
     with monkeypatch.context() as patch:
         patch.setattr("georank_zoo.data.store.writer.save_file", full)
-        with pytest.raises(StoreError, match="disk is full"):
+        with pytest.raises(DiskFullError, match="disk is full"):
             prepare_store(open_reader("folder", folder_tree), tmp_path / "s")
     assert len(prepare_store(open_reader("folder", folder_tree), tmp_path / "s").store) == 12
 

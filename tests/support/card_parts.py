@@ -33,7 +33,7 @@ _KINDS = {"image statistics": "image-statistics", "resnet18 from scratch": "scra
 
 
 def row(model: str, model_hash: str, **changes: object) -> Row:
-    value = _SCORES.get(model, 0.5)
+    value = float(str(changes.get("value", _SCORES.get(model, 0.5))))
     floor = model_hash == "none"
     known = Row(
         when="2026-11-23T12:00:00+00:00", model=model, origin="",

@@ -5,6 +5,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from georank_zoo.algorithms import ALGORITHMS
@@ -13,6 +14,7 @@ from georank_zoo.training import build
 from georank_zoo.training.json_schema import json_schema
 from georank_zoo.training.recipe import list_recipes, load_recipe, parse_recipe
 from georank_zoo.utils.errors import RecipeError
+from tests.support.command_line import run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -130,7 +132,32 @@ def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
         ("algorithm.name=[a]", "Unknown algorithm ['a']"),
         ("optimizer.weight_decay=0", "lars needs a weight_decay above 0"),
         ("train.batch_size", "An override is section.key=value"),
-        ("train.batch_size=[", "the value is not valid YAML"),
+        ("train.batch_size=[", "The value of train.batch_size is not valid YAML, line 1"),
+        ("regularizer.temperature=.nan", "temperature: Input should be a finite number"),
+        ("regularizer.temperature=0", "temperature and strength must be above 0"),
+        ("regularizer.max_km=.inf", "max_km: Input should be a finite number"),
+        ("regularizer.min_km=5000", "need 0 <= min_km < max_km"),
+        ("regularizer.alpha=1.5", "regularizer.alpha: Input should be less than or equal to 1"),
+        ("regularizer.margin=-1", "margin must not be negative"),
+        ("algorithm.temperature=.nan", "algorithm.temperature: Input should be a finite number"),
+        ("algorithm.temperature=-1", "MoCo: temperature must be above 0"),
+        ("algorithm.momentum=2", "MoCo: momentum must lie in [0, 1]"),
+        ("algorithm.queue_size=0", "The queue needs a size of 1 or more"),
+        ("algorithm.hidden_dim=-5", "hidden_dim must be 1 or more"),
+        ("views.size=-1", "views.size must be 1 or more"),
+        ("views.scale=[0.5, 0.1]", "views.scale needs 0 < low <= high"),
+        ("views.flip=7", "views.flip is a probability"),
+        ("views.local_size=500", "views.local_size must lie between 1 and views.size"),
+        ("optimizer.lr=.nan", "optimizer.lr: Input should be a finite number"),
+        ("optimizer.lr=.inf", "optimizer.lr: Input should be a finite number"),
+        ("train.steps=-3", "train.steps: Input should be greater than 0"),
+        ("train.accumulate=512", "at most 256"),
+        ("data.places=100", "100 places are fewer than a batch"),
+        ("data.store=''", "data.store: String should have at least 1 character"),
+        ("schedule.warmup_epochs=.nan", "warmup_epochs: Input should be a finite number"),
+        ("seed=-1", "seed: Input should be greater than or equal to 0"),
+        (f"name={'a' * 5000}", "name: String should have at most 96 characters"),
+        (f"{'a.' * 5000}b=1", "is not a key of a recipe"),
         ("seed.x=1", "'seed' is not a section"),
     ],
 )
@@ -149,9 +176,35 @@ def test_unknown_backbone_is_named_with_near_ones() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "not valid YAML"),
+        ("a: [", "not valid YAML, line 1"),
         ("- 1", "not a recipe"),
-        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("", "not a recipe: it must hold keys and values, not nothing"),
+        ("7", "not a recipe"),
+        ("!!python/object/apply:os.system ['true']", "line 1: the type !!python"),
+        ("name: x\nseed: 1\nname: y", "line 3: the key 'name' stands twice, first in line 1"),
+        ("data:\n  store: x\n  store: y", "line 3: the key 'store' stands twice"),
+        ("a: &a x\nb: *a", "line 2: the alias *a is not allowed"),
+        ("x:\n\ttabs: 1", "line 2"),
+        ("1: x", "line 1: a key must be a text, not 1"),
+        ("? [a]\n: x", "a key must be a text"),
+        ("null: x", "a key must be a text"),
+        ("<<: {a: 1}", "Unknown key '<<'"),
+        ("a: !!set {x}", "line 1: the type !!set is not allowed"),
+        ("a: !!binary aGk=", "line 1: the type !!binary is not allowed"),
+        ("a: !!timestamp x", "the type !!timestamp is not allowed"),
+        ("a: !!int x", "line 1: x is no int"),
+        ("a: !!int ''", "is no int"),
+        ("a: !!bool x", "is no bool"),
+        ("a: !!map [x]", "the type !!map is not allowed"),
+        ("a: !!seq x", "the type !!seq is not allowed"),
+        ("a: !!str {x: 1}", "the type !!str is not allowed"),
+        (f"seed: {'9' * 5000}", "is no int"),
+        ("a: " + "{b: " * 30 + "1" + "}" * 30, "nested deeper than 16 levels"),
+        ("a: bcdefghi\nb: \0", "NUL byte in line 2"),
+        ("a: b\nc: \x07", "line 2: the character U+0007 is not allowed"),
+        ("a: b\n---\nc: d", "expected a single document"),
+        ("summary: " + "x" * 300_000, "more than a recipe has"),
+        ("extends: [moco]", "extends: give the name of a recipe"),
         ("extends: nowhere", "Unknown recipe 'nowhere'"),
         ("extends: self", "circle"),
         ("name: x", "train: missing."),
@@ -162,20 +215,31 @@ def test_unknown_backbone_is_named_with_near_ones() -> None:
 )
 def test_bad_files(text: str, message: str, tmp_path) -> None:
     path = tmp_path / "self.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError) as error:
         load_recipe(path)
     assert message in str(error.value)
     assert all(line.isprintable() for line in str(error.value).splitlines())
 
 
-@pytest.mark.parametrize("use", ["seed: *a20", "algorithm: {name: *a20}", "algorithm: *a20"])
-def test_what_names_itself_many_times_is_not_spelt_out(use: str) -> None:
-    """Lists of nine lists of nine ...: 9 ** 20 elements in a kilobyte."""
-    lists = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 21)]
-    with pytest.raises(RecipeError) as error:
-        parse_recipe("\n".join(["a0: &a0 x", *lists, use]), where="x")
-    assert len(str(error.value)) < 20_000
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_recipe_in_another_encoding_is_the_same(encoding: str, tmp_path) -> None:
+    text = "extends: moco\nsummary: über Äcker, 2020-01-01\n"
+    (tmp_path / "r.yaml").write_text(text, encoding=encoding)
+    assert load_recipe(tmp_path / "r.yaml").summary == "über Äcker, 2020-01-01"
+    (tmp_path / "r.yaml").write_text("summary: 2020-01-01\nextends: moco\n", encoding=encoding)
+    assert load_recipe(tmp_path / "r.yaml").summary == "2020-01-01"  # a text, no date
+    (tmp_path / "r.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"not UTF-8 text: byte 23 \(line 2\)"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_loading_draws_no_random_number() -> None:
+    torch.manual_seed(0)
+    load_recipe("moco_georank")
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(3))
 
 
 @pytest.mark.parametrize("source", ["nope.yaml", "here/nope", "mocco"])
@@ -347,3 +411,14 @@ def test_a_bare_name_is_a_component() -> None:
 
 def test_to_yaml_is_plain_yaml() -> None:
     assert yaml.safe_load(load_recipe("moco").to_yaml())["algorithm"]["name"] == "moco"
+
+
+@pytest.mark.parametrize("override", ["backbone.name=resnet81", "backbone.name=resnet18.a1_in1k"])
+def test_the_command_shows_no_recipe_that_training_refuses(
+    override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("recipes", "show", "moco_georank", "--set", "algorithm.queue_size=64") == 0
+    capsys.readouterr()
+    assert run("recipes", "show", "moco_georank", "--set", override) == 2
+    shown = capsys.readouterr()
+    assert "backbone.name" in shown.err and shown.out == ""

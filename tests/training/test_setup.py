@@ -55,11 +55,12 @@ def test_views_are_built_once_in_a_whole_start(
     store: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: Counter[str] = Counter()
+    recipe = load_recipe("dino_georank", DINO, data=store)
     count(monkeypatch, setup, "build_views", calls)
     count(monkeypatch, Views, "__post_init__", calls)
     monkeypatch.setattr("georank_zoo.training.loop.Loop.run", _stop)
     with pytest.raises(Interrupted):
-        train(load_recipe("dino_georank", DINO, data=store), tmp_path / "run", progress=False)
+        train(recipe, tmp_path / "run", progress=False)
     assert calls == {"build_views": 1, "__post_init__": 1}
 
 

@@ -7,13 +7,10 @@ interruption. A file that was in the folder before is never overwritten.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from georank_zoo.data.datasets.base import Archive, Checksum, DataSet, Download, RemoteFile
 from georank_zoo.data.download.hub import on_mirror, tree_files
@@ -29,9 +26,10 @@ from georank_zoo.data.download.record import (
 from georank_zoo.data.download.transfer import Refused, ask, digests, fetch_url, partial_of
 from georank_zoo.data.download.unpack import zip_content_bytes
 from georank_zoo.utils.errors import DownloadError, Interrupted, UsageError
+from georank_zoo.utils.hub_errors import without_credentials
+from georank_zoo.utils.locks import output_lock
 
 ALL = "*"
-_LOCK = ".download.lock"
 # Directories, the record and other programs take some too.
 _SPARE_BYTES = 64 << 20
 
@@ -64,7 +62,8 @@ def download_dataset(
         UsageError: If there is nothing to download, the folder holds another data set, or `only`
             fits nothing.
         DownloadError: If something cannot be downloaded, is not what was published, has no room,
-            must be fetched by hand, or another process is at it.
+            or must be fetched by hand.
+        GeorankError: If another process writes to `out`.
         Interrupted: On Ctrl-C; what has arrived is kept.
     """
     facts = dataset.download
@@ -74,8 +73,8 @@ def download_dataset(
         raise UsageError(f"{out} is a file. Give the folder to download to.")
     if facts.archive is not None and only != ALL:
         raise UsageError(f"{dataset.name} is one archive: --only does not apply to it.")
-    out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with output_lock(out):
+        out.mkdir(exist_ok=True)
         record = read_record(out) or Record(dataset.name, dataset.license, facts.landing)
         if record.name != dataset.name:
             raise UsageError(f"{out} holds {record.name}. Give another folder for {dataset.name}.")
@@ -112,22 +111,6 @@ class _Run:
     retries: int
     backoff: float
     report: Callable[[str, int, int | None], None]
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    # The lock's file stays: to delete it would let two processes in.
-    lock = FileLock(out.resolve() / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DownloadError(
-            f"Another process is downloading to {out}. Wait for it, or give another folder."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _is_complete(record: Record, out: Path, only: str) -> bool:
@@ -234,7 +217,8 @@ def _asked(run: _Run, file: RemoteFile) -> RemoteFile:
     run.report(f"Asking for {file.path}", 0, None)
     remote = ask(url)
     if file.size is not None and remote.size not in (None, file.size):
-        raise Refused(f"{url} has {remote.size} bytes, not {file.size}: it is another file.")
+        shown = without_credentials(url)
+        raise Refused(f"{shown} has {remote.size} bytes, not {file.size}: it is another file.")
     announced = Checksum("sha256", remote.sha256, published=False) if remote.sha256 else None
     return replace(
         file, url=url, size=file.size or remote.size, checksum=file.checksum or announced

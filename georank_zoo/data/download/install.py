@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from georank_zoo.data.download.record import (
 from georank_zoo.data.download.transfer import digests
 from georank_zoo.data.download.unpack import content_root, unpack
 from georank_zoo.utils.errors import DownloadError
+from georank_zoo.utils.write_errors import explain_write_errors
 
 UNPACKING = ".unpacking"
 _RAW_LISTING = ".unpacking.csv.gz"
@@ -47,31 +47,26 @@ def install(
 
     Raises:
         DownloadError: If the archive may not be unpacked, or a foreign file is in the way.
+        GeorankError: If there is no room.
     """
     parts = [out / part.path for part in archive.parts]
     aside, raw = out / UNPACKING, out / _RAW_LISTING
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
-        write_listing(
-            raw,
-            unpack(
-                parts, archive.kind, aside,
-                max_bytes=_most_bytes(archive, parts),
-                on_progress=on_progress,
-            ),
-        )  # fmt: skip
-        root = aside if archive.keep_root else content_root(aside)
-        count, size = write_listing(
-            out / LISTING, _placed(read_listing(raw), aside, root, out, replace)
-        )
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DownloadError(
-            f"No space is left to unpack {parts[0].name} in {out}. The archive is kept: make room "
-            "and repeat the command."
-        ) from error
+        with explain_write_errors(out, "The archive is kept: make room and repeat the command."):
+            write_listing(
+                raw,
+                unpack(
+                    parts, archive.kind, aside,
+                    max_bytes=_most_bytes(archive, parts),
+                    on_progress=on_progress,
+                ),
+            )  # fmt: skip
+            root = aside if archive.keep_root else content_root(aside)
+            count, size = write_listing(
+                out / LISTING, _placed(read_listing(raw), aside, root, out, replace)
+            )
     finally:
         raw.unlink(missing_ok=True)
         shutil.rmtree(aside, ignore_errors=True)

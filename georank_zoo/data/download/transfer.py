@@ -11,6 +11,7 @@ import errno
 import hashlib
 import logging
 import re
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +20,28 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import get_hf_file_metadata
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 from tqdm import tqdm
 
 from georank_zoo.data.datasets.base import Checksum
 from georank_zoo.utils.errors import DownloadError
-from georank_zoo.utils.hub_errors import HTTPError, reason, status
+from georank_zoo.utils.hub_client import LONGEST_WAIT, InsecureRedirect, LongWait, guard_client
+from georank_zoo.utils.hub_errors import (
+    NETWORK_FAILURES,
+    HTTPError,
+    causes,
+    explain_connection,
+    is_offline,
+    reason,
+    status,
+    without_credentials,
+)
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
+_PATIENCE = 10.0  # seconds for a first answer
 _LONGEST_WAIT = 60.0  # seconds
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What may pass by itself: RFC 9110, 15.5.9 and 15.6; RFC 8470; RFC 6585, 4. A partial file that is
@@ -37,6 +49,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PASSING = (408, 416, 425, 429, 500, 502, 503, 504)
 # A range of a compressed answer would be no range of the file.
 _HEADERS = {"Accept-Encoding": "identity"}
+
+
+_OFFLINE = "HF_HUB_OFFLINE is set: unset it to download."
 
 
 class Refused(DownloadError):
@@ -57,13 +72,16 @@ def ask(url: str) -> RemoteInfo:
     Raises:
         DownloadError: If the server does not answer.
     """
+    guard_client()
     try:
         # The user's token is for the Hub only, and no data set here needs it.
-        told = get_hf_file_metadata(url, token=False, retry_on_errors=True)
+        told = get_hf_file_metadata(url, token=False, timeout=_PATIENCE, retry_on_errors=True)
     except HfHubHTTPError:
         return RemoteInfo()  # some servers answer GET only, and the download says what is wrong
-    except (HTTPError, OSError) as error:
-        raise DownloadError(f"{url} does not answer: {reason(error)}.") from error
+    except NETWORK_FAILURES as error:
+        if is_offline(error):
+            raise DownloadError(_OFFLINE) from error
+        raise DownloadError(explain_connection(error, url)) from error
     # Only the Hub's ETag is a hash of the content.
     of_hub = told.commit_hash is not None and _SHA256.fullmatch(told.etag or "")
     return RemoteInfo(told.size, told.etag if of_hub else None)
@@ -105,6 +123,8 @@ def fetch_url(
         DownloadError: If the disk is full, the server fails time and again, or the file is not
             what it should be; what has arrived is kept where it can be continued.
     """
+    guard_client()
+    shown = without_credentials(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(target)
     if checksum is None:
@@ -120,15 +140,18 @@ def fetch_url(
     if checksum is not None and sums[checksum.algorithm] != checksum.hexdigest:
         partial.unlink()
         if continued:
-            logger.warning("%s does not continue what was there; downloading it anew.", url)
+            logger.warning("%s does not continue what was there; downloading it anew.", shown)
             return fetch_url(
                 url, target, size=size, checksum=checksum, retries=retries, backoff=backoff,
                 on_progress=on_progress,
             )  # fmt: skip
         raise DownloadError(
             f"{target.name} arrived damaged or has changed: its {checksum.algorithm.upper()} is "
-            f"{sums[checksum.algorithm]}, not {checksum.hexdigest}. It was deleted ({url})."
+            f"{sums[checksum.algorithm]}, not {checksum.hexdigest}. It was deleted ({shown})."
         )
+    if checksum is None and _is_page(partial):
+        partial.unlink()
+        raise Refused(f"{shown} sends a web page in place of {target.name}: a login, or a proxy's.")
     partial.replace(target)
     return sums["sha256"]
 
@@ -141,6 +164,11 @@ def digests(path: Path, algorithms: set[str]) -> dict[str, str]:
             for hasher in hashers.values():
                 hasher.update(chunk)
     return {name: hasher.hexdigest() for name, hasher in hashers.items()}
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def _arrived(partial: Path) -> int:
@@ -158,7 +186,7 @@ def _receive(
     backoff: float,
 ) -> None:
     """Receives until all is there, or it fails `retries` times in a row without progress."""
-    failures, furthest = 0, _arrived(partial)
+    failures, furthest, shown = 0, _arrived(partial), without_credentials(url)
     while size is None or _arrived(partial) != size:
         try:
             with partial.open("ab") as file:
@@ -177,20 +205,22 @@ def _receive(
         except Refused:
             partial.unlink()
             raise
-        except (HTTPError, OSError) as error:
-            _raise_if_final(error, partial)
+        except LongWait as error:
+            failure, after = reason(error), str(int(LONGEST_WAIT))
+        except NETWORK_FAILURES as error:
+            _raise_if_final(error, partial, url)
             failure, after = reason(error).rstrip("."), ""
         # The furthest ever, not the last: a server that ignores ranges starts anew each time.
         failures = 1 if _arrived(partial) > furthest else failures + 1
         furthest = max(furthest, _arrived(partial))
         if failures > retries:
             raise DownloadError(
-                f"Gave up on {url} after {failures} failures in a row: {failure}. "
+                f"Gave up on {shown} after {failures} failures in a row: {failure}. "
                 f"{_mib(partial)} are kept: repeat the command to continue."
             )
         asked = float(after) if after.isdecimal() else backoff * 2 ** (failures - 1)
         wait = min(asked, _LONGEST_WAIT)
-        logger.warning("%s: %s. Trying again in %.0f s.", url, failure, wait)
+        logger.warning("%s: %s. Trying again in %.0f s.", shown, failure, wait)
         time.sleep(wait)
 
 
@@ -198,38 +228,46 @@ def _progress_class(
     url: str, size: int | None, retries: int, report: Callable[[int, int | None], None]
 ) -> type[Any]:
     """What `http_get` reports to: refuses another file before a byte of it is written."""
+    shown = without_credentials(url)
 
     class Progress(tqdm):  # type: ignore[type-arg]
         def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
             super().__init__(disable=True, total=total, initial=initial)
             self.rewinds, self.whole = 0, size or total
             if size is not None and total not in (None, size):
-                raise Refused(f"{url} has {total} bytes on the server, not {size}: another file.")
+                raise Refused(f"{shown} has {total} bytes on the server, not {size}: another file.")
 
         def update(self, n: float | None = 1) -> bool | None:
             self.n += n or 0
             self.rewinds += (n or 0) < 0
             if self.rewinds > retries:
-                raise DownloadError(f"Gave up on {url}: it begins anew whenever it breaks off.")
+                raise DownloadError(f"Gave up on {shown}: it begins anew whenever it breaks off.")
             if size is not None and self.n > size:
-                raise Refused(f"{url} sends more than its {size} bytes.")
+                raise Refused(f"{shown} sends more than its {size} bytes.")
             report(int(self.n), self.whole)
             return None
 
     return Progress
 
 
-def _raise_if_final(error: Exception, partial: Path) -> None:
+def _raise_if_final(error: Exception, partial: Path, url: str) -> None:
     """Raises what another attempt would not change."""
-    if isinstance(error, OfflineModeIsEnabled):
-        raise DownloadError("HF_HUB_OFFLINE is set: unset it to download.") from error
-    number = getattr(error, "errno", None)
+    if is_offline(error):
+        raise DownloadError(_OFFLINE) from error
+    if isinstance(error, InsecureRedirect):
+        raise Refused(f"{reason(error)} ({without_credentials(url)}).") from error
+    settings = any(isinstance(c, ssl.SSLError | ImportError) for c in causes(error))
+    if settings or not isinstance(error, (HTTPError, OSError)):
+        raise DownloadError(explain_connection(error, url)) from error
+    number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         raise DownloadError(
             f"No space is left for {partial.with_suffix('')}; {_mib(partial)} of it are kept. Make "
             "room and repeat the command."
         ) from error
     if number is not None and not isinstance(error, ConnectionError):
+        if error.filename is None:  # type: ignore[attr-defined]
+            raise DownloadError(explain_connection(error, url)) from error
         raise error
 
 
@@ -238,8 +276,11 @@ def _mib(partial: Path) -> str:
 
 
 def _refusal(url: str, code: int | None) -> Refused:
+    shown = without_credentials(url)
     if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return Refused(f"The server refuses {url} ({code}): it wants a login or a form.")
+        return Refused(f"The server refuses {shown} ({code}): it wants a login or a form.")
+    if code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return Refused(f"The proxy refuses {shown} ({code}): check HTTPS_PROXY.")
     if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return Refused(f"{url} is no longer there ({code}).")
-    return Refused(f"The server answers {code} to {url}.")
+        return Refused(f"{shown} is no longer there ({code}).")
+    return Refused(f"The server answers {code} to {shown}.")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from georank_zoo import bands as s2
 from georank_zoo.utils.errors import BadItem, UsageError
+from georank_zoo.utils.regular_files import require_regular
 
 _MAX_DN = 65535
 _SAMPLED = 100_000  # values whose quantiles tell the unit
@@ -35,6 +36,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         BadItem: If it cannot be opened, or breaks while it is read.
     """
     try:
+        require_regular(path)
         # Nobody writes to a published file, and network file systems often refuse locks.
         with h5py.File(path, "r", locking=False) as file:
             yield file

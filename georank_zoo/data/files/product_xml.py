@@ -13,6 +13,7 @@ from typing import Any
 from xml.parsers import expat
 
 from georank_zoo.utils.errors import BadItem
+from georank_zoo.utils.regular_files import read_regular
 
 _NAME = re.compile(r"MTD_MSIL\w+\.xml", re.I)
 _MAX_BYTES = 8 * 2**20  # ESA's have up to 100 kB
@@ -110,7 +111,7 @@ def _texts(path: Path) -> dict[str, list[tuple[str, str]]]:
     parser.CharacterDataHandler = pieces.append
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_regular(path, _MAX_BYTES), True)
     except expat.ExpatError as error:
         raise BadItem(f"damaged product XML: {path.name}: {error}") from error
     return found

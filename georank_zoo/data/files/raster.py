@@ -82,6 +82,7 @@ def opened(source: Path | RemoteRaster) -> Iterator[Any]:
 @contextmanager
 def _open(source: Path | RemoteRaster) -> Iterator[Any]:
     if isinstance(source, RemoteRaster):
+        source.refuse_step_down()
         driver = "JP2OpenJPEG" if source.suffix == ".jp2" else "GTiff"
         with (
             rasterio.Env(**source.settings()),

@@ -15,13 +15,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from georank_zoo.data.files.listing import has_suffix, is_hidden
-from georank_zoo.utils.errors import GeorankError, UsageError
+from georank_zoo.utils.errors import BadItem, GeorankError, UsageError
+from georank_zoo.utils.regular_files import read_regular
 
 _VALID = "Valid: https://, http://, s3://, /vsicurl/https://... and /vsis3/..."
 # A letter and a colon are a drive of Windows. `Path` makes one slash of two.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+_MAX_LIST_BYTES = 2**26
+_CHECK = "Check the network, the proxy (HTTPS_PROXY) and the address"
 LIST_SUFFIXES = (".txt",)
 
+# Seconds for the listing of a folder.
+_CONNECT, _ANSWER = 15, 120
 # The user's own environment variables of these names come first.
 _SETTINGS = {
     # No requests for a listing of the server, .msk, .ovr, .aux.xml and the like for each file.
@@ -54,14 +59,46 @@ class RemoteRaster:
 
     def settings(self) -> dict[str, str]:
         """GDAL's settings for reading it."""
-        return {key: value for key, value in _SETTINGS.items() if key not in os.environ}
+        settings = {**_SETTINGS}
+        if certificates := os.environ.get("SSL_CERT_FILE"):  # all other clients heed it
+            settings["CURL_CA_BUNDLE"] = certificates
+        return {key: value for key, value in settings.items() if key not in os.environ}
+
+    def refuse_step_down(self) -> None:
+        """Asks whether https leads to http, where GDAL would follow.
+
+        Raises:
+            BadItem: If it does. Whatever else is wrong, GDAL says.
+        """
+        if not self.address.startswith("/vsicurl/https:"):
+            return
+        from huggingface_hub import get_session
+
+        from georank_zoo.utils.hub_client import InsecureRedirect, guard_client
+        from georank_zoo.utils.hub_errors import NETWORK_FAILURES
+
+        guard_client()
+        try:
+            get_session().head(self.address.removeprefix("/vsicurl/"))
+        except InsecureRedirect as error:
+            raise BadItem(f"unreadable or truncated: {error}") from None
+        except NETWORK_FAILURES:
+            return
 
     def without_secrets(self, text: str) -> str:
         """A message of GDAL's with the address as it may be shown."""
         for address in (self.address, self.address.removeprefix("/vsicurl/")):
             text = text.replace(address, self.name)
         # Parts of the address, such as that before a space.
-        return re.sub(r"\?\S*", "", re.sub(r"(:/+)[^/\s]*@", r"\1", text))
+        text = re.sub(r"\?\S*", "", re.sub(r"(:/+)[^/\s]*@", r"\1", text))
+        if "CURL error" in text:
+            return f"{text.rstrip('.')}. {_CHECK}"
+        code = re.search(r"HTTP response code: (\d+)", text)
+        if code is None:
+            return text
+        from georank_zoo.utils.hub_errors import answer
+
+        return f"{text}. {answer(int(code[1]))}"
 
 
 def is_remote(source: str | os.PathLike[str]) -> bool:
@@ -135,7 +172,10 @@ def list_rasters(
             f"{path} is neither an address nor a text file (.txt) with an address a line. {_VALID}."
         )
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [
+            line.strip()
+            for line in read_regular(path, _MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
+        ]
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not a text file in UTF-8.") from error
     found: dict[str, RemoteRaster] = {}
@@ -179,11 +219,15 @@ def _list_folder(source: str, suffixes: Collection[str]) -> dict[str, RemoteRast
 def _find(url: str, name: str) -> list[str]:
     import fsspec
 
+    from georank_zoo.utils.hub_errors import explain_remote
+
     options: dict[str, Any] = {}
     if url.startswith("s3://"):
         # GDAL's variable, which botocore does not know.
         options["anon"] = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1")
     try:
+        if url.startswith("http"):
+            options["client_kwargs"] = _client()
         files, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise UsageError(
@@ -192,8 +236,26 @@ def _find(url: str, name: str) -> list[str]:
             "and give that instead."
         ) from error
     try:
+        files.ls(path, detail=False)  # `find` takes a folder that it cannot reach for an empty one
         return list(files.find(path))
     except Exception as error:  # noqa: BLE001 -- fsspec's file systems raise what their clients do
-        words = "there is no such folder" if isinstance(error, FileNotFoundError) else repr(error)
-        secret = RemoteRaster(url, name).without_secrets(words)
-        raise GeorankError(f"{name} cannot be listed: {secret}.") from None
+        said = "There is no such folder."
+        if not isinstance(error, FileNotFoundError):
+            said = explain_remote(error, name)
+        secret = RemoteRaster(url, name).without_secrets(said)
+        raise GeorankError(f"{name} cannot be listed. {secret}") from None
+
+
+def _client() -> dict[str, Any]:
+    """What aiohttp is told: the proxies that GDAL takes too, and no step down from TLS."""
+    import aiohttp
+
+    from georank_zoo.utils.hub_client import refuse_step_down
+
+    async def check(_session: Any, _context: Any, redirect: Any) -> None:
+        refuse_step_down(str(redirect.url), redirect.response.headers.get("Location", ""))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(check)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_ANSWER)
+    return {"trust_env": True, "trace_configs": [trace], "timeout": timeout}

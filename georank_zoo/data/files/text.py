@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo.utils.errors import UsageError, plain
+from georank_zoo.utils.regular_files import read_regular
 
 # UTF-32's little-endian mark begins with UTF-16's, so it is looked for first.
 _MARKS = (
@@ -17,6 +18,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# The labels of a million files are 100 MB; a parsed document takes ten times its text.
+MAX_TEXT_BYTES = 2**28
 _LOOKED_AT = 4096  # bytes that show whether NULs alternate with letters
 _ALTERNATING = 0.2  # share of NULs among every other byte of UTF-16; commas and line ends are 1/5
 
@@ -32,9 +35,9 @@ def read_text(path: Path) -> str:
 
     Raises:
         UsageError: If it is none of these; says which byte, and what to do.
-        OSError: If it cannot be read.
+        OSError: If it cannot be read, is no regular file or has more than `MAX_TEXT_BYTES`.
     """
-    content = path.read_bytes()
+    content = read_regular(path, MAX_TEXT_BYTES)
     encoding = _encoding(content)
     try:
         text = content.decode(encoding)

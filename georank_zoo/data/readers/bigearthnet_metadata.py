@@ -18,11 +18,14 @@ from georank_zoo.data.datasets.bigearthnet import BIGEARTHNET, CORINE, DROPPED
 from georank_zoo.data.files.text import read_json
 from georank_zoo.data.store.patch import ROLES, Role
 from georank_zoo.utils.errors import BadItem, UsageError
+from georank_zoo.utils.regular_files import read_regular, require_regular
 
 METADATA = "metadata.parquet"
 _CLASSES = BIGEARTHNET.classes
 UNSUITABLE = "for_patches_with_snow_cloud_or_shadow.parquet"
 _COLUMNS = ("patch_id", "s2v1_name", "labels", "split")
+# The published table has 549,488 rows of some 200 bytes.
+_MAX_ROWS, _MAX_BYTES = 5_000_000, 2**29
 _FLAGS = {"contains_seasonal_snow": "seasonal snow", "contains_cloud_or_shadow": "cloud or shadow"}
 _CLASS_OF = {corine: n for n, name in enumerate(_CLASSES) for corine in CORINE[name]}
 
@@ -78,9 +81,9 @@ def read_table(path: Path, names: Sequence[str], *, column: str) -> PatchTable:
     for flag, reason in _FLAGS.items():
         flagged = table[flag].to_numpy() & known if flag in table.column_names else []
         left_out.update(dict.fromkeys(np.flatnonzero(flagged).tolist(), reason))
-    digest = hashlib.sha256(path.read_bytes())
+    digest = hashlib.sha256(read_regular(path, _MAX_BYTES))
     for unsuitable in sorted(path.parent.glob(f"*{UNSUITABLE}")):
-        digest.update(unsuitable.read_bytes())
+        digest.update(read_regular(unsuitable, _MAX_BYTES))
         left_out |= _unsuitable(unsuitable, wanted, column, left_out)
     return PatchTable(
         patch_ids=table["patch_id"].to_pylist() if column != "patch_id" else names,
@@ -91,13 +94,26 @@ def read_table(path: Path, names: Sequence[str], *, column: str) -> PatchTable:
     )
 
 
+def _require_sane_sizes(path: Path) -> None:
+    """Refuses sizes in a footer that no file of these patches has: memory is taken by them."""
+    facts = pq.read_metadata(path)
+    size = sum(facts.row_group(n).total_byte_size for n in range(facts.num_row_groups))
+    if facts.num_rows > _MAX_ROWS or size > _MAX_BYTES:
+        raise UsageError(
+            f"{path} would hold {facts.num_rows} rows of {size} bytes; at most {_MAX_ROWS} rows of "
+            f"{_MAX_BYTES} bytes are read. It is damaged, or not the published one."
+        )
+
+
 def _read(path: Path, columns: Sequence[str] = _COLUMNS) -> Any:
     """The named columns and the flags of a parquet file, each patch once."""
     try:
+        require_regular(path, _MAX_BYTES)
         present = pq.read_schema(path).names
         missing = [name for name in columns if name not in present]
         if missing:
             raise UsageError(f"{path} has no column(s) {', '.join(missing)}.")
+        _require_sane_sizes(path)
         table = pq.read_table(path, columns=[*columns, *(f for f in _FLAGS if f in present)])
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path} is not a readable parquet file ({error}).") from error

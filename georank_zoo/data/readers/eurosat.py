@@ -18,11 +18,12 @@ from georank_zoo import bands as s2
 from georank_zoo.data.datasets.eurosat import EUROSAT, LISTS, LISTS_SOURCE
 from georank_zoo.data.files import convert, georeference, radiometry, raster, validity
 from georank_zoo.data.files.listing import BadEntry, has_suffix, list_level
-from georank_zoo.data.files.text import read_text
+from georank_zoo.data.files.text import MAX_TEXT_BYTES, read_text
 from georank_zoo.data.files.values import judge
 from georank_zoo.data.readers.base import Item, Reading, fingerprint, with_bad
 from georank_zoo.data.store.patch import Patch, Role, Target
 from georank_zoo.utils.errors import BadItem, UsageError
+from georank_zoo.utils.regular_files import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def _read_split(folder: Path, split: str) -> dict[str, Role]:
 def _read_list(path: Path, split: str, md5: str) -> list[str]:
     if not path.is_file():
         raise UsageError(f"Split {split} has no list {path}. It lies at {LISTS_SOURCE}.")
-    content = path.read_bytes()
+    content = read_regular(path, MAX_TEXT_BYTES)
     names = [line.strip() for line in read_text(path).split("\n")]
     patches = [name.rpartition(".")[0] for name in names if name]
     unknown = [patch for patch in patches if patch.rpartition("_")[0] not in EUROSAT.classes]

@@ -16,7 +16,8 @@ from georank_zoo import bands as s2
 from georank_zoo.data.store.mapped_store import MappedStore
 from georank_zoo.data.store.patch import NO_LABEL, NO_TIME, UNKNOWN
 from georank_zoo.utils.errors import StoreError
-from georank_zoo.utils.figures import NotebookFigure, literal, style
+from georank_zoo.utils.figures import NotebookFigure, style
+from georank_zoo.utils.untrusted_text import figure_text
 
 _RGB = s2.resolve("rgb")
 _STRETCH = (2, 98)  # percentiles, nearly black and white
@@ -147,7 +148,7 @@ def draw_map(store: MappedStore) -> NotebookFigure:
         if handles:
             figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
         places = len(np.unique(store.place[first]))
-        name = literal(store.path.name)
+        name = figure_text(store.path.name)
         axis.set_title(f"{places:,} places of {name}", loc="left", fontsize=9)
     return figure
 
@@ -220,4 +221,4 @@ def _dot(label: str, color: str) -> Line2D:
 
 
 def _short(name: str) -> str:
-    return literal(name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")
+    return figure_text(name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")

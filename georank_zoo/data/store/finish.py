@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,25 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.store.ground import sides, squares, to_ground
 from georank_zoo.data.store.header import (
     HEADER_FILE,
-    Applied,
+    PLACE_FILE,
     Copies,
     Resolution,
     Shard,
     ShardHeader,
     Skipped,
     StoreHeader,
+    content_hash,
 )
-from georank_zoo.data.store.mapped_store import map_safetensors
-from georank_zoo.data.store.moments import statistics_of
+from georank_zoo.data.store.mapped_file import Arrays, ShardFile
+from georank_zoo.data.store.moments import applied_radiometry, statistics_of
 from georank_zoo.data.store.patch import Target
 from georank_zoo.data.store.places import Places, find_places
 from georank_zoo.utils.files import new_file, sha256_of, write_text
 
-PLACE_FILE = "places.safetensors"
 _PIXEL_M = 10  # the finest of Sentinel-2; of patches of which only the center is known
-
-_Arrays = dict[str, npt.NDArray[Any]]
 
 
 def write_header(
@@ -66,13 +62,11 @@ def write_header(
         source: Origin of the data.
         license: License of the data.
     """
-    mapped = [map_safetensors(folder / shard.file) for shard in shards]
-    arrays = [columns for columns, _ in mapped]
-    headers = [ShardHeader.from_json(metadata["georank"]) for _, metadata in mapped]
+    files = [ShardFile.read(folder / shard.file) for shard in shards]
+    arrays, headers = [file.arrays for file in files], [file.header for file in files]
     bands, size = headers[0].bands, int(arrays[0]["patches"].shape[-1])
     places = places_of(arrays, size)
     place_file = _write_places(folder, places)
-    hashes = "".join(file.sha256 for file in (*shards, place_file))
     header = StoreHeader(
         reader=reader,
         spec=spec,
@@ -89,18 +83,21 @@ def write_header(
         source=source,
         license=license,
         skipped=tuple(Skipped(s.item, s.reason) for h in headers for s in h.skipped),
-        shards=tuple(shards),
+        shards=tuple(
+            dataclasses.replace(shard, columns=file.columns_hash)
+            for shard, file in zip(shards, files, strict=True)
+        ),
         place_file=place_file,
-        hash=hashlib.sha256(hashes.encode()).hexdigest(),
+        hash=content_hash((*shards, place_file)),
         copies=_copies(places, headers),
-        radiometry=_radiometry(arrays, headers),
+        radiometry=applied_radiometry([one["radiometry"] for one in arrays], headers),
         resolution=_resolution(_column(arrays, "corners"), size),
     )
     write_text(folder / HEADER_FILE, header.to_json())
     return header
 
 
-def places_of(shards: Sequence[_Arrays], size: int) -> Places:
+def places_of(shards: Sequence[Arrays], size: int) -> Places:
     """Finds the places of the patches of shards.
 
     A patch of which only the center is known covers a square of 10 m pixels around it.
@@ -120,7 +117,7 @@ def places_of(shards: Sequence[_Arrays], size: int) -> Places:
     return find_places(ground, np.concatenate(groups), _column(shards, "pixel_hash"))
 
 
-def _column(shards: Sequence[_Arrays], name: str) -> npt.NDArray[Any]:
+def _column(shards: Sequence[Arrays], name: str) -> npt.NDArray[Any]:
     return np.concatenate([arrays[name] for arrays in shards])
 
 
@@ -136,15 +133,6 @@ def _copies(places: Places, headers: Sequence[ShardHeader]) -> Copies | None:
     keys = [key for header in headers for key in header.keys]
     one, first = places.copies[0]
     return Copies(len(places.copies), (keys[one], keys[first]))
-
-
-def _radiometry(shards: Sequence[_Arrays], headers: Sequence[ShardHeader]) -> tuple[Applied, ...]:
-    counts: Counter[Radiometry] = Counter()
-    for arrays, header in zip(shards, headers, strict=True):
-        numbers = arrays["radiometry"]
-        patches = np.bincount(numbers[numbers >= 0], minlength=len(header.radiometry))
-        counts.update(dict(zip(header.radiometry, patches.tolist(), strict=True)))
-    return tuple(Applied(one, patches) for one, patches in counts.items())
 
 
 def _resolution(corners: npt.NDArray[np.float64], size: int) -> Resolution | None:

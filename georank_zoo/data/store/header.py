@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Final, Literal
 
+from pydantic import ConfigDict, Field
+
+from georank_zoo import bands as s2
 from georank_zoo.data.files.radiometry import Radiometry
 from georank_zoo.data.store.patch import Target
-from georank_zoo.utils.errors import StoreError
+from georank_zoo.utils.documents import (
+    STRICT,
+    Count,
+    Positive,
+    Sha256,
+    checksum_of,
+    parse_document,
+    read_limited,
+)
+from georank_zoo.utils.errors import StoreError, plain
 
-STORE_FORMAT = "georank-store/2"
+STORE_FORMAT: Final = "georank-store/2"  # of the shards
+# Of store.json, which holds its own checksum and those of the shards' columns since 3.
+HEADER_FORMAT: Final = "georank-store/3"
 HEADER_FILE = "store.json"
+PLACE_FILE = "places.safetensors"
+
+_REMEDY = "Prepare the store again."
 
 
 @dataclass(frozen=True)
@@ -44,16 +63,16 @@ class Applied:
     """
 
     radiometry: Radiometry
-    patches: int
+    patches: Count
 
 
 @dataclass(frozen=True)
 class Resolution:
     """Side of a pixel on the ground, in true meters, over the patches whose corners are known."""
 
-    min: float
-    median: float
-    max: float
+    min: Annotated[float, Field(gt=0)]
+    median: Annotated[float, Field(gt=0)]
+    max: Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -65,17 +84,25 @@ class Copies:
         example: Keys of one and of that which it repeats.
     """
 
-    patches: int
+    patches: Positive
     example: tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a store."""
+    """One file of a store.
+
+    Attributes:
+        file: Its name.
+        count: Number of patches.
+        sha256: SHA-256 of the file.
+        columns: SHA-256 of all but pixels and masks, which opening the store compares.
+    """
 
     file: str
-    count: int
-    sha256: str
+    count: Count
+    sha256: Sha256
+    columns: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 @dataclass(frozen=True)
@@ -106,28 +133,31 @@ class StoreHeader:
         resolution: Side of a pixel; None where no patch's corners are known.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     reader: str
     spec: dict[str, Any]
-    bands: tuple[str, ...]
-    size: int
-    count: int
-    places: int
-    footprints: int
+    bands: Annotated[tuple[str, ...], Field(min_length=1)]
+    size: Annotated[int, Field(gt=0, le=2**16)]
+    count: Count
+    places: Count
+    footprints: Count
     statistics: dict[str, BandStatistics]
     class_names: tuple[str, ...]
     level: str
     source: str
     license: str
     skipped: tuple[Skipped, ...]
-    shards: tuple[Shard, ...]
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     place_file: Shard
-    hash: str
+    hash: Sha256
     target: Target = "class"
     splits: tuple[str, ...] = ()
     copies: Copies | None = None
     radiometry: tuple[Applied, ...] = ()
     resolution: Resolution | None = None
-    format: str = STORE_FORMAT
+    format: Literal["georank-store/2", "georank-store/3"] = HEADER_FORMAT
+    checksum: str = ""
 
     @property
     def share(self) -> str:
@@ -136,45 +166,67 @@ class StoreHeader:
 
     def to_json(self) -> str:
         """The header as the text of `store.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        document = dataclasses.asdict(self)
+        document["checksum"] = checksum_of(document)
+        return json.dumps(document, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: Path) -> StoreHeader:
+    def read(cls, path: Path) -> StoreHeader:
         """Reads `store.json`.
 
         Raises:
-            StoreError: If it is not the header of a store of this format.
+            StoreError: If it is not the header of a store of this format, or contradicts itself.
         """
-        try:
-            raw = json.loads(text)
-            if raw["format"] != STORE_FORMAT:
-                raise StoreError(
-                    f"{where}: format {raw['format']!r}, but this version reads {STORE_FORMAT!r}. "
-                    "Prepare the store again."
-                )
-            raw["bands"] = tuple(raw["bands"])
-            raw["class_names"] = tuple(raw["class_names"])
-            raw["splits"] = tuple(raw.get("splits", ()))
-            raw["statistics"] = {b: BandStatistics(**s) for b, s in raw["statistics"].items()}
-            raw["skipped"] = tuple(Skipped(**s) for s in raw["skipped"])
-            raw["shards"] = tuple(Shard(**s) for s in raw["shards"])
-            raw["place_file"] = Shard(**raw["place_file"])
-            if copies := raw.get("copies"):
-                raw["copies"] = Copies(copies["patches"], tuple(copies["example"]))
-            raw["radiometry"] = tuple(
-                Applied(radiometry_from_json(a["radiometry"]), a["patches"])
-                for a in raw["radiometry"]
+        text = read_limited(path, error=StoreError, remedy=_REMEDY)
+        if other := _other_format(text):
+            raise StoreError(
+                f"{path}: format {other}, but this version reads {HEADER_FORMAT!r}. {_REMEDY}"
             )
-            if raw["resolution"] is not None:
-                raw["resolution"] = Resolution(**raw["resolution"])
-            return cls(**raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{where} is damaged ({error}). Prepare the store again.") from error
+        header = parse_document(cls, text, where=path, error=StoreError, remedy=_REMEDY)
+        if wrong := header._contradiction(json.loads(text)):
+            raise StoreError(f"{path} is damaged: {wrong}. {_REMEDY}")
+        return header
+
+    def _contradiction(self, document: dict[str, Any]) -> str:
+        """What of the header contradicts the rest of it; empty if nothing does."""
+        if self.format == HEADER_FORMAT and self.checksum != checksum_of(document):
+            return "checksum: its content is another than was written"
+        if self.format != HEADER_FORMAT and self.checksum:
+            return "format: it has a checksum, which that format has not"
+        names = [f"shard-{number:05d}.safetensors" for number in range(len(self.shards))]
+        agreements = {
+            "bands": set(self.bands) <= set(s2.BY_NAME) and _once(self.bands),
+            "statistics": tuple(self.statistics) == self.bands,
+            "splits": _once(self.splits),
+            "shards": [shard.file for shard in self.shards] == names
+            and (self.format != HEADER_FORMAT or all(shard.columns for shard in self.shards)),
+            "place_file": self.place_file.file == PLACE_FILE,
+            "count": self.count == sum(s.count for s in self.shards) == self.place_file.count,
+            "places": min(1, self.count) <= self.places <= self.footprints <= self.count,
+            "copies": self.copies is None or self.copies.patches < self.count,
+            "hash": self.hash == content_hash((*self.shards, self.place_file)),
+        }
+        wrong = [name for name, agrees in agreements.items() if not agrees]
+        return f"{wrong[0]}: it contradicts the rest of the file" if wrong else ""
 
 
-def radiometry_from_json(raw: dict[str, Any]) -> Radiometry:
-    """Reads what `dataclasses.asdict` and JSON made of it."""
-    return Radiometry(tuple(raw["scale"]), tuple(raw["offset"]), raw["source"])
+def content_hash(files: Sequence[Shard]) -> str:
+    """Identifies the content of a store by the hashes of its files, in order."""
+    return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
+
+
+def _once(names: Sequence[str]) -> bool:
+    return len(set(names)) == len(names)
+
+
+def _other_format(text: str) -> str:
+    """The format that a document names, if it is one of another version."""
+    try:
+        name = json.loads(text)["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""  # the schema says what is wrong
+    known = (STORE_FORMAT, HEADER_FORMAT)
+    return plain(repr(name)) if isinstance(name, str) and name not in known else ""
 
 
 @dataclass
@@ -191,26 +243,27 @@ class ShardHeader:
         pixels, sums, squares, mins, maxs: Moments of the digital numbers per band.
     """
 
-    format: str
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    format: Literal["georank-store/2"]
     bands: tuple[str, ...]
-    first_item: int
-    next_item: int
-    items: list[tuple[int, int]]
+    first_item: Count
+    next_item: Count
+    items: list[tuple[Count, Count]]
     keys: list[str]
     skipped: list[Skipped]
     radiometry: list[Radiometry] = field(default_factory=list)
-    pixels: int = 0
-    sums: list[int] = field(default_factory=list)
-    squares: list[int] = field(default_factory=list)
-    mins: list[int] = field(default_factory=list)
-    maxs: list[int] = field(default_factory=list)
+    pixels: Count = 0
+    sums: list[Annotated[int, Field(ge=0)]] = field(default_factory=list)
+    squares: list[Annotated[int, Field(ge=0)]] = field(default_factory=list)
+    mins: list[Annotated[int, Field(ge=0, le=65535)]] = field(default_factory=list)
+    maxs: list[Annotated[int, Field(ge=0, le=65535)]] = field(default_factory=list)
 
     @classmethod
-    def from_json(cls, text: str) -> ShardHeader:
-        """Reads the document."""
-        raw = json.loads(text)
-        raw["bands"] = tuple(raw["bands"])
-        raw["items"] = [(patches, left_out) for patches, left_out in raw["items"]]
-        raw["skipped"] = [Skipped(**s) for s in raw["skipped"]]
-        raw["radiometry"] = [radiometry_from_json(r) for r in raw["radiometry"]]
-        return cls(**raw)
+    def from_json(cls, text: str, *, where: Path) -> ShardHeader:
+        """Reads the document.
+
+        Raises:
+            StoreError: If it does not follow the schema.
+        """
+        return parse_document(cls, text, where=where, error=StoreError, remedy=_REMEDY)

@@ -16,9 +16,7 @@ published split. In its header, under the one key `georank`, lies a JSON documen
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files.radiometry import Radiometry
+from georank_zoo.data.store.agreement import check_shards, read_places
 from georank_zoo.data.store.header import HEADER_FILE, ShardHeader, StoreHeader
+from georank_zoo.data.store.mapped_file import ShardFile
 from georank_zoo.data.store.patch import NO_LABEL, UNKNOWN, Target
-from georank_zoo.geo import check_latlon
 from georank_zoo.utils.errors import StoreError
 from georank_zoo.utils.files import sha256_of
 
@@ -40,46 +38,6 @@ from georank_zoo.utils.files import sha256_of
 SHARD_BYTES = 128 * 2**20
 
 _COLUMNS = ("latlon", "time", "label")
-
-
-def map_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Memory-maps a safetensors file.
-
-    `safetensors.safe_open` copies what it returns to numpy; training must read single patches
-    of a file without touching the rest. The map is torch's and not numpy's, which holds a file
-    descriptor as long as it lives: large stores have more shards than a process may open files.
-
-    Returns:
-        Read-only arrays by name, and the header's metadata.
-
-    Raises:
-        StoreError: If the file is missing, damaged or not a safetensors file, or cannot be mapped.
-    """
-    dtypes = {"U16": np.uint16, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > size - 8:
-                raise ValueError("its header is cut off")
-            header = json.loads(file.read(length))
-        mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
-        mapped.flags.writeable = False
-        metadata = header.pop("__metadata__", {})
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for name, entry in header.items():
-            start, end = (8 + length + offset for offset in entry["data_offsets"])
-            dtype = np.dtype(dtypes[entry["dtype"]])
-            if end > size or end - start != dtype.itemsize * int(np.prod(entry["shape"])):
-                raise ValueError(f"tensor {name!r} is cut off")
-            arrays[name] = np.ndarray(tuple(entry["shape"]), dtype, mapped, start)
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing. Prepare the store again.") from error
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise StoreError(f"{path} is damaged: {error}. Prepare the store again.") from error
-    except RuntimeError as error:  # torch's word for the operating system's refusal
-        raise StoreError(f"{path} cannot be mapped into memory: {error}.") from error
-    return arrays, metadata
 
 
 class MappedStore:
@@ -104,18 +62,13 @@ class MappedStore:
                 else "prepare one with `georank data prepare`"
             )
             raise StoreError(f"No store at {self.path}: {state}.")
-        self.header = StoreHeader.from_json(file.read_text(encoding="utf-8"), where=file)
-        shards = [map_safetensors(self.path / shard.file) for shard in self.header.shards]
-        self._patches = [arrays["patches"] for arrays, _ in shards]
-        self._headers = [metadata["georank"] for _, metadata in shards]
-        self._shards = [arrays for arrays, _ in shards]
+        self.header = StoreHeader.read(file)
+        self._files = [ShardFile.read(self.path / shard.file) for shard in self.header.shards]
+        check_shards(file, self.header, self._files)
+        self._shards = [one.arrays for one in self._files]
+        self._patches = [arrays["patches"] for arrays in self._shards]
         self._starts = np.cumsum([0, *(len(patches) for patches in self._patches)])
-        if int(self._starts[-1]) != self.header.count:
-            raise StoreError(
-                f"{self.path} holds {self._starts[-1]} patches, but {HEADER_FILE} says "
-                f"{self.header.count}. Prepare the store again."
-            )
-        self.place, self.footprint = self._places()
+        self.place, self.footprint = read_places(self.path, self.header)
         columns = {name: self._column(name) for name in self._columns()}
         self.latlon: npt.NDArray[np.float64] = columns["latlon"]
         self.time: npt.NDArray[np.int64] = columns["time"]
@@ -124,21 +77,11 @@ class MappedStore:
         self.roles: dict[str, npt.NDArray[np.int64]] = {
             name: columns[f"split.{name}"] for name in self.header.splits
         }
-        self._masks = [arrays["mask"] for arrays, _ in shards] if self.target == "mask" else []
-        check_latlon(torch.from_numpy(self.latlon[self.located]), where=f"Store {self.path}")
+        self._masks = [arrays["mask"] for arrays in self._shards] if self.target == "mask" else []
 
     def _columns(self) -> list[str]:
         own = ["labels"] if self.target == "labels" else []
         return [*_COLUMNS, *own, *(f"split.{name}" for name in self.header.splits)]
-
-    def _places(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        file = self.path / self.header.place_file.file
-        arrays, _ = map_safetensors(file)
-        place, footprint = (arrays.get(name, np.empty(0)) for name in ("place", "footprint"))
-        if not len(place) == len(footprint) == self.header.count:
-            raise StoreError(f"{file} is damaged: not every patch has a place. Prepare the store "
-                             "again.")  # fmt: skip
-        return np.array(place), np.array(footprint)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         return np.concatenate([arrays[name] for arrays in self._shards])
@@ -200,7 +143,7 @@ class MappedStore:
     @cached_property
     def shard_headers(self) -> list[ShardHeader]:
         """The documents in the headers of the shards."""
-        return [ShardHeader.from_json(text) for text in self._headers]
+        return [one.header for one in self._files]
 
     @cached_property
     def corners(self) -> npt.NDArray[np.float64]:
@@ -211,9 +154,9 @@ class MappedStore:
     def radiometry(self) -> list[Radiometry | None]:
         """What was applied to each patch's numbers; None where the reader does not tell."""
         whole: list[Radiometry | None] = []
-        for text, arrays in zip(self._headers, self._shards, strict=True):
-            known = [*ShardHeader.from_json(text).radiometry, None]  # -1 is the last
-            whole += [known[number] for number in arrays["radiometry"]]
+        for one in self._files:
+            known = [*one.header.radiometry, None]  # -1 is the last
+            whole += [known[number] for number in one.arrays["radiometry"]]
         return whole
 
     def mean_std(self, bands: Sequence[str]) -> tuple[list[float], list[float]]:
@@ -312,7 +255,10 @@ class MappedStore:
             yield part, self.read(np.arange(part.start, part.stop), bands)
 
     def verify(self) -> list[str]:
-        """Compares each file with its recorded SHA-256; returns a sentence per damaged one."""
+        """Compares each file with its recorded SHA-256; returns a sentence per damaged one.
+
+        What the files' headers and columns say was compared when the store was opened.
+        """
         return [
             f"{shard.file} does not match its recorded SHA-256"
             for shard in (*self.header.shards, self.header.place_file)

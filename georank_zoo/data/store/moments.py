@@ -1,7 +1,8 @@
-"""Statistics of the bands of a store, exact and summed shard by shard."""
+"""What the shards of a store add up to: statistics of the bands, and what was applied to them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from georank_zoo import bands as s2
-from georank_zoo.data.store.header import BandStatistics, ShardHeader
+from georank_zoo.data.files.radiometry import Radiometry
+from georank_zoo.data.store.header import Applied, BandStatistics, ShardHeader
 
 
 def moments(pixels: npt.NDArray[np.uint16]) -> dict[str, Any]:
@@ -45,3 +47,19 @@ def statistics_of(
             max=max(header.maxs[band] for header in headers) / s2.DN_PER_REFLECTANCE,
         )
     return statistics
+
+
+def applied_radiometry(
+    numbers: Sequence[npt.NDArray[np.int64]], headers: Sequence[ShardHeader]
+) -> tuple[Applied, ...]:
+    """What was applied to how many patches.
+
+    Args:
+        numbers: Column `radiometry` of each shard.
+        headers: Documents of the shards.
+    """
+    counts: Counter[Radiometry] = Counter()
+    for column, header in zip(numbers, headers, strict=True):
+        patches = np.bincount(column[column >= 0], minlength=len(header.radiometry))
+        counts.update(dict(zip(header.radiometry, patches.tolist(), strict=True)))
+    return tuple(Applied(one, patches) for one, patches in counts.items())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-from html import escape
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset
 from georank_zoo.bands import DN_PER_REFLECTANCE
 from georank_zoo.data.store.describe import describe, facts_table, warnings
 from georank_zoo.data.store.mapped_store import MappedStore
+from georank_zoo.utils.untrusted_text import html_text
 
 if TYPE_CHECKING:
     from georank_zoo.utils.figures import NotebookFigure
@@ -112,7 +112,7 @@ class PatchStore(MappedStore, Dataset[dict[str, Any]]):
 
     def _repr_html_(self) -> str:
         facts = describe(self)
-        words = "".join(f"<p>Warning: {escape(text)}</p>" for text in warnings(facts))
+        words = "".join(f"<p>Warning: {html_text(text)}</p>" for text in warnings(facts))
         return facts_table(facts).to_html() + words
 
     def plot(self, index: SupportsIndex) -> NotebookFigure:

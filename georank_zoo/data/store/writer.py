@@ -16,9 +16,11 @@ from safetensors.numpy import save_file
 
 from georank_zoo import bands as s2
 from georank_zoo.data.files.radiometry import Radiometry
+from georank_zoo.data.store.agreement import Promised, check_sequence, check_shard
 from georank_zoo.data.store.finish import write_header
 from georank_zoo.data.store.header import HEADER_FILE, STORE_FORMAT, Shard, ShardHeader, Skipped
-from georank_zoo.data.store.mapped_store import SHARD_BYTES, map_safetensors
+from georank_zoo.data.store.mapped_file import ShardFile
+from georank_zoo.data.store.mapped_store import SHARD_BYTES
 from georank_zoo.data.store.moments import moments
 from georank_zoo.data.store.patch import (
     NO_ROLE,
@@ -37,6 +39,11 @@ _SPEC = "spec.json"
 PARTIAL = ".partial"
 
 
+def partial_store(path: Path) -> Path:
+    """Where a store lies until it is complete."""
+    return path.with_name(path.name + PARTIAL)
+
+
 def require_replaceable(path: Path, *, overwrite: bool) -> None:
     """Refuses a name at which no store can be written.
 
@@ -44,13 +51,13 @@ def require_replaceable(path: Path, *, overwrite: bool) -> None:
         UsageError: If the store exists, or anything that is not a store does: replacing deletes,
             and a slip of the hand must not cost a folder of another kind.
     """
-    partial = path.with_name(path.name + PARTIAL)
-    for folder, mark in ((path, HEADER_FILE), (partial, _SPEC)):
+    for folder, mark in ((path, HEADER_FILE), (partial_store(path), _SPEC)):
         ours = folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))
         if folder.exists() and not ours:
             raise UsageError(f"{folder} is in the way and is not a store. Choose another name.")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists. Pass --overwrite to replace it.")
+    # What a kill left untidied may be finished by the same command.
+    if path.exists() and not overwrite and not (path / _SPEC).is_file():
+        raise _exists(path)
 
 
 def require_apart(path: Path, source: Path) -> None:
@@ -72,7 +79,7 @@ class StoreWriter:
     A source is a numbered list of items (a file, a scene, a place), of which each gives any
     number of patches. A shard covers a run of whole items and is written under a temporary name
     and renamed, so after a kill the writer opened on the same path and spec continues at
-    `next_item`.
+    `next_item`. The caller holds the lock of the store and of its partial folder.
 
     Args:
         path: Folder of the store to write.
@@ -112,8 +119,7 @@ class StoreWriter:
         self.splits = tuple(splits)
         self.shard_bytes = shard_bytes
         self.overwrite = overwrite
-        self.partial = self.path.with_name(self.path.name + PARTIAL)
-        require_replaceable(self.path, overwrite=overwrite)
+        self.partial = partial_store(self.path)
         self._open_partial()
         self._shards: list[tuple[Shard, ShardHeader]] = self._finished_shards()
         last = self._shards[-1][1] if self._shards else None
@@ -125,8 +131,13 @@ class StoreWriter:
             {"format": STORE_FORMAT, "bands": self.bands, "size": self.size, **self.spec},
             indent=2, sort_keys=True,
         )  # fmt: skip
+        require_replaceable(self.path, overwrite=self.overwrite)
+        if _read(self.path / _SPEC) == text and not self.partial.exists():
+            self.path.rename(self.partial)  # a kill caught it before it was tidied
+        if self.path.exists() and not self.overwrite:
+            raise _exists(self.path)
         spec = self.partial / _SPEC
-        begun = spec.read_text(encoding="utf-8") if spec.is_file() else None
+        begun = _read(spec)
         if begun is not None and begun != text and not self.overwrite:
             raise UsageError(
                 f"{self.partial} was begun with other settings or another source. "
@@ -145,10 +156,12 @@ class StoreWriter:
 
     def _finished_shards(self) -> list[tuple[Shard, ShardHeader]]:
         shards = []
+        promised = Promised(self.bands, self.size, self.target, len(self.class_names), self.splits)
         for path in sorted(self.partial.glob("shard-*.safetensors")):
-            arrays, metadata = map_safetensors(path)
-            header = ShardHeader.from_json(metadata["georank"])
-            shards.append((Shard(path.name, len(arrays["patches"]), sha256_of(path)), header))
+            file = ShardFile.read(path)
+            header = check_shard(file, promised)
+            shards.append((Shard(path.name, len(header.keys), sha256_of(path)), header))
+        check_sequence(self.partial, [header for _, header in shards])
         return shards
 
     def _reset(self) -> None:
@@ -277,6 +290,14 @@ class StoreWriter:
         replace_folder(self.partial, self.path)
         (self.path / _SPEC).unlink()
         return PatchStore(self.path)
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists. Pass --overwrite to replace it.")
+
+
+def _read(spec: Path) -> str | None:
+    return spec.read_text(encoding="utf-8") if spec.is_file() else None
 
 
 def _pixel_hash(pixels: npt.NDArray[np.uint16]) -> int:

@@ -101,7 +101,8 @@ def score_with_interval(
 ) -> Score:
     """A metric with its 95 % percentile bootstrap interval over places.
 
-    The model and the training samples stay what they are.
+    The model and the training samples stay what they are. Of few places the resamples, which lose
+    classes, may all lie on one side of the metric: the interval then begins or ends there.
 
     Args:
         metric: Name in `METRICS_BY_NAME`.
@@ -119,7 +120,9 @@ def score_with_interval(
     replicates = chosen.replicates(
         [predicted], target, num_classes, place=place, seed=seed, resamples=resamples
     )
-    return Score(chosen.value(predicted, target, num_classes), *interval(replicates[0]))
+    value = chosen.value(predicted, target, num_classes)
+    low, high = interval(replicates[0])
+    return Score(value, min(low, value), max(high, value))
 
 
 @dataclass(frozen=True)

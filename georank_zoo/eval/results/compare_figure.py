@@ -7,6 +7,7 @@ from matplotlib.figure import FigureBase
 
 from georank_zoo.eval.results.comparison_data import ComparisonData, Setting
 from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, NotebookFigure, style
+from georank_zoo.utils.untrusted_text import figure_text
 
 _COLUMNS = 4  # panels side by side
 _OTHER = "#333333"
@@ -37,7 +38,7 @@ def comparison_figure(comparison: ComparisonData) -> NotebookFigure:
             _draw_scores(axis, comparison, setting, metric)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
-        figure.suptitle(comparison.title)
+        figure.suptitle(figure_text(comparison.title, 200))
     return figure
 
 
@@ -56,11 +57,13 @@ def _draw_scores(axis: Axes, comparison: ComparisonData, setting: Setting, metri
             else _OTHER
         )  # fmt: skip
         _interval(axis, position, row.value, row.ci_low, row.ci_high, color)
-    axis.set_yticks(range(len(comparison.models)), list(reversed(comparison.models)))
+    axis.set_yticks(
+        range(len(comparison.models)), list(map(figure_text, reversed(comparison.models)))
+    )
     axis.set_ylim(-0.6, len(comparison.models) - 0.4)
     task, _, rest = comparison.labels()[setting].partition(", ")
-    axis.set_title(f"{task}\n{rest}", loc="left", fontsize=8)
-    axis.set_xlabel(f"{metric.replace('_', ' ')} (%)")
+    axis.set_title(f"{figure_text(task)}\n{figure_text(rest)}", loc="left", fontsize=8)
+    axis.set_xlabel(f"{figure_text(metric.replace('_', ' '))} (%)")
     axis.grid(axis="x", alpha=0.25)
 
 
@@ -74,7 +77,8 @@ def _draw_differences(axis: Axes, comparison: ComparisonData) -> None:
         _interval(axis, position, result.value, low, high, GEORANK, filled=paired is not None)
         metric = f", {result.first.row.metric.replace('_', ' ')}" if several else ""
         pair = f"{result.first.model} - {result.second.model}"
-        names.append(f"{pair}\n{labels[result.first.setting]}{metric}")
+        setting = f"{labels[result.first.setting]}{metric}"
+        names.append(f"{figure_text(pair, 160)}\n{figure_text(setting, 160)}")
     axis.axvline(0, color="0.4", linewidth=1)
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_ylim(-0.6, len(names) - 0.4)

@@ -13,6 +13,7 @@ from georank_zoo.eval.results.table import SETTING
 from georank_zoo.utils.figures import save_figure
 from georank_zoo.utils.files import write_text
 from georank_zoo.utils.tables import Table
+from georank_zoo.utils.untrusted_text import csv_text, markdown_text
 
 BOOTSTRAP_NOTE = (
     "95 % intervals in brackets (bootstrap over places; of differences the paired one: both "
@@ -73,11 +74,10 @@ def difference_table(comparison: ComparisonData) -> Table | None:
 
 def to_markdown(table: Table) -> str:
     """A table in Markdown, with its title as a heading."""
-    lines = [table.header, ("---", *("---:" for _ in table.header[1:])), *table.rows]
-    body = "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
-    return f"### {table.title}\n\n{body}\n"
+    header, *rows = [[markdown_text(cell) for cell in line] for line in (table.header, *table.rows)]
+    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"### {markdown_text(table.title)}\n\n{body}\n"
 
 
 def write_comparison(comparison: ComparisonData, folder: Path) -> list[Path]:
@@ -88,8 +88,10 @@ def write_comparison(comparison: ComparisonData, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = [to_markdown(table) for table in comparison_tables(comparison)]
-    notes = "\n".join(f"- {note}" for note in (BOOTSTRAP_NOTE, *comparison.notes))
-    markdown = f"# {comparison.title}\n\n" + "\n".join(texts) + f"\n{notes}\n"
+    notes = "\n".join(
+        f"- {markdown_text(note, 2000)}" for note in (BOOTSTRAP_NOTE, *comparison.notes)
+    )
+    markdown = f"# {markdown_text(comparison.title)}\n\n" + "\n".join(texts) + f"\n{notes}\n"
     write_text(folder / "scores.csv", _csv(*score_records(comparison)))
     write_text(folder / "differences.csv", _differences_csv(comparison))
     write_text(folder / "compare.md", markdown)
@@ -135,5 +137,11 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([round(cell, 6) if isinstance(cell, float) else cell for cell in row])
+        writer.writerow(map(_csv_cell, row))
     return text.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, str):
+        return csv_text(value)
+    return round(value, 6) if isinstance(value, float) else value

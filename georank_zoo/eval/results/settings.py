@@ -18,10 +18,14 @@ def settings_from_json(text: str) -> dict[str, Any]:
     Raises:
         ValueError: If the text is not a JSON object.
     """
-    values = json.loads(text) if text else {}
+    values = json.loads(text, parse_constant=_no_number) if text else {}
     if not isinstance(values, dict):
         raise ValueError(f"{text[:60]!r} is not a JSON object")
     return values
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no setting")
 
 
 def named_values(text: str) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from filelock import FileLock
 
+from georank_zoo.eval.results.ranges import check_numbers
 from georank_zoo.eval.results.settings import (
     protocol_with_settings,
     settings_from_json,
@@ -23,6 +23,8 @@ from georank_zoo.eval.results.settings import (
 )
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.locks import MOMENT, output_lock
+from georank_zoo.utils.untrusted_text import csv_original, csv_text
 
 Kind = Literal["model", "image-statistics", "random-init", "scratch"]
 """A model, or one of the floors: statistics of the images as features, a network as it is
@@ -71,6 +73,9 @@ class Row:
         ci_low: Lower end of the 95 % interval, from resampled places.
         ci_high: Upper end.
         versions: Packages and device that it was computed with.
+
+    Raises:
+        UsageError: If a number is one that no evaluation gives; see `check_numbers`.
     """
 
     when: str
@@ -100,6 +105,9 @@ class Row:
     ci_low: float
     ci_high: float
     versions: str
+
+    def __post_init__(self) -> None:
+        check_numbers(vars(self))
 
     @property
     def title(self) -> str:
@@ -174,8 +182,7 @@ def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
         OSError: If it cannot be written, for instance because the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path):
+    with output_lock(path, wait=MOMENT):
         if path.exists():
             _check_content(path)
         with path.open("ab", buffering=0) as file:
@@ -193,7 +200,7 @@ def check_results_file(path: str | Path) -> None:
     """
     path = Path(path)
     if path.exists():
-        with _lock(path), path.open("r+b"):
+        with output_lock(path, wait=MOMENT), path.open("r+b"):
             _check_content(path)
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
@@ -213,7 +220,7 @@ def read_rows(path: str | Path) -> list[Row]:
     path = Path(path)
     # Where this process cannot make a lock file nobody can append, unless another user does.
     writable = os.access(path.parent, os.W_OK)
-    with _lock(path) if writable else nullcontext():
+    with output_lock(path, wait=MOMENT) if writable else nullcontext():
         _check_content(path)
         data = path.read_bytes()
     try:
@@ -231,9 +238,10 @@ def _parse(text: str, path: Path) -> list[Row]:
                 raise ValueError(f"unknown kind {values['kind']!r}")
             for name in ("settings", "chosen"):
                 settings_from_json(values[name])
+            rows.append(Row(**values))
         except (ValueError, TypeError) as error:
-            raise GeorankError(f"{path}, row {number}: {error}.") from error
-        rows.append(Row(**values))
+            reason = str(error).rstrip(".")
+            raise GeorankError(f"{path}, row {number}: {reason}.") from error
     return rows
 
 
@@ -242,16 +250,7 @@ def _value(kind: str, text: str) -> Any:
     number, _, optional = kind.partition(" | ")
     if optional and not text:
         return None
-    return {"int": int, "float": float}.get(number, str)(text)
-
-
-def _lock(path: Path) -> FileLock:
-    """One process at a time, on Windows too; a crash gives the lock back.
-
-    The lock is a file next to it, which stays there: to delete it would let two processes in.
-    """
-    path = path.resolve()  # a link and what it names are one file, with one lock
-    return FileLock(path.with_name(f".{path.name}.lock"))
+    return {"int": int, "float": float}.get(number, csv_original)(text)
 
 
 def _check_content(path: Path) -> None:
@@ -282,7 +281,10 @@ def _to_csv(rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     for row in rows:
         writer.writerow(
-            {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()}
+            {
+                k: csv_text(v) if isinstance(v, str) else round(v, 6) if isinstance(v, float) else v
+                for k, v in asdict(row).items()
+            }
         )
     return text.getvalue()
 

@@ -24,6 +24,7 @@ from georank_zoo.geo import check_latlon, km_of_chord, unit_vectors
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import write_text
 from georank_zoo.utils.tables import Table, tables_with_notes
+from georank_zoo.utils.untrusted_text import csv_text
 
 RADII_KM: tuple[float, ...] = (1, 10, 50, 100, 500, 1000)
 _FOUND_AT_ONCE = 2**20  # neighbors in memory at a time: 16 MB
@@ -199,7 +200,9 @@ class Overlap:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         for row in self.within(radii):
-            writer.writerow({**stores, "split": self.split, **asdict(row), "km": f"{row.km:g}"})
+            writer.writerow(
+                {**stores, "split": csv_text(self.split), **asdict(row), "km": f"{row.km:g}"}
+            )
         write_text(path, text.getvalue())
 
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from georank_zoo.eval.splits.overlap import RADII_KM, Overlap
 from georank_zoo.utils.figures import save_figure, style
+from georank_zoo.utils.untrusted_text import figure_text
 
 _Array = npt.NDArray[Any]
 
@@ -48,7 +49,7 @@ def draw_overlap(
         map_axis, histogram = figure.subplots(1, 2, width_ratios=(1, 1.1))
         _draw_map(map_axis, found, _COLORS(norm(km)))
         _draw_histogram(histogram, found, km, norm, radii)
-        figure.suptitle(title)
+        figure.suptitle(figure_text(title, 200))
         save_figure(figure, path)
 
 

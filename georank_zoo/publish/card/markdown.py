@@ -11,6 +11,7 @@ import yaml
 
 from georank_zoo.training.recipe import Recipe
 from georank_zoo.training.recipe_schema import Section
+from georank_zoo.utils.untrusted_text import markdown_code, markdown_text
 
 
 def markdown_environment() -> jinja2.Environment:
@@ -23,36 +24,17 @@ def markdown_environment() -> jinja2.Environment:
         autoescape=False,  # noqa: S701 -- Markdown, not HTML; foreign text goes through `plain`
     )
     environment.filters |= {
-        "plain": _plain,
+        "plain": markdown_text,
         "count": lambda number: f"{number:,}",
         "score": lambda row: row.percent,
         "duration": _duration,
         "options": _options,
-        "value": lambda value: "none" if value is None else _plain(value),
-        "code": _code,
+        "value": lambda value: "none" if value is None else markdown_text(value),
+        "code": markdown_code,
         "quoted": lambda text: json.dumps(text, ensure_ascii=False),
         "recipe_yaml": _recipe_yaml,
     }
     return environment
-
-
-def _plain(text: object) -> str:
-    """Foreign text on one line, with the special characters of Markdown and HTML escaped."""
-    line = _line(text)
-    for special in "\\`*_[]<>|":
-        line = line.replace(special, f"&#{ord(special)};")
-    return line
-
-
-def _code(text: object) -> str:
-    """Foreign text as code, which a backtick would end, in a table's cell, which a bar would."""
-    line = _line(text).replace("`", "'").replace("|", "/")
-    return f"`{line}`"
-
-
-def _line(text: object) -> str:
-    """The printable characters of a text, on one line; none that changes its direction."""
-    return "".join(c for c in " ".join(str(text).split()) if c.isprintable())
 
 
 def _duration(seconds: float) -> str:
@@ -69,7 +51,7 @@ def _options(component: Section, leave_out: Sequence[str] = ()) -> str:
         for key, value in known.items()
         if key not in ("name", *leave_out) and value is not None
     )
-    return _code(shown)
+    return markdown_code(shown, 2000)
 
 
 def _short(value: object) -> str:

@@ -123,7 +123,7 @@ def test_verify_finds_a_flipped_bit(tmp_path: Path) -> None:
     assert store.verify() == [f"{shard.name} does not match its recorded SHA-256"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "georank-store/2"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "georank-store/3"}'])
 def test_damaged_header_is_refused(tmp_path: Path, text: str) -> None:
     store = write(tmp_path / "s")
     (store.path / HEADER_FILE).write_text(text)
@@ -134,7 +134,7 @@ def test_damaged_header_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("other", ["georank-store/1", "georank-store/9"])
 def test_other_format_is_refused(tmp_path: Path, other: str) -> None:
     store = write(tmp_path / "s")
-    text = (store.path / HEADER_FILE).read_text().replace("georank-store/2", other)
+    text = (store.path / HEADER_FILE).read_text().replace("georank-store/3", other)
     (store.path / HEADER_FILE).write_text(text)
     with pytest.raises(StoreError, match=rf"{other}.*Prepare the store again"):
         PatchStore(store.path)

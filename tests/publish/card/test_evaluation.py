@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.results.settings import settings_to_json
@@ -24,6 +26,7 @@ from tests.support.card_parts import (
     table_scores,
     write_rows,
 )
+from tests.support.hostile_names import HOSTILE_NAMES, is_harmless
 
 NONE = "\N{EN DASH}"  # as cards write it
 
@@ -61,12 +64,12 @@ def test_every_score_is_one_of_results_csv(card_folder: Path, tmp_path: Path) ->
 def test_a_changed_row_changes_the_card(card_folder: Path, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "results.csv", block(sha256(card_folder)))
     before = cards.render_folder(card_folder, results=path)
-    path.write_text(path.read_text().replace("0.812345", "0.912345"))
+    path.write_text(path.read_text().replace("0.812345", "0.822345"))
     after = cards.render_folder(card_folder, results=path)
     assert "**81.2 [" in before and "**81.2 [" not in after
-    assert "**91.2 [" in after
-    assert ModelCard(after).data.eval_results[0].metric_value == 0.912345
-    path.write_text(path.read_text().replace("0.912345", "ninety"))
+    assert "**82.2 [" in after
+    assert ModelCard(after).data.eval_results[0].metric_value == 0.822345
+    path.write_text(path.read_text().replace("0.822345", "ninety"))
     with pytest.raises(GeorankError, match="row 2"):
         cards.render_folder(card_folder, results=path)
 
@@ -202,3 +205,23 @@ def test_front_matter(card_folder: Path) -> None:
         with pytest.raises(GeorankError, match="front matter"):
             check_front_matter(text.replace(right, wrong), None)
     assert len(set(LICENSES)) == len(LICENSES)
+
+
+def test_hostile_names_change_no_construct_of_a_card(card_folder: Path, tmp_path: Path) -> None:
+    def tags(name: str) -> list[str]:
+        """Opening tags of the card's body where a baseline, split and protocol have a name."""
+        rows = [
+            replace(r, model=name if r.model_hash == TWIN_HASH else r.model, baseline=name)
+            for r in block(sha256(card_folder), split=name, protocol=name)
+        ]
+        (tmp_path / "results.csv").unlink(missing_ok=True)
+        path = write_rows(tmp_path / "results.csv", rows)
+        text = cards.render_folder(card_folder, results=path)
+        body = text.split("\n---\n", 1)[1]
+        assert all(map(is_harmless, body.split("\n")))
+        return re.findall(r"<\w+", MarkdownIt("gfm-like", {"linkify": False}).render(body))
+
+    usual = tags("name")
+    for name in HOSTILE_NAMES:
+        if "\udcff" not in name:  # no file of results holds it
+            assert tags(name) == usual, name

@@ -32,7 +32,7 @@ def evaluation() -> Evaluation:
     own = row("georank-moco-r18", "a" * 64, value=0.1111, ci_low=0.1011, ci_high=0.1222)
     overall = replace(own, metric="accuracy_overall", value=0.2, ci_low=0.1949, ci_high=0.2051)
     twin = row("moco-r18", TWIN_HASH, value=0.3333, ci_low=0.3, ci_high=0.3666)
-    floor = row("image statistics", "none", value=0.4444, ci_low=-0.05, ci_high=1.0)
+    floor = row("image statistics", "none", value=0.4444, ci_low=0.05, ci_high=1.0)
     lines = (Line(own, (twin, floor)), Line(overall, (None, floor)))
     return Evaluation("moco-r18", ("moco-r18", "image statistics"), lines)
 
@@ -45,8 +45,8 @@ def test_each_score_stands_in_its_cell(card_folder: Path, evaluation: Evaluation
     ]  # fmt: skip
     assert rows == [
         [*TASK, "accuracy macro", "**11.1 [10.1, 12.2]**", "33.3 [30.0, 36.7]",
-         "44.4 [-5.0, 100.0]"],
-        [*TASK, "accuracy overall", "**20.0 [19.5, 20.5]**", "\N{EN DASH}", "44.4 [-5.0, 100.0]"],
+         "44.4 [5.0, 100.0]"],
+        [*TASK, "accuracy overall", "**20.0 [19.5, 20.5]**", "\N{EN DASH}", "44.4 [5.0, 100.0]"],
     ]  # fmt: skip
 
 

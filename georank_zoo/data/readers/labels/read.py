@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from georank_zoo.data.files import georeference
+from georank_zoo.data.files.text import MAX_TEXT_BYTES
 from georank_zoo.data.readers.labels.csv_table import read_csv_table
 from georank_zoo.data.readers.labels.geojson import read_geojson
 from georank_zoo.data.readers.labels.match import FileNames
@@ -23,6 +24,7 @@ from georank_zoo.data.readers.labels.values import class_of, class_order, folder
 from georank_zoo.data.store.patch import NO_LABEL
 from georank_zoo.utils.degrees import check_degrees
 from georank_zoo.utils.errors import UsageError, plain
+from georank_zoo.utils.regular_files import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ def read_labels(spec: str | None, root: Path, files: Sequence[str]) -> Labels:
         raise UsageError(f"Labels {spec!r} are of an unknown kind. Valid: {_FORMS}.")
     if not path.is_file():
         raise UsageError(f"There is no label file {spec}. Valid: {_FORMS}.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_regular(path, MAX_TEXT_BYTES)).hexdigest()
     if path.suffix.lower() in (".geojson", ".json"):
         return _of_rows(read_geojson(path), root, files, path, digest)
     table = read_csv_table(path)
