@@ -109,6 +109,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (GeorankError, OSError, MemoryError) as error:
         if debug:
             raise
+        if isinstance(error, GeorankError) and error.said_elsewhere:
+            return error.exit_code
         prefix = "" if isinstance(error, Interrupted) else "Error: "
         say(f"{prefix}{_sentence(error)}", err=True)
         if isinstance(error, Interrupted):

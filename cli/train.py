@@ -55,13 +55,19 @@ def train(
 
     from georank_zoo.training.finding_words import known_findings
     from georank_zoo.training.recipe import load_recipe
+    from georank_zoo.training.trainer import refuse_in_all
     from georank_zoo.training.trainer import train as run_training
+    from georank_zoo.utils.errors import GeorankError
 
     from .progress import TrainingProgress
 
     stores = {"data": store, "probe": probe}
     given = {section: path for section, path in stores.items() if path is not None}
-    resolved = load_recipe(recipe, overrides, **given)
+    try:
+        resolved = load_recipe(recipe, overrides, **given)
+    except GeorankError as error:
+        refuse_in_all(error)
+        raise
     reporter = TrainingProgress(resolved.name)
     run = run_training(resolved, out, resume=resume, trackers=trackers, reporter=reporter)
     if PartialState().is_main_process:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
+from georank_zoo.training.checkpoints import list_checkpoints
 from georank_zoo.training.loop import Loop
 from georank_zoo.training.new_run import create_run
 from georank_zoo.training.recipe import Recipe, load_recipe
@@ -27,8 +30,12 @@ from georank_zoo.utils.environment import (
     device_name,
     environment_ignored,
 )
-from georank_zoo.utils.errors import Interrupted, UsageError, plain
+from georank_zoo.utils.errors import GeorankError, UsageError, plain
+from georank_zoo.utils.peers import Peers, is_lost_peer, refuse
 from georank_zoo.utils.progress import Reporter, Silent, TrainingBar
+
+# For a launch whose recipe is not known.
+_REFUSAL_S = 60
 
 
 @environment_ignored()
@@ -78,36 +85,74 @@ def train(
         recipe = load_recipe(recipe)
     folder = Path("runs") / recipe.name if out is None else Path(out)
     accelerator = make_accelerator(recipe, trackers, folder)
+    peers = Peers(recipe.train.timeout_s, lambda lost: _lost(lost, recipe, folder, accelerator))
     if not accelerator.is_main_process or (reporter is None and not progress):
         reporter = Silent()
-    loop = _prepare(recipe, folder, accelerator, reporter or TrainingBar(recipe.name), resume)
+    reporter = reporter or TrainingBar(recipe.name)
     try:
+        peers.together(lambda: _check_start(recipe, accelerator, trackers))
+        loop = _prepare(recipe, folder, accelerator, reporter, resume, peers)
         loop.run()
-        _finish(loop)
-    except Interrupted:
-        if accelerator.is_main_process:
-            loop.folder.update(status="interrupted", steps=loop.step)
-        raise
+        peers.together(lambda: _finish(loop))
+        peers.close()
+    except BaseException as error:
+        lost = peers.lost() if is_lost_peer(error) else None
+        if isinstance(error, GeorankError):
+            peers.said_by_one(error)
+        peers.leave()
+        if lost is None:
+            raise
+        raise lost from error
     finally:
-        loop.reporter.close()
+        reporter.close()
         accelerator.end_training()
     return loop.folder
 
 
+def _lost(lost: int | None, recipe: Recipe, folder: Path, accelerator: Accelerator) -> str:
+    saved = [path.name for path in list_checkpoints(folder / "checkpoints")]
+    state = f"saved up to step {int(saved[-1].removeprefix('step-'))}" if saved else "not saved yet"
+    which = "A process" if lost is None else f"Process {lost} (the first is 0)"
+    return (
+        f"{which} of {accelerator.num_processes} was lost: it was killed, ran out of memory, or "
+        f"gave no answer for {recipe.train.timeout_s} s (`train.timeout_s`). The run is {state}; "
+        f"start all processes again with `georank train {folder} --resume`."
+    )
+
+
+def refuse_in_all(error: GeorankError) -> None:
+    """Raises the error that keeps this process from `train`, in all processes of a launch.
+
+    Raises:
+        GeorankError: In all of them; one of them says why.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        with environment_ignored():
+            accelerator = _accelerator([], Path(), timedelta(seconds=_REFUSAL_S))
+        try:
+            Peers(_REFUSAL_S).together(lambda: refuse(error))
+        finally:
+            accelerator.end_training()
+    raise error
+
+
 def _prepare(
-    recipe: Recipe, folder: Path, accelerator: Accelerator, reporter: Reporter, resume: bool
+    recipe: Recipe,
+    folder: Path,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    resume: bool,
+    peers: Peers,
 ) -> Loop:
     """Checks the input, opens the run folder and brings the loop to where the run stands."""
     # Everything that can be wrong with the input shows before anything is written.
-    setup = Setup.from_recipe(
-        recipe, rank=accelerator.process_index, processes=accelerator.num_processes
-    )
-    _check_precision(setup, accelerator)
-    run = _open_folder(setup, folder, accelerator, resume)
-    loop = Loop(setup, run, accelerator, reporter)
+    setup = peers.together(lambda: _set_up(recipe, accelerator))
+    _require_same_input(setup, peers)
+    run = _open_folder(setup, folder, accelerator, resume, peers)
+    loop = Loop(setup, run, accelerator, reporter, peers)
     for text in [*setup.advice(), *_advice_on_processes(run, accelerator)]:
         reporter.message(text)
-    loop.restore()
+    peers.together(loop.restore)
     if accelerator.is_main_process:
         run.log.rows()  # compared with its hash, which goes with the next word
         device = device_name(accelerator.device)
@@ -117,6 +162,30 @@ def _prepare(
     return loop
 
 
+def _set_up(recipe: Recipe, accelerator: Accelerator) -> Setup:
+    setup = Setup.from_recipe(
+        recipe, rank=accelerator.process_index, processes=accelerator.num_processes
+    )
+    _check_precision(setup, accelerator)
+    return setup
+
+
+def _require_same_input(setup: Setup, peers: Peers) -> None:
+    """Each machine reads its own files."""
+    inputs = peers.gather((setup.recipe.hash, setup.batches.store.hash))
+    for what, hashes in zip(("recipe", "store"), zip(*inputs, strict=True), strict=True):
+        if len(set(hashes)) > 1:
+            kinds = [
+                f"{name[:12]} in process {hashes.index(name)}" for name in dict.fromkeys(hashes)
+            ]
+            raise peers.said_by_first(
+                UsageError(
+                    f"The processes do not have the same {what}: hash {', '.join(kinds)} (the "
+                    "first is 0). Give all machines the same files."
+                )
+            )
+
+
 def _finish(loop: Loop) -> None:
     """Exports the model; the other processes wait for it."""
     if loop.accelerator.is_main_process:
@@ -124,7 +193,6 @@ def _finish(loop: Loop) -> None:
         folder = loop.folder.export(overwrite=True)
         loop.folder.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
         loop.reporter.message(f"Exported to {folder}.")
-    loop.accelerator.wait_for_everyone()
 
 
 def make_accelerator(
@@ -133,18 +201,25 @@ def make_accelerator(
     """Device and processes of a run.
 
     Raises:
-        UsageError: If a tracker is unknown, or the batch does not divide into the processes.
+        GeorankError: If the processes do not find each other in time.
     """
+    known = _known_trackers(trackers, folder)
+    limit = timedelta(seconds=recipe.train.timeout_s)
     try:
-        known = filter_trackers(list(trackers), folder)
-    except (ValueError, RuntimeError):  # unknown; not installed, which it logs too early
-        known = []
-    if len(known) < len(trackers):
-        raise UsageError(
-            f"Tracker {', '.join(map(plain, trackers))} is unknown or not installed: install its "
-            "package, for TensorBoard with pip install 'georank-zoo[tensorboard]'."
-        )
-    accelerator = Accelerator(
+        return _accelerator(known, folder, limit)
+    except RuntimeError as error:
+        if not is_lost_peer(error):
+            raise
+        raise GeorankError(
+            f"The processes of this run did not find each other within {recipe.train.timeout_s} s "
+            f"(`train.timeout_s`): {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _accelerator(known: list[Any], folder: Path, limit: timedelta) -> Accelerator:
+    return Accelerator(
+        # Longer than the limit of `Peers`, which says what happened where NCCL aborts.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=limit + timedelta(minutes=1))],
         # The recipe decides, in the loop, and nothing that a launcher or another Accelerator of
         # this process says.
         mixed_precision="no",
@@ -153,6 +228,22 @@ def make_accelerator(
         log_with=known or None,
         project_dir=str(folder) if known else None,
     )
+
+
+def _known_trackers(trackers: Sequence[str], folder: Path) -> list[Any]:
+    """Those that Accelerate knows and that are installed."""
+    try:
+        return list(filter_trackers(list(trackers), folder))
+    except (ValueError, RuntimeError):  # unknown; not installed, which it logs too early
+        return []
+
+
+def _check_start(recipe: Recipe, accelerator: Accelerator, trackers: Sequence[str]) -> None:
+    if len(accelerator.log_with) < len(trackers):
+        raise UsageError(
+            f"Tracker {', '.join(map(plain, trackers))} is unknown or not installed: install its "
+            "package, for TensorBoard with pip install 'georank-zoo[tensorboard]'."
+        )
     parts = accelerator.num_processes * recipe.train.accumulate
     if recipe.train.batch_size % parts or recipe.train.batch_size // parts < 2:
         raise UsageError(
@@ -160,7 +251,6 @@ def make_accelerator(
             f"{accelerator.num_processes} process(es) x {recipe.train.accumulate} part(s) of 2 "
             "samples or more each."
         )
-    return accelerator
 
 
 def _check_precision(setup: Setup, accelerator: Accelerator) -> None:
@@ -178,15 +268,23 @@ def _check_precision(setup: Setup, accelerator: Accelerator) -> None:
         )
 
 
-def _open_folder(setup: Setup, folder: Path, accelerator: Accelerator, resume: bool) -> Run:
+def _open_folder(
+    setup: Setup, folder: Path, accelerator: Accelerator, resume: bool, peers: Peers
+) -> Run:
     recipe, batches = setup.recipe, setup.batches
-    # The first process decides and writes; what it leaves is there when the others look.
-    with accelerator.main_process_first():
+
+    def create() -> None:
         if accelerator.is_main_process and not (resume and folder.exists()):
-            run = create_run(folder, recipe, batches.store, batches.latlon)
-        else:
-            run = open_run(folder)
-            run.require_same(recipe, batches.store)
+            create_run(folder, recipe, batches.store, batches.latlon)
+
+    def open_same() -> Run:
+        run = open_run(folder)
+        run.require_same(recipe, batches.store)
+        return run
+
+    # The first process decides and writes; what it leaves is there when the others look.
+    peers.together(create)
+    run = peers.together(open_same)
     if accelerator.log_with:
         accelerator.init_trackers("trackers", config={"recipe": recipe.name, "hash": recipe.hash})
     return run

@@ -15,6 +15,7 @@ class GeorankError(Exception):
     """Base of the errors whose message explains what failed and what to do."""
 
     exit_code = 1
+    said_elsewhere = False  # by another process of the same run
 
 
 class UsageError(GeorankError, ValueError):
