@@ -19,7 +19,7 @@ import click
     metavar="KEY=VALUE",
     help="Override a key of the recipe, such as train.steps=500; repeatable.",
 )
-@click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the run folder.")
+@click.option("--resume", is_flag=True, help="Continue the run in the run folder.")
 @click.option(
     "--tracker",
     "trackers",
@@ -38,20 +38,22 @@ def train(
 ) -> None:
     """Pretrain a model from RECIPE: the path of a YAML file or a shipped recipe's name.
 
+    With --resume, RECIPE may be the run folder, which knows its recipe and its store.
+
     Works alone and under `accelerate launch -m georank_cli train ...`.
     """
     from accelerate import PartialState
 
-    from georank_zoo.training.recipe import load_recipe
+    from georank_zoo.training.run_folder import load_plan
     from georank_zoo.training.trainer import train as run_training
 
     from .progress import TrainingProgress
 
     stores = {"data": store, "probe": probe}
     given = {section: path for section, path in stores.items() if path is not None}
-    resolved = load_recipe(recipe, overrides, **given)
+    resolved, folder = load_plan(recipe, out, resume=resume, overrides=overrides, **given)
     reporter = TrainingProgress(resolved.name)
-    run = run_training(resolved, out, resume=resume, trackers=trackers, reporter=reporter)
+    run = run_training(resolved, folder, resume=resume, trackers=trackers, reporter=reporter)
     if PartialState().is_main_process:
         click.echo(f"Finished {run.recipe.name} in {run.facts['seconds']:.0f} s.")
         click.echo(f"Evaluate it: georank eval {run.path} --task <task> --data <store>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from georank_zoo.algorithms import Algorithm
 from georank_zoo.training.objective import Objective
 from georank_zoo.utils.errors import ModelError
 from georank_zoo.utils.files import new_file, new_folder
+from georank_zoo.utils.leftovers import temporary_beside
 
 ALGORITHM = "algorithm.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -130,7 +132,10 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
     """Deletes all but the latest `keep` checkpoints, and what killed runs left half-written."""
-    for path in [*list_checkpoints(folder)[:-keep], *folder.glob(".step-*.tmp")]:
+    for path in list_checkpoints(folder)[:-keep]:
+        with suppress(OSError):
+            path.rename(temporary_beside(path))  # a kill must not leave half of one under its name
+    for path in folder.glob(".step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -42,6 +42,7 @@ class Loop:
     Attributes:
         step: Optimizer steps taken.
         seconds: Wall time of the steps, without probes and checkpoints.
+        stopped: Whether the last step and what follows it were to be the last thing done.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Loop:
         self._mean, self._std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
         self._window = LogWindow()
         self.step, self.seconds = 0, 0.0
+        self.stopped = False
 
     def restore(self) -> None:
         """Goes to the last checkpoint in the folder, if there is one.
@@ -101,9 +103,10 @@ class Loop:
                 if stopped:
                     raise Interrupted(
                         f"Stopped after step {self.step} of {self.length.steps}; the state is "
-                        f"saved in {self.folder.path}. Continue with --resume (in Python: "
+                        f"saved. Continue with `{self.folder.resume_command}` (in Python: "
                         "resume=True)."
                     )
+        self.stopped = stop.requested
 
     def _batches(self) -> Iterator[Batch]:
         parts = self.recipe.train.accumulate

@@ -11,23 +11,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
+from georank_zoo.models.config import CONFIG
+from georank_zoo.models.folder import EXPORT, FACTS
+from georank_zoo.training.checkpoints import list_checkpoints, prune_checkpoints
 from georank_zoo.training.loop import Loop
 from georank_zoo.training.new_run import create_run
-from georank_zoo.training.recipe import Recipe, load_recipe
+from georank_zoo.training.recipe import Recipe
 from georank_zoo.training.run import Run, open_run
+from georank_zoo.training.run_folder import check_free, keep_run_folder, load_plan
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.environment import MIN_CPU_BF16_SIZE, device_name
 from georank_zoo.utils.errors import Interrupted, UsageError
+from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.progress import Reporter, Silent, TrainingBar
 
 
 def train(
-    recipe: Recipe | str | os.PathLike[str],
+    recipe: Recipe | Run | str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
@@ -41,9 +47,11 @@ def train(
     first one writes. An interruption (Ctrl-C, SIGTERM) saves the state after the current step.
 
     Args:
-        recipe: Recipe, name of a shipped recipe, or path of a YAML file.
-        out: Run folder; `runs/<name of the recipe>` by default.
-        resume: Continue from the last checkpoint in the folder, if there is one.
+        recipe: Recipe, name of a shipped recipe, or path of a YAML file. To resume, the run or its
+            folder is enough.
+        out: Run folder; `runs/<name of the recipe>` by default. No other process may train in it.
+        resume: Continue from the last checkpoint in the folder, if there is one. Without it, a
+            folder is taken that is empty or holds a run without any checkpoint, which begins again.
         trackers: Accelerate trackers to log to as well, such as `tensorboard`.
         reporter: Progress display of the caller, in place of a bar.
         progress: Show a bar with the losses.
@@ -51,7 +59,7 @@ def train(
     Raises:
         GeorankError: Before any step, if recipe, store, probe store and folder do not fit; later
             if the loss is not finite.
-        Interrupted: After SIGINT or SIGTERM, when the state has been saved.
+        Interrupted: After SIGINT, SIGTERM or SIGHUP, when the state has been saved.
 
     Example:
         >>> import georank_zoo as gz
@@ -66,13 +74,23 @@ def train(
         >>> run.model().image_size
         32
     """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
-    folder = Path("runs") / recipe.name if out is None else Path(out)
+    recipe, folder = load_plan(recipe, out, resume=resume)
     accelerator = _accelerator(recipe, trackers, folder)
     if not accelerator.is_main_process or (reporter is None and not progress):
         reporter = Silent()
-    loop = _prepare(recipe, folder, accelerator, reporter or TrainingBar(recipe.name), resume)
+    reporter = reporter or TrainingBar(recipe.name)
+    try:
+        # Only the first process writes.
+        with keep_run_folder(folder) if accelerator.is_main_process else nullcontext():
+            return _train(recipe, folder, accelerator, reporter, resume)
+    finally:
+        reporter.close()
+
+
+def _train(
+    recipe: Recipe, folder: Path, accelerator: Accelerator, reporter: Reporter, resume: bool
+) -> Run:
+    loop = _prepare(recipe, folder, accelerator, reporter, resume)
     try:
         loop.run()
         _finish(loop)
@@ -81,7 +99,6 @@ def train(
             loop.folder.update(status="interrupted", steps=loop.step)
         raise
     finally:
-        loop.reporter.close()
         accelerator.end_training()
     return loop.folder
 
@@ -100,7 +117,10 @@ def _prepare(
         reporter.message(text)
     loop = Loop(setup, run, accelerator, reporter)
     loop.restore()
-    if accelerator.is_main_process:
+    if run.facts["status"] == "finished" and not list_checkpoints(run.checkpoints):
+        loop.step = loop.length.steps  # they were deleted to save room
+    # A run that needs no step is left as it is.
+    if accelerator.is_main_process and loop.step < loop.length.steps:
         run.log.rewind(loop.step)
         device = device_name(accelerator.device)
         run.update(status="running", device=device, processes=accelerator.num_processes)
@@ -110,10 +130,25 @@ def _prepare(
 def _finish(loop: Loop) -> None:
     """Exports the model; the other processes wait for it."""
     if loop.accelerator.is_main_process:
-        folder = loop.folder.export(overwrite=True)
-        loop.folder.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
-        loop.reporter.message(f"Exported to {folder}.")
+        _export(loop)
     loop.accelerator.wait_for_everyone()
+
+
+def _export(loop: Loop) -> None:
+    run, folder = loop.folder, loop.folder.path / EXPORT
+    if loop.stopped:
+        raise Interrupted(
+            f"Stopped after the last step; the state is saved. `{run.resume_command}` (in Python: "
+            "resume=True) exports the model."
+        )
+    prune_checkpoints(run.checkpoints, run.recipe.train.keep_checkpoints)
+    if run.facts["status"] == "finished" and (folder / CONFIG).is_file():
+        loop.reporter.message(f"{run.path} is finished already, and exported to {folder}.")
+        return
+    with output_lock(folder, wait=MOMENT):  # `georank export` may write there
+        run.export(overwrite=True)
+    run.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
+    loop.reporter.message(f"Exported to {folder}.")
 
 
 def _accelerator(recipe: Recipe, trackers: Sequence[str], folder: Path) -> Accelerator:
@@ -160,7 +195,7 @@ def _open_folder(setup: Setup, folder: Path, accelerator: Accelerator, resume: b
     recipe, batches = setup.recipe, setup.batches
     # The first process decides and writes; what it leaves is there when the others look.
     with accelerator.main_process_first():
-        if accelerator.is_main_process and not (resume and folder.exists()):
+        if accelerator.is_main_process and not (resume and _is_begun(folder)):
             run = create_run(folder, recipe, batches.store, batches.latlon)
         else:
             run = open_run(folder)
@@ -168,6 +203,11 @@ def _open_folder(setup: Setup, folder: Path, accelerator: Accelerator, resume: b
     if accelerator.log_with:
         accelerator.init_trackers("trackers", config={"recipe": recipe.name, "hash": recipe.hash})
     return run
+
+
+def _is_begun(folder: Path) -> bool:
+    check_free(folder)
+    return (folder / FACTS).is_file()
 
 
 def _advice_on_processes(run: Run, accelerator: Accelerator) -> list[str]:
