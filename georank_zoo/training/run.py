@@ -13,6 +13,7 @@ export/         config.json and model.safetensors, as timm loads them, recipe an
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +31,20 @@ from georank_zoo.models.run_facts import read_facts, write_facts
 from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
 from georank_zoo.training.finding_words import known_findings
-from georank_zoo.training.recipe import Recipe, parse_recipe
+from georank_zoo.training.recipe import Recipe, list_recipes, parse_recipe
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.documents import read_limited
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import sha256_of
+from georank_zoo.utils.locks import is_locked
 from georank_zoo.utils.tables import Table
 
 if TYPE_CHECKING:
     import pandas
 
     from georank_zoo.utils.figures import NotebookFigure
+
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,19 +80,19 @@ class Run:
 
     @property
     def status(self) -> str:
-        """State of the run, such as `finished` or `interrupted at step 40`.
+        """State of the run, such as `finished`, `running, saved at step 40` or `killed, not saved`.
 
-        A run that another process trains at this moment cannot be told from a killed one.
+        A run is running while a process holds its lock.
         """
         if not (self.path / FACTS).is_file():
             return "not started"
         facts = self.facts
         if facts["status"] == "interrupted":
             return f"interrupted at step {facts['steps']}"
-        if facts["status"] == "running":
+        if facts["status"] in ("started", "running"):
             saved = [path.name for path in checkpoints.list_checkpoints(self.checkpoints)]
             at = f"saved at step {int(saved[-1].removeprefix('step-'))}" if saved else "not saved"
-            return f"running or killed, {at}"
+            return f"{'running' if is_locked(self.path) else 'killed'}, {at}"
         return str(facts["status"])
 
     def table(self) -> Table:
@@ -143,7 +147,12 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
+
+    @property
+    def resume_command(self) -> str:
+        """The command line that continues the run."""
+        return resume_command(self.path)
 
     def checkpoint(self, name: str = "last") -> Path:
         """A checkpoint by its folder's name, or the last one.
@@ -345,6 +354,14 @@ def open_run(path: str | os.PathLike[str]) -> Run:
             )
     text = read_limited(path / RECIPE, error=ModelError, remedy="Put back a copy of it.")
     return Run(path, parse_recipe(text, where=str(path / RECIPE)))
+
+
+def resume_command(folder: Path) -> str:
+    """The command line that continues the run in a folder."""
+    text = str(folder)
+    if text.startswith("-") or text in list_recipes():  # neither an option nor that recipe
+        text = f"./{text}"
+    return f"georank train {shlex.quote(text)} --resume"
 
 
 def _differences(there: Recipe, here: Recipe) -> str:

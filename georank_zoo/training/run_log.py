@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from georank_zoo.utils.documents import STRICT, Count, parse_document, read_limited
 from georank_zoo.utils.errors import ModelError, plain
 from georank_zoo.utils.files import sha256_of, write_text
+from georank_zoo.utils.write_errors import explain_write_errors
 
 if TYPE_CHECKING:
     import pandas
@@ -93,9 +94,16 @@ class RunLog:
         return {name: value for row in self.rows() for name, value in row.items()}
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Adds a line; if there is no room for the whole of it, none of it."""
+        with explain_write_errors(self.path), self.path.open("ab", buffering=0) as file:
+            line, end = f"{json.dumps(row)}\n".encode(), file.tell()
+            try:
+                # A disk that fills up takes a part of the line, and refuses the next.
+                while line := line[file.write(line) :]:
+                    pass
+            except OSError:
+                file.truncate(end)
+                raise
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after a step, before a resumed run logs it again."""

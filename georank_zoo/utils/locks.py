@@ -79,6 +79,25 @@ def holds(path: Path, *, exactly: bool = False) -> bool:
     return output in mine or (not exactly and any(folder in mine for folder in output.parents))
 
 
+def is_locked(path: Path) -> bool:
+    """Whether any process writes to an output now. Nothing is changed to find out."""
+    output = path.resolve()
+    if holds(output):
+        return True
+    file = _lock_file(output)
+    if not file.exists():
+        return False
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
 def _clear_within(folder: Path) -> None:
     """Clears an output that is a folder of what was left in it, but for what others write now."""
     if folder.is_dir():
