@@ -146,7 +146,7 @@ def test_a_kill_between_a_checkpoint_and_the_next_loses_no_probe(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save_checkpoint", killed_after_saving)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             trainer.train(plan, tmp_path / "killed")
     assert untimed(trainer.train(plan, tmp_path / "killed", resume=True)) == untimed(whole)
 

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Annotated
 
 import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field, PositiveInt, TypeAdapter
 
 from georank_zoo.bands import Band
 from georank_zoo.models.footprint import Footprint
@@ -17,7 +17,6 @@ from georank_zoo.publish.catalog import CARDS_PACKAGE, CATALOG_FILE, CatalogEntr
 from georank_zoo.training.recipe import Recipe
 
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-Count = Annotated[int, Field(ge=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 
 
@@ -68,9 +67,9 @@ class Data:
     source: str
     license: str
     level: str
-    patches: Count
-    places: Count
-    places_used: Count
+    patches: PositiveInt
+    places: PositiveInt
+    places_used: PositiveInt
     hash: Digest
     reader: str = ""
     period: tuple[Day, Day] | None = None
@@ -102,11 +101,11 @@ class Compute:
         versions: Versions of the packages.
     """
 
-    step: Count
+    step: PositiveInt
     versions: dict[str, str]
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     device: str | None = None
-    processes: Count | None = None
+    processes: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
