@@ -82,10 +82,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     from georank_zoo.utils.errors import GeorankError, Interrupted, printable
+    from georank_zoo.utils.locks import running_command
     from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
     try:
-        with ending_as_interrupt():
+        with ending_as_interrupt(), running_command(arguments):
             result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
