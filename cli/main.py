@@ -90,12 +90,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     from georank_zoo.utils.errors import GeorankError, Interrupted
+    from georank_zoo.utils.locks import running_command
     from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
     try:
         show_warnings()
         _require_no_empty(arguments)
-        with ending_as_interrupt(), quiet_imports():
+        with ending_as_interrupt(), quiet_imports(), running_command(arguments):
             result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:

@@ -23,7 +23,7 @@ from georank_zoo.data.files.radiometry import Mode
 from georank_zoo.data.files.remote import shown
 from georank_zoo.data.store import look
 from georank_zoo.embed.extract import warn_of_missing_bands
-from georank_zoo.embed.table import model_facts, require_free_file
+from georank_zoo.embed.table import model_facts, require_file_name, require_free_file
 from georank_zoo.embed.tiles import Scene, TileGrid, open_scene
 from georank_zoo.models.encoder import Encoder, as_encoder
 from georank_zoo.models.find import ModelSource
@@ -38,7 +38,6 @@ from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.utils.files import new_file
 from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.progress import OnProgress, progress_bar
-from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ def embed_scene(
         2 x 2 tiles of 16 px, 16 px apart; 512 bands: out/embeddings.tif
     """
     path = Path(out)
-    require_free_file(path, SCENE_SUFFIXES, overwrite=overwrite)
+    require_file_name(path, SCENE_SUFFIXES)
     encoder = as_encoder(model)
     settings = encoder.inference_settings(image_size, batch_size, device)
     tile = settings.image_size if tile is None else tile
@@ -162,12 +161,14 @@ def embed_scene(
     if min(tile, stride) < 1 or not 0 <= max_nodata < 1:
         raise UsageError("tile and stride must be 1 or more, and max_nodata a share below 1.")
     with (
+        output_lock(path) as taken,
         rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
         open_scene(
             scene, bands=bands, ignore_descriptions=ignore_descriptions, unit=unit,
             offset=offset, radiometry=radiometry, remote=remote,
         ) as opened,
     ):  # fmt: skip
+        require_free_file(path, overwrite=overwrite or taken.finished)
         name = shown(scene)
         grid = _grid(opened, name, tile, stride, max_nodata, encoder.num_features)
         _look_at(opened, encoder.shared_bands(opened.bands), name)
@@ -179,8 +180,6 @@ def embed_scene(
             "image_size": settings.image_size, "max_nodata": max_nodata, "versions": versions(),
         }  # fmt: skip
         with (
-            output_lock(path),
-            explain_write_errors(path),
             new_file(path) as temporary,
             progress_bar(f"Embedding {name}", on_progress, show=progress) as report,
             evaluating(encoder, settings.device),

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,8 @@ from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.documents import read_limited
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import sha256_of
-from georank_zoo.utils.locks import is_locked
+from georank_zoo.utils.leftovers import delete, scratch_beside, temporary_beside
+from georank_zoo.utils.locks import MOMENT, is_locked, output_lock
 from georank_zoo.utils.tables import Table
 
 if TYPE_CHECKING:
@@ -300,9 +300,14 @@ class Run:
 
         require_packages()
         # Not the run's export/: it may be of another checkpoint, or not be there yet.
-        with tempfile.TemporaryDirectory() as temporary:
-            model = self.export(Path(temporary) / "model", checkpoint=checkpoint)
-            return export_onnx(model, path or self.path / "model.onnx", overwrite=overwrite)
+        path = Path(path or self.path / "model.onnx").absolute()
+        scratch = scratch_beside(path)
+        with output_lock(path, scratch) as taken:
+            try:
+                model = self.export(scratch / "model", checkpoint=checkpoint)
+                return export_onnx(model, path, overwrite=overwrite or taken.finished)
+            finally:
+                delete(scratch)
 
     def exported(self) -> Path:
         """The export of the last checkpoint; it is written if there is none.
@@ -313,7 +318,9 @@ class Run:
         """
         folder = self.path / EXPORT
         if not (folder / CONFIG).is_file():
-            return self.export()
+            # Two that need it at once: the second takes what the first has written.
+            with output_lock(folder, temporary_beside(folder), wait=MOMENT):
+                return folder if (folder / CONFIG).is_file() else self.export()
         step = load_config(folder).georank.get("step")
         last = max(
             (path.name for path in checkpoints.list_checkpoints(self.checkpoints)), default=None
