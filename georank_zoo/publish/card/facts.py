@@ -15,9 +15,9 @@ from georank_zoo.bands import Band
 from georank_zoo.models.footprint import Footprint
 from georank_zoo.publish.catalog import CARDS_PACKAGE, CATALOG_FILE, CatalogEntry, parse_catalog
 from georank_zoo.training.recipe import Recipe
+from georank_zoo.utils.documents import Positive
 
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-Count = Annotated[int, Field(ge=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 
 
@@ -68,9 +68,9 @@ class Data:
     source: str
     license: str
     level: str
-    patches: Count
-    places: Count
-    places_used: Count
+    patches: Positive
+    places: Positive
+    places_used: Positive
     hash: Digest
     reader: str = ""
     period: tuple[Day, Day] | None = None
@@ -102,11 +102,11 @@ class Compute:
         versions: Versions of the packages.
     """
 
-    step: Count
+    step: Positive
     versions: dict[str, str]
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     device: str | None = None
-    processes: Count | None = None
+    processes: Positive | None = None
 
 
 @dataclass(frozen=True)
