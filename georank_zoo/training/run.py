@@ -31,6 +31,7 @@ from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
 from georank_zoo.training.finding_words import known_findings
 from georank_zoo.training.recipe import Recipe, parse_recipe
+from georank_zoo.training.recipe_yaml import read_recipe_text
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
@@ -320,8 +321,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     missing = [name for name in (RECIPE, FACTS) if not (path / name).is_file()]
     if missing:
         raise UsageError(f"{path} is not a run folder: it has no {' and no '.join(missing)}.")
-    text = (path / RECIPE).read_text(encoding="utf-8")
-    return Run(path, parse_recipe(text, where=str(path / RECIPE)))
+    return Run(path, parse_recipe(read_recipe_text(path / RECIPE), where=str(path / RECIPE)))
 
 
 def _differences(there: Recipe, here: Recipe) -> str:
