@@ -39,7 +39,7 @@ from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.parallel import map_in_order, usable_cores
 from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.tables import Table
-from georank_zoo.utils.untrusted_text import html_text
+from georank_zoo.utils.untrusted_text import html_text, terminal_text
 from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class PrepareReport:
     def __str__(self) -> str:
         place = f"Store: {self.store.path}  (hash {self.store.hash[:12]})"
         said = remarks(describe(self.store))
-        return "\n".join([*self._taken(), *said, *self._left_out(), place])
+        return terminal_text("\n".join([*self._taken(), *said, *self._left_out(), place]))
 
     def _taken(self) -> Iterator[str]:
         store = self.store

@@ -8,9 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-import yaml
-from huggingface_hub import ModelCard
 
+from georank_zoo.data.files.text import read_text
 from georank_zoo.models.config import (
     CARD,
     CARD_MAP,
@@ -24,9 +23,11 @@ from georank_zoo.models.folder import disallowed_files, load_network
 from georank_zoo.models.footprint import FOOTPRINT, read_footprint
 from georank_zoo.models.reload import require_timm_features
 from georank_zoo.publish.card import folder_card
+from georank_zoo.publish.card.metadata import read_card
 from georank_zoo.training.finding_words import known_findings
 from georank_zoo.training.recipe import parse_recipe
-from georank_zoo.utils.errors import ModelError, RecipeError, plain
+from georank_zoo.training.recipe_yaml import read_recipe_text
+from georank_zoo.utils.errors import GeorankError, ModelError, RecipeError, plain
 from georank_zoo.utils.files import sha256_of
 
 NEEDED = (WEIGHTS, CONFIG, CARD, RECIPE)
@@ -151,8 +152,8 @@ def _refuse_failed(folder: Path, config: ModelConfig) -> None:
 def _check_recipe(folder: Path, config: ModelConfig) -> None:
     path = folder / RECIPE
     try:
-        found = parse_recipe(path.read_text(encoding="utf-8"), where=str(path))
-    except (RecipeError, UnicodeDecodeError) as error:
+        found = parse_recipe(read_recipe_text(path), where=str(path))
+    except RecipeError as error:
         raise ModelError(f"{path} is not a recipe: {error}") from error
     if config.name and found.name != config.name:
         raise ModelError(
@@ -163,10 +164,9 @@ def _check_recipe(folder: Path, config: ModelConfig) -> None:
 
 def _check_card(path: Path) -> None:
     try:
-        ModelCard(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"The front matter of {path} is damaged: {reason}") from error
+        read_card(read_text(path), where=str(path))
+    except GeorankError as error:
+        raise ModelError(str(error)) from error
 
 
 def _compare_with_timm(folder: Path, config: ModelConfig) -> torch.Tensor:

@@ -21,7 +21,7 @@ from georank_zoo.training.run import open_run
 from georank_zoo.utils.errors import HubError, UsageError
 from georank_zoo.utils.hub_errors import is_offline
 from georank_zoo.utils.tables import Table
-from georank_zoo.utils.untrusted_text import html_text
+from georank_zoo.utils.untrusted_text import html_text, terminal_text
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class PushReport:
 
     def __str__(self) -> str:
         summary = [self.plan.summary] if self.plan else []
-        return "\n".join([self._table.to_text(), *summary, *self.lines])
+        return terminal_text("\n".join([self._table.to_text(), *summary, *self.lines]))
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<br>{html_text(line)}" for line in self.lines)

@@ -1,4 +1,4 @@
-"""YAML of recipes: texts, numbers, truths, lists and mappings, each key once, and nothing else."""
+"""YAML of recipes and cards: the types of JSON, each key once, no aliases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from georank_zoo.data.files.text import read_text
-from georank_zoo.utils.errors import RecipeError, UsageError
+from georank_zoo.utils.errors import GeorankError, RecipeError, UsageError
 from georank_zoo.utils.untrusted_text import plain
 
 _MOST_BYTES = 2**18  # hundred times the longest recipe of ours
@@ -87,30 +87,33 @@ class _RecipeLoader(yaml.SafeLoader):
             ) from error
 
 
-def parse_yaml(text: str, *, where: str) -> Any:
+def parse_yaml(text: str, *, where: str, error: type[GeorankError] = RecipeError) -> Any:
     """Reads a YAML document.
 
     Args:
         text: The document.
         where: Its file, for messages.
+        error: Class of the error.
 
     Raises:
-        RecipeError: If it is not valid, has a key twice, an alias, or another type than JSON has;
-            names the line.
+        GeorankError: Of class `error`, if it is not valid or too long, has a key twice, an alias,
+            or another type than JSON has; names line and column.
     """
+    if len(text) > _MOST_BYTES:
+        raise error(f"{where} has {len(text):,} characters of YAML, more than any of ours.")
     try:
         # A subclass of the safe loader.
         return yaml.load(text, Loader=_RecipeLoader)  # noqa: S506
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position]
+    except yaml.reader.ReaderError as problem:
+        before = text[: problem.position]
         place = _place(before.count("\n"), len(before) - before.rfind("\n") - 1)
-        reason = f"the character U+{int(error.character):04X} is not allowed"
-        raise RecipeError(f"{where} is not valid YAML, {place}: {reason}.") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        reason = f"the character U+{int(problem.character):04X} is not allowed"
+        raise error(f"{where} is not valid YAML, {place}: {reason}.") from problem
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
         place = _place(mark.line, mark.column) if mark else "somewhere"
-        reason = ", ".join(filter(None, (error.context, error.problem)))
-        raise RecipeError(f"{where} is not valid YAML, {place}: {plain(reason, 300)}.") from error
+        reason = ", ".join(filter(None, (problem.context, problem.problem)))
+        raise error(f"{where} is not valid YAML, {place}: {plain(reason, 300)}.") from problem
 
 
 def _place(line: int, column: int) -> str:

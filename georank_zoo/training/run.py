@@ -31,8 +31,8 @@ from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
 from georank_zoo.training.finding_words import known_findings
 from georank_zoo.training.recipe import Recipe, list_recipes, parse_recipe
+from georank_zoo.training.recipe_yaml import read_recipe_text
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
-from georank_zoo.utils.documents import read_limited
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import sha256_of
 from georank_zoo.utils.leftovers import delete, scratch_beside, temporary_beside
@@ -359,8 +359,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
                 f"{file} is another than the run began with. Put back a copy of it, or train again "
                 "into another folder."
             )
-    text = read_limited(path / RECIPE, error=ModelError, remedy="Put back a copy of it.")
-    return Run(path, parse_recipe(text, where=str(path / RECIPE)))
+    return Run(path, parse_recipe(read_recipe_text(path / RECIPE), where=str(path / RECIPE)))
 
 
 def resume_command(folder: Path) -> str:

@@ -9,13 +9,20 @@ from collections.abc import Iterable
 from georank_zoo.utils.untrusted_text import brief as brief
 from georank_zoo.utils.untrusted_text import plain as plain
 from georank_zoo.utils.untrusted_text import printable as printable
+from georank_zoo.utils.untrusted_text import terminal_text
 
 
 class GeorankError(Exception):
-    """Base of the errors whose message explains what failed and what to do."""
+    """Base of the errors whose message explains what failed and what to do.
+
+    The names of files and the like in it are shown, and not obeyed; see `untrusted_text`.
+    """
 
     exit_code = 1
     said_elsewhere = False  # by another process of the same run
+
+    def __str__(self) -> str:
+        return terminal_text(super().__str__())
 
 
 class UsageError(GeorankError, ValueError):

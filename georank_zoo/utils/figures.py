@@ -50,6 +50,15 @@ def check_figure_path(path: Path) -> None:
         raise UsageError(f"{path}: a figure is a {' or '.join(FORMATS)} file.")
 
 
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The content of a `png` or `svg` file."""
+    content = io.BytesIO()
+    # Without the date, two figures of the same numbers are the same file.
+    metadata = {"Date": None} if kind == "svg" else {}
+    figure.savefig(content, dpi=130, format=kind, metadata=metadata)
+    return content.getvalue()
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG or SVG, as the path's suffix says.
 
@@ -57,9 +66,6 @@ def save_figure(figure: Figure, path: Path) -> None:
         UsageError: If its suffix is neither .png nor .svg.
     """
     check_figure_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix.lower().removeprefix(".")
-    # Without the date, two figures of the same numbers are the same file.
-    metadata = {"Date": None} if kind == "svg" else {}
+    content = figure_bytes(figure, path.suffix.lower().removeprefix("."))
     with new_file(path) as temporary:
-        figure.savefig(temporary, dpi=130, format=kind, metadata=metadata)
+        temporary.write_bytes(content)

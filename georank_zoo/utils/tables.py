@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from georank_zoo.utils.untrusted_text import html_text, plain
+from georank_zoo.utils.untrusted_text import html_text, plain, terminal_text
 
 _CELL = 300  # characters of a cell of a text
 
@@ -52,6 +52,12 @@ class Table:
             for line in lines
         ]
         return "\n".join([plain(self.title, _CELL), *shown] if self.title else shown)
+
+
+def tables_as_text(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Tables with notes below, for `print`."""
+    below = terminal_text("\n".join(notes))
+    return "\n\n".join([*(table.to_text() for table in tables), below])
 
 
 def tables_with_notes(tables: Sequence[Table], notes: Sequence[str]) -> str:

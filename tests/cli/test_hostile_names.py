@@ -112,11 +112,13 @@ def test_messages(
 
 
 def test_catalog_and_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in NAMES:
+    for number, name in enumerate(NAMES):
         catalog = {"models": {name: make_entry().model_dump(mode="json")}}
         (tmp_path / "models.json").write_text(json.dumps(catalog), encoding="utf-8")
         assert run("models", "list", "--catalog", tmp_path / "models.json") in (0, 1)
         shown(capsys)
+        if number % 8:  # a recipe's objective is built
+            continue
         recipe = {"extends": "moco", "summary": name, "data": {"store": name}}
         (tmp_path / "r.yaml").write_text(json.dumps(recipe), encoding="utf-8")
         assert run("recipes", "show", tmp_path / "r.yaml") in (0, 2)

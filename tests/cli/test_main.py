@@ -199,10 +199,12 @@ main()
 
 def test_what_python_writes_goes_through_the_gate() -> None:
     code = (
-        "import warnings\nfrom georank_cli import main\n"
+        "import logging, warnings\nfrom georank_cli import main\n"
         "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
-        "warnings.warn('a\\x1b[2Jb')\nraise RuntimeError('c\\x1b[2Jd')"
+        "warnings.warn('a\\x1b[2Jb')\nlogging.getLogger('x').warning('e\\x1b[2Jf')\n"
+        "raise RuntimeError('c\\x1b[2Jd')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "\x1b" not in done.stderr
-    assert r"UserWarning: a\x1b[2Jb" in done.stderr and r"RuntimeError: c\x1b[2Jd" in done.stderr
+    assert r"UserWarning: a\x1b[2Jb" in done.stderr and r"e\x1b[2Jf" in done.stderr
+    assert r"RuntimeError: c\x1b[2Jd" in done.stderr

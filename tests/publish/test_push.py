@@ -258,6 +258,14 @@ def _spoil(folder: Path, kind: str) -> None:
             (folder / "README.md").write_text("---\ntags: [\n---\n")
         case "card list":
             (folder / "README.md").write_text("---\n- tags\n---\n")
+        case "card twice":
+            (folder / "README.md").write_text("---\nlicense: mit\nlicense: mit\n---\n")
+        case "card alias":
+            (folder / "README.md").write_text("---\ntags: &a [x]\ndatasets: *a\n---\n")
+        case "card bytes":
+            (folder / "README.md").write_bytes(b"---\nlicense: \xff\n---\n")
+        case "card index":
+            (folder / "README.md").write_text("---\nmodel-index: [{results: [7]}]\n---\n")
         case "redirect":
             edit_config(folder, pretrained_cfg__hf_hub_filename="evil.bin")
         case "half a file":
@@ -274,7 +282,11 @@ def _spoil(folder: Path, kind: str) -> None:
         ("no weights", "has no model.safetensors"),
         ("other recipe", "is the recipe of dino-r18, but config.json says georank-moco-r18"),
         ("broken recipe", "recipe.yaml is not a recipe"),
-        ("card", "front matter of .*README.md is damaged"),
+        ("card", "front matter of .*README.md is not valid YAML, line 2"),
+        ("card twice", "front matter of .*README.md is .*'license' stands twice"),
+        ("card alias", "front matter of .*README.md is .*alias"),
+        ("card bytes", "README.md is not UTF-8 text"),
+        ("card index", "front matter of .*README.md is damaged"),
         ("card list", "front matter of .*README.md is damaged"),
         ("redirect", "hf_hub_filename"),
         ("half a file", "is damaged"),

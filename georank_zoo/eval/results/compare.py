@@ -29,7 +29,7 @@ from georank_zoo.eval.results.scores import Scores
 from georank_zoo.eval.results.table import SETTING, Row, read_rows
 from georank_zoo.utils.errors import UsageError, unknown_name
 from georank_zoo.utils.figures import NotebookFigure
-from georank_zoo.utils.tables import Table, tables_with_notes
+from georank_zoo.utils.tables import Table, tables_as_text, tables_with_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ class Comparison(ComparisonData):
         )
 
     def __str__(self) -> str:
-        return "\n\n".join([*(t.to_text() for t in self.tables()), "\n".join(self.all_notes())])
+        return tables_as_text(self.tables(), self.all_notes())
 
     def _repr_html_(self) -> str:
         return tables_with_notes(self.tables(), self.all_notes())

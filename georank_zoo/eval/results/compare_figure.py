@@ -10,6 +10,7 @@ from georank_zoo.utils.figures import BASELINE, FLOOR, GEORANK, NotebookFigure, 
 from georank_zoo.utils.untrusted_text import figure_text
 
 _COLUMNS = 4  # panels side by side
+_TALLEST = 300.0  # inches; matplotlib draws no image of 65,536 pixels
 _OTHER = "#333333"
 
 
@@ -26,7 +27,7 @@ def comparison_figure(comparison: ComparisonData) -> NotebookFigure:
     tall = 0.9 + 0.27 * len(comparison.models)
     low = 1.0 + 0.3 * len(comparison.differences) if comparison.differences else 0
     with style():
-        size = (3 + 2.9 * columns, 0.5 + lines * tall + low)
+        size = (3 + 2.9 * columns, min(_TALLEST, 0.5 + lines * tall + low))
         figure = NotebookFigure(figsize=size, layout="constrained")
         above: FigureBase = figure
         if low:

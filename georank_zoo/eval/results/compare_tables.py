@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from georank_zoo.eval.results.compare_figure import comparison_figure
 from georank_zoo.eval.results.comparison_data import ComparisonData, PairedResult
 from georank_zoo.eval.results.table import SETTING
-from georank_zoo.utils.figures import save_figure
-from georank_zoo.utils.files import write_text
+from georank_zoo.utils.figures import figure_bytes
+from georank_zoo.utils.files import new_file
 from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.tables import Table
 from georank_zoo.utils.untrusted_text import csv_text, markdown_text
@@ -84,6 +85,8 @@ def to_markdown(table: Table) -> str:
 def write_comparison(comparison: ComparisonData, folder: Path) -> list[Path]:
     """Writes `scores.csv`, `differences.csv`, `compare.md`, `compare.png` and `compare.svg`.
 
+    All of them or, where one cannot be made or written, none.
+
     Returns:
         The files.
     """
@@ -92,15 +95,19 @@ def write_comparison(comparison: ComparisonData, folder: Path) -> list[Path]:
         f"- {markdown_text(note, 2000)}" for note in (BOOTSTRAP_NOTE, *comparison.notes)
     )
     markdown = f"# {markdown_text(comparison.title)}\n\n" + "\n".join(texts) + f"\n{notes}\n"
+    contents = {
+        "scores.csv": _csv(*score_records(comparison)).encode(),
+        "differences.csv": _differences_csv(comparison).encode(),
+        "compare.md": markdown.encode(),
+        "compare.png": figure_bytes(comparison_figure(comparison), "png"),
+        "compare.svg": figure_bytes(comparison_figure(comparison), "svg"),
+    }
     with output_lock(folder, wait=MOMENT):
         folder.mkdir(exist_ok=True)
-        write_text(folder / "scores.csv", _csv(*score_records(comparison)))
-        write_text(folder / "differences.csv", _differences_csv(comparison))
-        write_text(folder / "compare.md", markdown)
-        for suffix in ("png", "svg"):
-            save_figure(comparison_figure(comparison), folder / f"compare.{suffix}")
-    names = ("scores.csv", "differences.csv", "compare.md", "compare.png", "compare.svg")
-    return [folder / name for name in names]
+        with ExitStack() as files:
+            for name, content in contents.items():
+                files.enter_context(new_file(folder / name)).write_bytes(content)
+    return [folder / name for name in contents]
 
 
 def _points(result: PairedResult) -> str:

@@ -17,7 +17,7 @@ from georank_zoo.eval.results.predictions import (
 )
 from georank_zoo.eval.results.table import Row, append_rows, check_results_file
 from georank_zoo.utils.locks import MOMENT, output_lock
-from georank_zoo.utils.tables import Table, tables_with_notes
+from georank_zoo.utils.tables import Table, tables_as_text, tables_with_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ class Scores:
         return f"Scores({self.title!r}: {len(self.rows)} rows of {models} models and floors)"
 
     def __str__(self) -> str:
-        return "\n\n".join([*(table.to_text() for table in self.tables()), "\n".join(self.notes)])
+        return tables_as_text(self.tables(), self.notes)
 
     def _repr_html_(self) -> str:
         return tables_with_notes(self.tables(), self.notes)

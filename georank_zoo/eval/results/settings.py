@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from georank_zoo.utils.documents import parse_json
+
 
 def settings_to_json(values: Mapping[str, Any]) -> str:
     """Settings for a cell; empty if there are none."""
@@ -18,14 +20,10 @@ def settings_from_json(text: str) -> dict[str, Any]:
     Raises:
         ValueError: If the text is not a JSON object.
     """
-    values = json.loads(text, parse_constant=_no_number) if text else {}
+    values = parse_json(text) if text else {}
     if not isinstance(values, dict):
         raise ValueError(f"{text[:60]!r} is not a JSON object")
     return values
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no setting")
 
 
 def named_values(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from georank_zoo.eval.splits.make import make_split
 from georank_zoo.geo import check_latlon, km_of_chord, unit_vectors
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import write_text
-from georank_zoo.utils.tables import Table, tables_with_notes
+from georank_zoo.utils.tables import Table, tables_as_text, tables_with_notes
 from georank_zoo.utils.untrusted_text import csv_text
 
 RADII_KM: tuple[float, ...] = (1, 10, 50, 100, 500, 1000)
@@ -186,7 +186,7 @@ class Overlap:
         return (found, "training: training patches of the split that are of another place.")
 
     def __str__(self) -> str:
-        return "\n".join([self.table().to_text(), *self.notes])
+        return tables_as_text([self.table()], self.notes)
 
     def _repr_html_(self) -> str:
         return tables_with_notes([self.table()], self.notes)

@@ -9,12 +9,13 @@ from importlib import resources
 from typing import Annotated
 
 import yaml
-from pydantic import Field, PositiveInt, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from georank_zoo.bands import Band
 from georank_zoo.models.footprint import Footprint
 from georank_zoo.publish.catalog import CARDS_PACKAGE, CATALOG_FILE, CatalogEntry, parse_catalog
 from georank_zoo.training.recipe import Recipe
+from georank_zoo.utils.documents import Positive
 
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
@@ -67,9 +68,9 @@ class Data:
     source: str
     license: str
     level: str
-    patches: PositiveInt
-    places: PositiveInt
-    places_used: PositiveInt
+    patches: Positive
+    places: Positive
+    places_used: Positive
     hash: Digest
     reader: str = ""
     period: tuple[Day, Day] | None = None
@@ -101,11 +102,11 @@ class Compute:
         versions: Versions of the packages.
     """
 
-    step: PositiveInt
+    step: Positive
     versions: dict[str, str]
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     device: str | None = None
-    processes: PositiveInt | None = None
+    processes: Positive | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from georank_zoo.data.datasets import DATASETS
 from georank_zoo.eval.results.settings import named_values
@@ -17,7 +18,8 @@ from georank_zoo.eval.results.table import Row
 from georank_zoo.eval.tasks import TASKS, Task
 from georank_zoo.publish.card.evaluation import Evaluation
 from georank_zoo.publish.card.facts import Facts
-from georank_zoo.utils.errors import GeorankError, UsageError, unknown_name
+from georank_zoo.training.recipe_yaml import parse_yaml
+from georank_zoo.utils.errors import GeorankError, UsageError, plain, unknown_name
 
 LIBRARY = "timm"
 PIPELINE_TAG = "image-feature-extraction"
@@ -77,6 +79,27 @@ def front_matter(facts: Facts, evaluation: Evaluation | None, *, license: str) -
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
+def read_card(text: str, *, where: str) -> ModelCard:
+    """Reads a model card.
+
+    Args:
+        text: The card.
+        where: Its file, for messages.
+
+    Raises:
+        GeorankError: If its front matter is damaged; says where.
+    """
+    found = REGEX_YAML_BLOCK.search(text)
+    if found:  # strictly: the Hub's own reader takes keys that stand twice, and aliases
+        below = "\n" * found[1].count("\n") + found[2]  # for the number of the line
+        parse_yaml(below, where=f"The front matter of {where}", error=GeorankError)
+    try:
+        return ModelCard(text)
+    except (ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError) as error:
+        reason = plain(" ".join(str(error).split()), 300)
+        raise GeorankError(f"The front matter of {where} is damaged: {reason}.") from error
+
+
 def check_front_matter(text: str, evaluation: Evaluation | None) -> None:
     """Checks a whole card's front matter, and that its scores stand in the rows.
 
@@ -87,10 +110,7 @@ def check_front_matter(text: str, evaluation: Evaluation | None) -> None:
     Raises:
         GeorankError: Says what the Hub would refuse, or which score no row holds.
     """
-    try:
-        data = ModelCard(text).data
-    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise GeorankError(f"The card's front matter cannot be read: {error}") from error
+    data = read_card(text, where="the card").data
     assert isinstance(data, ModelCardData)
     for value, valid, key in (
         (data.license, LICENSES, "license"),

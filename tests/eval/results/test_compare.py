@@ -10,6 +10,7 @@ import pytest
 
 from georank_cli.main import _run
 from georank_zoo.eval.metrics.score import paired_difference, score_with_interval
+from georank_zoo.eval.results import compare_tables
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.results.compare import compare
 from georank_zoo.eval.results.compare_tables import score_tables
@@ -304,3 +305,15 @@ def test_a_notebook_shows_a_comparison(twins):
 def test_a_missing_file_is_named_in_python():
     with pytest.raises(UsageError, match=r"no results file nothing\.csv"):
         compare("nothing.csv")
+
+
+def test_all_files_of_a_comparison_or_none(twins, tmp_path, monkeypatch):
+    comparison = compare(twins)
+    (tmp_path / "out" / "compare.svg").mkdir(parents=True)  # in the way of the last file
+    with pytest.raises((GeorankError, OSError)):
+        comparison.save(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["compare.svg"]
+    monkeypatch.setattr(compare_tables, "comparison_figure", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        comparison.save(tmp_path / "new")
+    assert not (tmp_path / "new").exists()

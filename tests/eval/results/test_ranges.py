@@ -66,7 +66,7 @@ def test_an_impossible_number_is_refused(
 def test_settings_hold_no_nan(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     append_rows(path, [replace(ROW, settings='{"lr": NaN}')])
-    with pytest.raises(GeorankError, match="row 2: NaN is no setting"):
+    with pytest.raises(GeorankError, match="row 2: it holds NaN, which is no number"):
         read_rows(path)
 
 
