@@ -21,6 +21,7 @@ from georank_zoo.eval.results.settings import (
     settings_from_json,
     shown_value,
 )
+from georank_zoo.utils import regular_files
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
 
@@ -141,6 +142,7 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
 _TAIL = 4096  # bytes that surely hold the end of the last line
+_MAX_BYTES = 2**29  # a row is some 600 bytes
 
 
 def now() -> str:
@@ -215,7 +217,7 @@ def read_rows(path: str | Path) -> list[Row]:
     writable = os.access(path.parent, os.W_OK)
     with _lock(path) if writable else nullcontext():
         _check_content(path)
-        data = path.read_bytes()
+        data = regular_files.read_regular(path, _MAX_BYTES)
     try:
         return _parse(data.decode("utf-8"), path)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -256,6 +258,7 @@ def _lock(path: Path) -> FileLock:
 
 def _check_content(path: Path) -> None:
     """Refuses a file that rows may not be appended to."""
+    regular_files.require_regular(path)
     with path.open("rb") as file:
         start = file.read(len(_HEADER)).decode(errors="replace")
         size = file.seek(0, os.SEEK_END)
