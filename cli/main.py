@@ -132,7 +132,11 @@ def _of_the_network(error: BaseException) -> str | None:
     """The sentence for what a network's library raised, where no command caught it."""
     # Nothing has used the network before this module was imported.
     hub_errors = sys.modules.get("georank_zoo.utils.hub_errors")
-    return hub_errors.explain_stray(error) if hub_errors else None
+    if hub_errors and (said := hub_errors.explain_stray(error)):
+        return str(said)
+    from georank_zoo.utils.hub_environment import explain_environment
+
+    return explain_environment(error)
 
 
 def _require_no_empty(arguments: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from georank_zoo.eval.results.settings import (
     settings_from_json,
     shown_value,
 )
+from georank_zoo.utils import regular_files
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
 from georank_zoo.utils.files import new_file
@@ -151,6 +152,7 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
 _TAIL = 4096  # bytes that surely hold the end of the last line
+_MAX_BYTES = 2**29  # a row is some 600 bytes
 
 
 def now() -> str:
@@ -226,7 +228,7 @@ def read_rows(path: str | Path) -> list[Row]:
     writable = os.access(path.parent, os.W_OK)
     with output_lock(path, wait=MOMENT) if writable else nullcontext():
         _check_content(path)
-        data = path.read_bytes()
+        data = regular_files.read_regular(path, _MAX_BYTES)
     try:
         return _parse(data.decode("utf-8"), path)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -259,6 +261,7 @@ def _value(kind: str, text: str) -> Any:
 
 def _check_content(path: Path) -> None:
     """Refuses a file that rows may not be appended to."""
+    regular_files.require_regular(path)
     with path.open("rb") as file:
         start = file.read(len(_HEADER)).decode(errors="replace")
         size = file.seek(0, os.SEEK_END)
