@@ -110,7 +110,7 @@ def state_of(folder: Path) -> dict[str, str]:
             content = hashlib.sha256(data).hexdigest()
         name = str(path.relative_to(folder))
         # Predictions are named by the time of their rows.
-        found[re.sub(r"(_predictions/).*", rf"\1{content}", name)] = content
+        found[re.sub(r"(_predictions/).*", rf"\g<1>{content}", name)] = content
     return found
 
 
@@ -223,9 +223,8 @@ class Attempts:
             self.tally.note(kind, f"{words}{ended.code} {ended.text}")
         if "Traceback" in ended.text or ended.code == 70:
             self.tally.note("tracebacks", words + ended.text)
-        if ended.code == 1 and not re.search(
-            r"(full|may not grow).* at .*\. .*(room|epeat)", ended.text, re.S
-        ):
+        full = r"(disk is full|may not grow|cannot be written).* (at|in) .*(room|epeat)"
+        if ended.code == 1 and not re.search(full, ended.text, re.DOTALL):
             self.tally.note("poor words", words + ended.text)
         if ended.code == 143 and "epeat" not in ended.text:
             self.tally.note("poor words", words + ended.text)
