@@ -297,10 +297,13 @@ def _write(
         with rasterio.open(path, driver="GTiff") as written:
             for window, expected in zip(_strips(grid), sums, strict=True):
                 if zlib.crc32(written.read(window=window).data) != expected:
-                    raise GeorankError("The raster does not hold what was written to it.")
+                    raise RasterioError("it does not hold what was written to it")
     except RasterioError as error:
         cause = str(error.__cause__ or error).strip().rstrip(".")
-        raise GeorankError(f"The raster cannot be written ({cause}). Is the disk full?") from error
+        raise GeorankError(
+            f"The raster cannot be written in {path.absolute().parent} ({cause}). If the disk is "
+            "full, make room there and repeat the command."
+        ) from error
     return empty
 
 

@@ -63,6 +63,7 @@ class Server:
         )  # fmt: skip
 
     def close(self) -> None:
+        self._process.kill()
         self._process.communicate()
 
     def _ask(self, request: dict[str, Any]) -> Any:
@@ -71,7 +72,7 @@ class Server:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, arguments: str, folder: Path, **fault: int) -> int:
+    def start(self, arguments: str, folder: Path, **fault: Any) -> int:
         """Starts a command in a folder; `at` and `signal` send one at a change, `limit` bytes."""
         environment = {
             "XDG_CACHE_HOME": str(folder / "cache"),
@@ -87,7 +88,7 @@ class Server:
         found = self._ask({"pid": pid, "seconds": seconds})
         return found and Ended(**found)
 
-    def run(self, arguments: str, folder: Path, **fault: int) -> Ended:
+    def run(self, arguments: str, folder: Path, **fault: Any) -> Ended:
         pid = self.start(arguments, folder, **fault)
         ended = self.wait(pid)
         if ended is None:
@@ -107,7 +108,9 @@ def state_of(folder: Path) -> dict[str, str]:
             if path.suffix in (".csv", ".json", ".jsonl", ".md"):
                 data = _TIMES.sub(b"TIME", data)
             content = hashlib.sha256(data).hexdigest()
-        found[str(path.relative_to(folder))] = content
+        name = str(path.relative_to(folder))
+        # Predictions are named by the time of their rows.
+        found[re.sub(r"(_predictions/).*", rf"\g<1>{content}", name)] = content
     return found
 
 
@@ -132,12 +135,20 @@ class Tally:
 class Attempts:
     """Attempts at one command, each in a new folder."""
 
-    def __init__(self, server: Server, command: Command, inputs: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        server: Server,
+        command: Command,
+        inputs: Path,
+        folder: Path,
+        archive: dict[str, Any] | None = None,
+    ) -> None:
+        self.archive = archive
         self.server, self.command, self.inputs, self.root = server, command, inputs, folder
         self.tally = Tally()
         self._number = 0
         first = self.folder()
-        undisturbed = server.run(command.arguments, first)
+        undisturbed = server.run(command.arguments, first, archive=archive)
         assert undisturbed.code == 0, undisturbed.text
         self.changes = undisturbed.changes
         self.expected = state_of(first)
@@ -182,9 +193,11 @@ class Attempts:
         for at in moments:
             self.tally.tried += 1
             folder, words = self.folder(), f"two at {at}: "
-            first = self.server.start(self.command.arguments, folder, at=at, signal=signal.SIGSTOP)
+            first = self.server.start(
+                self.command.arguments, folder, archive=self.archive, at=at, signal=signal.SIGSTOP
+            )
             stopped(first)
-            pid = self.server.start(self.command.arguments, folder)
+            pid = self.server.start(self.command.arguments, folder, archive=self.archive)
             second = self.server.wait(pid, 0.7)
             os.kill(first, signal.SIGCONT)
             ended = self.server.wait(first) or Ended(-1000, "hangs", 0)
@@ -203,16 +216,15 @@ class Attempts:
     def _disturb(self, words: str, codes: Sequence[int], **fault: int) -> None:
         self.tally.tried += 1
         folder = self.folder()
-        ended = self.server.run(self.command.arguments, folder, **fault)
+        ended = self.server.run(self.command.arguments, folder, archive=self.archive, **fault)
         words = f"{self.command.name} {words}: "
         if ended.code not in codes:
             kind = "hangs" if ended.code == -1000 else "wrong exit"
             self.tally.note(kind, f"{words}{ended.code} {ended.text}")
         if "Traceback" in ended.text or ended.code == 70:
             self.tally.note("tracebacks", words + ended.text)
-        if ended.code == 1 and not re.search(
-            r"(full|may not grow).* at .*\. .*(room|epeat)", ended.text, re.S
-        ):
+        full = r"(disk is full|may not grow|cannot be written).* (at|in) .*(room|epeat)"
+        if ended.code == 1 and not re.search(full, ended.text, re.DOTALL):
             self.tally.note("poor words", words + ended.text)
         if ended.code == 143 and "epeat" not in ended.text:
             self.tally.note("poor words", words + ended.text)
@@ -220,7 +232,7 @@ class Attempts:
             self._compare(folder, words)
             shutil.rmtree(folder)
             return
-        again = self.server.run(self.command.arguments, folder)
+        again = self.server.run(self.command.arguments, folder, archive=self.archive)
         if again.code != 0:
             self.tally.note("hangs" if again.code == -1000 else "blocked", words + again.text)
         else:

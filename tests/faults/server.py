@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import rasterio
@@ -23,6 +24,8 @@ import timm  # noqa: F401
 import georank_cli
 import georank_zoo
 from georank_cli.main import main
+from georank_zoo.data.datasets import DATASETS
+from georank_zoo.data.datasets.base import Archive, Checksum, Download, RemoteFile
 
 _EVENTS = {
     "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink",
@@ -63,6 +66,17 @@ def _install(root: str, at: int, number: int) -> list[int]:
     return count
 
 
+def _serve(archive: dict[str, Any]) -> None:
+    """Lets EuroSAT be a zip at an address."""
+    facts = {key: archive[key] for key in ("url", "size")}
+    part = RemoteFile("a.zip", **facts, checksum=Checksum("sha256", archive["sha256"]))
+    source = Download(
+        landing="https://example.org", size="small", by_hand=(),
+        archive=Archive((part,), "zip", unpacked_bytes=10 * archive["size"]),
+    )  # fmt: skip
+    DATASETS["eurosat"] = replace(DATASETS["eurosat"], download=source)
+
+
 def _child(request: dict[str, Any], log: int, told: int) -> NoReturn:
     os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -74,6 +88,8 @@ def _child(request: dict[str, Any], log: int, told: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         kill = request.get("signal") == signal.SIGKILL
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL if kill else signal.SIG_IGN)
+    if archive := request.get("archive"):
+        _serve(archive)
     code, count = 70, [0]
     try:
         count = _install(request["root"], request.get("at", 0), request.get("signal", 0))

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.commands import Attempts, Command, Server
+from tests.support.archives import make_zip
 from tests.support.card_parts import TINY
+from tests.support.file_server import FileServer, Served
 
 _RUN = " ".join(
     f"--set {setting}" for setting in (*TINY, "data.places=10", "backbone.name=test_resnet")
 )
+# What makes the inputs, in order, and what each makes.
 INPUTS = (
-    "data prepare synthetic world --places 12 --size 32 --seed 1 --out store",
-    "data prepare folder world --share 1/2 --out share1",
-    "data prepare folder world --share 2/2 --out share2",
-    f"train moco_georank --data store --out run {_RUN}",
-    f"train moco --data store --out base {_RUN} --set regularizer.name=none",
-    "eval run base --task synthetic --data store --split loo --results results.csv",
-)
+    ("data prepare synthetic world --places 12 --size 32 --seed 1 --out store",
+     ("world", "store", "scene.tif")),
+    (f"train moco_georank --data store --out run {_RUN}", ("run",)),
+    (f"train moco --data store --out base {_RUN} --set regularizer.name=none", ("base",)),
+    ("eval run base --task synthetic --data store --split loo --results results.csv",
+     ("results.csv", "results_predictions")),
+    ("data prepare folder world --share 1/2 --out share1", ("share1",)),
+    ("data prepare folder world --share 2/2 --out share2", ("share2",)),
+)  # fmt: skip
 COMMANDS = (
     Command("prepare", "data prepare folder world --labels parent --jobs 1 --out new/store",
             ("world",)),
@@ -45,6 +53,7 @@ COMMANDS = (
     Command("onnx", "export run --format onnx --out new/model.onnx", ("run",)),
     Command("card", "card run --results results.csv", ("run", "results.csv")),
     Command("recipe-cards", "card --recipe moco --recipe dino --out new/cards"),
+    Command("download", "data download eurosat --out new/eurosat"),
     Command("overlap", "data overlap store store --out new/map.png --csv new/counts.csv",
             ("store",)),
 )  # fmt: skip
@@ -58,26 +67,73 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started.close()
 
 
+class Inputs:
+    """Inputs of the commands, made when they are asked for."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server, self.folder, self._made = server, folder, 0
+
+    def make(self, names: Sequence[str]) -> Path:
+        """The folder that holds them."""
+        while not set(names) <= {name for _, made in INPUTS[: self._made] for name in made}:
+            arguments, _ = INPUTS[self._made]
+            ended = self.server.run(arguments, self.folder)
+            assert ended.code == 0, f"{arguments}: {ended.text}"
+            if self._made == 0:
+                scene = min((self.folder / "world").rglob("*.tif"))
+                shutil.copy2(scene, self.folder / "scene.tif")
+            self._made += 1
+        return self.folder
+
+
 @pytest.fixture(scope="session")
-def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    for arguments in INPUTS:
-        ended = server.run(arguments, folder)
-        assert ended.code == 0, f"{arguments}: {ended.text}"
-    shutil.copy2(min((folder / "world").rglob("*.tif")), folder / "scene.tif")
-    return folder
+def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return Inputs(server, tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="session")
+def archive() -> Iterator[dict[str, Any]]:
+    """A zip of four files on a web server."""
+    noise = random.Random(0).randbytes(3000)
+    names = [f"root/{c}/{c}_{n}.tif" for c in ("Forest", "River") for n in (1, 2)]
+    content = make_zip(dict.fromkeys(names, noise))
+    with FileServer({"a.zip": Served(content)}) as running:
+        yield {
+            "url": f"{running.url}/a.zip", "size": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }  # fmt: skip
 
 
 @pytest.fixture(params=COMMANDS, ids=IDS)
 def attempts(
-    request: pytest.FixtureRequest, server: Server, inputs: Path, tmp_path: Path
+    request: pytest.FixtureRequest,
+    server: Server,
+    inputs: Inputs,
+    archive: dict[str, Any],
+    tmp_path: Path,
 ) -> Attempts:
-    return Attempts(server, request.param, inputs, tmp_path)
+    folder = inputs.make(request.param.inputs)
+    return Attempts(server, request.param, folder, tmp_path, archive)
 
 
 def check(attempts: Attempts) -> None:
 
     assert not attempts.tally.found, str(attempts.tally)
+
+
+QUICK = ("prepare", "features-parquet", "export", "download")
+
+
+@pytest.mark.parametrize(
+    "attempts", [c for c in COMMANDS if c.name in QUICK], ids=QUICK, indirect=True
+)
+def test_a_fault_of_each_kind(attempts: Attempts) -> None:
+    middle, last = attempts.changes // 2, attempts.changes
+    attempts.kill([middle, last])
+    attempts.terminate([middle])
+    attempts.fill([attempts.largest // 2])
+    attempts.meet([middle])
+    check(attempts)
 
 
 @pytest.mark.slow

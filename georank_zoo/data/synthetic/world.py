@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.crs import CRS
+from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
 
@@ -223,10 +223,13 @@ def _write_place(
         rng = np.random.default_rng([world.seed, 4, index, season])
         pixels = render(ground, climate, _greenness(lat, climate, day), rng)
         path = folder / label / f"p{index:06d}_{moment:%Y%m%d}.tif"
-        with rasterio.open(path, "w", **profile) as dataset:
-            dataset.write(pixels)
-            dataset.descriptions = s2.S2_12
-            dataset.update_tags(ACQUISITION_DATE=moment.isoformat())
+        # In memory first: of a full disk, GDAL says nothing when it closes a file.
+        with MemoryFile() as memory:
+            with memory.open(**profile) as dataset:
+                dataset.write(pixels)
+                dataset.descriptions = s2.S2_12
+                dataset.update_tags(ACQUISITION_DATE=moment.isoformat())
+            path.write_bytes(memory.read())
 
 
 def _profile(lat: float, lon: float, size: int) -> dict[str, Any]:
