@@ -138,8 +138,8 @@ def _export(loop: Loop) -> None:
     run, folder = loop.folder, loop.folder.path / EXPORT
     if loop.stopped:
         raise Interrupted(
-            f"Stopped after the last step; the state is saved. `{run.resume_command}` (in Python: "
-            "resume=True) exports the model."
+            f"Stopped after the last step; the state is saved. Continue with "
+            f"`{run.resume_command}` (in Python: resume=True), which exports the model."
         )
     prune_checkpoints(run.checkpoints, run.recipe.train.keep_checkpoints)
     if run.facts["status"] == "finished" and (folder / CONFIG).is_file():

@@ -82,7 +82,7 @@ def test_export_draws_no_random_numbers_of_the_caller(run: Run, tmp_path: Path) 
 
 def test_state_of_a_run(store: PatchStore, tmp_path: Path) -> None:
     recipe = load_recipe("moco_georank", TINY, data=store)
-    with pytest.raises(Interrupted, match=r"`georank train .*run --resume` \(in Python: resume=True"):
+    with pytest.raises(Interrupted, match=r"`georank train .*run --resume` \(in Python"):
         train(recipe, tmp_path / "run", reporter=StopAt(8))
     run = open_run(tmp_path / "run")
     assert run.status == "interrupted at step 9" and "interrupted" in run._repr_html_()
