@@ -112,6 +112,7 @@ def test_a_run_is_continued_from_its_folder(
     again = trainer.train("a run", resume=True, progress=False)
     assert again.status == "finished"
     assert_equal_runs(again, finished)
+    assert {path.name for path in again.path.iterdir()} == {p.name for p in finished.path.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,16 @@ def test_resume_of_a_folder_with(
     heard = capsys.readouterr()
     assert said in " ".join((heard.out + heard.err).split())
     assert {p: p.read_bytes() for p in copy.path.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_whose_store_has_moved(copy: Run, tmp_path: Path) -> None:
+    (tmp_path / "moved").mkdir()
+    facts = copy.facts
+    copy.update(store={**facts["store"], "path": str(tmp_path / "gone")})
+    with pytest.raises(UsageError, match=r"the store .*gone, which is not there.*--data"):
+        load_plan(copy, resume=True)
+    recipe, folder = load_plan(copy, resume=True, data=tmp_path / "moved")
+    assert (recipe.data.store, folder) == (str(tmp_path / "moved"), copy.path)
 
 
 def test_a_finished_run_gets_its_export_back(copy: Run, finished: Run) -> None:
