@@ -22,10 +22,10 @@ from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.signals import ending_as_interrupt
 from georank_zoo.utils.write_errors import DiskFullError, explain_write_errors
 
-TRACKERS = "trackers"
+TRACKERS, UNLOGGED = "trackers", "unlogged.json"
 # Written before the first checkpoint, the facts first: without them the rest says nothing.
 _BEFORE_TRAINING = (
-    FACTS, RECIPE, FOOTPRINT, METRICS_FILE, CHECKPOINTS, TRACKERS, "unlogged.json", "failure.json"
+    FACTS, RECIPE, FOOTPRINT, METRICS_FILE, CHECKPOINTS, TRACKERS, UNLOGGED, "failure.json"
 )  # fmt: skip
 # Of a command that writes in the folder now, or was killed there.
 _PASSING = re.compile(r"\..+\.(lock|tmp)", re.DOTALL)
@@ -71,9 +71,20 @@ def load_plan(
             f"{folder} is a run folder. Continue its run with `{resume_command(folder)}` (in "
             "Python: resume=True), or give a recipe."
         )
-    if (folder / FACTS).is_file():
-        sections.setdefault("data", open_run(folder).facts["store"]["path"])
+    if "data" not in sections and (folder / FACTS).is_file():
+        sections["data"] = _store_of(folder)
     return load_recipe(folder / RECIPE, overrides, **sections), folder
+
+
+def _store_of(folder: Path) -> str:
+    """Where the store of a run lies."""
+    store = str(open_run(folder).facts["store"]["path"])
+    if not Path(store).is_dir():
+        raise UsageError(
+            f"{folder} was trained on the store {plain(store)}, which is not there. Give its new "
+            "place with --data (in Python: load the run's recipe.yaml with data=...)."
+        )
+    return store
 
 
 def _folder_of(recipe: Recipe, out: str | os.PathLike[str] | None) -> Path:

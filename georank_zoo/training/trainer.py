@@ -27,7 +27,7 @@ from georank_zoo.training.loop import Loop
 from georank_zoo.training.new_run import create_run
 from georank_zoo.training.recipe import Recipe
 from georank_zoo.training.run import Run, open_run, resume_command
-from georank_zoo.training.run_folder import check_free, keep_run_folder, load_plan
+from georank_zoo.training.run_folder import UNLOGGED, check_free, keep_run_folder, load_plan
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.environment import (
     MIN_CPU_BF16_SIZE,
@@ -211,10 +211,11 @@ def _export(loop: Loop) -> None:
     run, folder = loop.folder, loop.folder.path / EXPORT
     if loop.stopped:
         raise Interrupted(
-            f"Stopped after the last step; the state is saved. `{run.resume_command}` (in Python: "
-            "resume=True) exports the model."
+            f"Stopped after the last step; the state is saved. Continue with "
+            f"`{run.resume_command}` (in Python: resume=True), which exports the model."
         )
     prune_checkpoints(run.checkpoints, run.recipe.train.keep_checkpoints)
+    (run.path / UNLOGGED).unlink(missing_ok=True)
     if run.facts["status"] == "finished" and (folder / CONFIG).is_file():
         loop.reporter.message(f"{run.path} is finished already, and exported to {folder}.")
         return
