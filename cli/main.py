@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from .output import say, show_warnings
+from .interrupt import quiet_imports
+from .output import guard_python, say, show_warnings
 
 # Modules are imported when their command runs: `georank --help` must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -77,19 +79,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    guard_python()
     # `--debug` may stand anywhere: it is added to the end of a command that just failed.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    sys.exit(_run(arguments, debug))
+    with quiet_imports():
+        code = _run(arguments, debug)
+    sys.exit(code)
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     from georank_zoo.utils.errors import GeorankError, Interrupted
+    from georank_zoo.utils.locks import running_command
     from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
-    show_warnings()
     try:
-        with ending_as_interrupt():
+        show_warnings()
+        _require_no_empty(arguments)
+        with ending_as_interrupt(), quiet_imports(), running_command(arguments):
             result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -110,9 +117,12 @@ def _run(arguments: list[str], debug: bool) -> int:
             return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1
     except Exception as error:
-        said = _of_the_network(error)
-        if debug or said is None:
+        if debug:
             raise
+        said = _of_the_network(error) or (
+            f"{type(error).__name__}: {error}\nThis is a fault of georank-zoo itself. Repeat the "
+            "command with --debug, and report what it shows."
+        )
         say(f"Error: {said}", err=True)
         return 1
 
@@ -122,6 +132,15 @@ def _of_the_network(error: BaseException) -> str | None:
     # Nothing has used the network before this module was imported.
     hub_errors = sys.modules.get("georank_zoo.utils.hub_errors")
     return hub_errors.explain_stray(error) if hub_errors else None
+
+
+def _require_no_empty(arguments: Sequence[str]) -> None:
+    """Refuses an empty argument, mostly an unset variable of the shell: as a path it means `.`."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.strip() and not re.fullmatch(r"--[\w-]+=\s*", argument):
+            continue
+        name = argument if argument.strip() else before if before.startswith("-") else "An argument"
+        raise click.UsageError(f"{name.strip().rstrip('=')} is empty. Give a value.")
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from tests.support.card_parts import TINY
 from tests.support.hub import Hub
 from tests.support.hub.client import connect
 from tests.support.models import edit_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A shell's background job ignores it, and passes that on to what the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -117,6 +125,7 @@ def card_folder(card_run: Path, tmp_path: Path) -> Path:
     copy = Path(shutil.copytree(card_run / "export", tmp_path / "model"))
     edit_config(
         copy, georank__store__reader="eurosat", georank__store__source="EuroSAT",
+        georank__store__patches=20_000, georank__store__places=20_000,
         georank__store__places_used=20_000, georank__store__level="L1C",
     )  # fmt: skip
     return copy

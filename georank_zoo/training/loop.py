@@ -47,6 +47,7 @@ class Loop:
     Attributes:
         step: Optimizer steps taken.
         seconds: Wall time of the steps, without probes and checkpoints.
+        stopped: Whether the last step and what follows it were to be the last thing done.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Loop:
         self._warned: set[str] = set()
         self._unlogged = UnloggedFile(folder.path / "unlogged.json")
         self.step, self.seconds = 0, 0.0
+        self.stopped = False
 
     def restore(self) -> None:
         """Goes to the last intact checkpoint in the folder, if there is one.
@@ -143,6 +145,7 @@ class Loop:
                     self._save_and_probe(last=last, stopped=stopped)
                 if stopped:
                     raise self._interrupted(number)
+        self.stopped = stop.requested
 
     def _interrupted(self, number: int) -> GeorankError:
         note(number)
@@ -150,7 +153,7 @@ class Loop:
             self.folder.update(status="interrupted", steps=self.step)
         error = Interrupted(
             f"Stopped after step {self.step} of {self.length.steps}; the state is saved. Continue "
-            f"with `georank train {self.folder.path} --resume` (in Python: resume=True)."
+            f"with `{self.folder.resume_command}` (in Python: resume=True)."
         )
         return self._peers.said_by_first(error)
 

@@ -102,16 +102,19 @@ def parse_yaml(text: str, *, where: str) -> Any:
         # A subclass of the safe loader.
         return yaml.load(text, Loader=_RecipeLoader)  # noqa: S506
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        before = text[: error.position]
+        place = _place(before.count("\n"), len(before) - before.rfind("\n") - 1)
         reason = f"the character U+{int(error.character):04X} is not allowed"
-        raise RecipeError(f"{where} is not valid YAML, line {line}: {reason}.") from error
+        raise RecipeError(f"{where} is not valid YAML, {place}: {reason}.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        place = _place(mark.line, mark.column) if mark else "somewhere"
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        raise RecipeError(
-            f"{where} is not valid YAML, line {line}: {plain(reason, 300)}."
-        ) from error
+        raise RecipeError(f"{where} is not valid YAML, {place}: {plain(reason, 300)}.") from error
+
+
+def _place(line: int, column: int) -> str:
+    return f"line {line + 1}, column {column + 1}"
 
 
 def read_recipe_text(path: Path) -> str:

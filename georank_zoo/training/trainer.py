@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
-from georank_zoo.training.checkpoints import list_checkpoints
+from georank_zoo.models.config import CONFIG
+from georank_zoo.models.folder import EXPORT, FACTS
+from georank_zoo.training.checkpoints import list_checkpoints, prune_checkpoints
 from georank_zoo.training.loop import Loop
 from georank_zoo.training.new_run import create_run
-from georank_zoo.training.recipe import Recipe, load_recipe
-from georank_zoo.training.run import Run, open_run
+from georank_zoo.training.recipe import Recipe
+from georank_zoo.training.run import Run, open_run, resume_command
+from georank_zoo.training.run_folder import check_free, keep_run_folder, load_plan
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.distributed import world
 from georank_zoo.utils.environment import (
@@ -31,7 +35,8 @@ from georank_zoo.utils.environment import (
     device_name,
     environment_ignored,
 )
-from georank_zoo.utils.errors import GeorankError, Interrupted, UsageError
+from georank_zoo.utils.errors import GeorankError, Interrupted, UsageError, plain
+from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.peers import Peers, is_lost_peer, refuse
 from georank_zoo.utils.progress import Reporter, Silent, TrainingBar
 
@@ -41,7 +46,7 @@ _REFUSAL_S = 60
 
 @environment_ignored()
 def train(
-    recipe: Recipe | str | os.PathLike[str],
+    recipe: Recipe | Run | str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
@@ -57,9 +62,11 @@ def train(
     current step.
 
     Args:
-        recipe: Recipe, name of a shipped recipe, or path of a YAML file.
-        out: Run folder; `runs/<name of the recipe>` by default.
-        resume: Continue from the last checkpoint in the folder, if there is one.
+        recipe: Recipe, name of a shipped recipe, or path of a YAML file. To resume, the run or its
+            folder is enough.
+        out: Run folder; `runs/<name of the recipe>` by default. No other process may train in it.
+        resume: Continue from the last checkpoint in the folder, if there is one. Without it, a
+            folder is taken that is empty or holds a run without any checkpoint, which begins again.
         trackers: Accelerate trackers to log to as well, such as `tensorboard`.
         reporter: Progress display of the caller, in place of a bar.
         progress: Show a bar with the losses.
@@ -67,7 +74,7 @@ def train(
     Raises:
         GeorankError: Before any step, if recipe, store, probe store and folder do not fit; later
             if the loss is not finite.
-        Interrupted: After SIGINT or SIGTERM, when the state has been saved.
+        Interrupted: After SIGINT, SIGTERM or SIGHUP, when the state has been saved.
 
     Example:
         >>> import georank_zoo as gz
@@ -82,19 +89,24 @@ def train(
         >>> run.model().image_size
         32
     """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
-    folder = Path("runs") / recipe.name if out is None else Path(out)
+    recipe, folder = load_plan(recipe, out, resume=resume)
     accelerator = make_accelerator(recipe, trackers, folder)
     peers = Peers(recipe.train.timeout_s, lambda lost: _lost(lost, recipe, folder, accelerator))
     if not accelerator.is_main_process or (reporter is None and not progress):
         reporter = Silent()
     reporter = reporter or TrainingBar(recipe.name)
+
+    def keep(kept: ExitStack) -> None:
+        _check_start(recipe, accelerator, trackers)
+        if accelerator.is_main_process:  # which alone writes
+            kept.enter_context(keep_run_folder(folder))
+
     try:
-        peers.together(lambda: _check_start(recipe, accelerator, trackers))
-        loop = _prepare(recipe, folder, accelerator, reporter, resume, peers)
-        loop.run()
-        peers.together(lambda: _finish(loop))
+        with ExitStack() as kept:
+            peers.together(lambda: keep(kept))
+            loop = _prepare(recipe, folder, accelerator, reporter, resume, peers)
+            loop.run()
+            peers.together(lambda: _finish(loop))
         peers.close()
     except BaseException as error:
         said = _to_be_said(error, peers)
@@ -127,7 +139,7 @@ def _lost(lost: int | None, recipe: Recipe, folder: Path, accelerator: Accelerat
     return (
         f"{which} of {accelerator.num_processes} was lost: it was killed, ran out of memory, or "
         f"gave no answer for {recipe.train.timeout_s} s (`train.timeout_s`). The run is {state}; "
-        f"start all processes again with `georank train {folder} --resume`."
+        f"start all processes again with `{resume_command(folder)}`."
     )
 
 
@@ -164,10 +176,14 @@ def _prepare(
     for text in [*setup.advice(), *_advice_on_processes(run, accelerator)]:
         reporter.message(text)
     peers.together(loop.restore)
-    if accelerator.is_main_process:
-        run.log.rewind(loop.step)
+    if run.facts["status"] == "finished" and not list_checkpoints(run.checkpoints):
+        loop.step = loop.length.steps  # they were deleted to save room
+    # A run that needs no step is left as it is.
+    if accelerator.is_main_process and loop.step < loop.length.steps:
+        run.log.rows()  # compared with its hash, which goes with the next word
         device = device_name(accelerator.device)
         run.update(status="running", device=device, processes=accelerator.num_processes)
+        run.log.rewind(loop.step)
         loop.look()
     return loop
 
@@ -199,10 +215,25 @@ def _require_same_input(setup: Setup, peers: Peers) -> None:
 def _finish(loop: Loop) -> None:
     """Exports the model; the other processes wait for it."""
     if loop.accelerator.is_main_process:
-        loop.look(at_features=True)
-        folder = loop.folder.export(overwrite=True)
-        loop.folder.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
-        loop.reporter.message(f"Exported to {folder}.")
+        _export(loop)
+
+
+def _export(loop: Loop) -> None:
+    run, folder = loop.folder, loop.folder.path / EXPORT
+    if loop.stopped:
+        raise Interrupted(
+            f"Stopped after the last step; the state is saved. `{run.resume_command}` (in Python: "
+            "resume=True) exports the model."
+        )
+    prune_checkpoints(run.checkpoints, run.recipe.train.keep_checkpoints)
+    if run.facts["status"] == "finished" and (folder / CONFIG).is_file():
+        loop.reporter.message(f"{run.path} is finished already, and exported to {folder}.")
+        return
+    loop.look(at_features=True)
+    with output_lock(folder, wait=MOMENT):  # `georank export` may write there
+        run.export(overwrite=True)
+    run.update(status="finished", steps=loop.step, seconds=round(loop.seconds, 1))
+    loop.reporter.message(f"Exported to {folder}.")
 
 
 def make_accelerator(
@@ -244,15 +275,15 @@ def _known_trackers(trackers: Sequence[str], folder: Path) -> list[Any]:
     """Those that Accelerate knows and that are installed."""
     try:
         return list(filter_trackers(list(trackers), folder))
-    except ValueError:  # a name that Accelerate does not know at all
+    except (ValueError, RuntimeError):  # unknown; not installed, which it logs too early
         return []
 
 
 def _check_start(recipe: Recipe, accelerator: Accelerator, trackers: Sequence[str]) -> None:
     if len(accelerator.log_with) < len(trackers):
         raise UsageError(
-            f"Tracker {', '.join(trackers)} is unknown or not installed; for TensorBoard: "
-            "pip install 'georank-zoo[tensorboard]'."
+            f"Tracker {', '.join(map(plain, trackers))} is unknown or not installed: install its "
+            "package, for TensorBoard with pip install 'georank-zoo[tensorboard]'."
         )
     parts = accelerator.num_processes * recipe.train.accumulate
     if recipe.train.batch_size % parts or recipe.train.batch_size // parts < 2:
@@ -284,7 +315,7 @@ def _open_folder(
     recipe, batches = setup.recipe, setup.batches
 
     def create() -> None:
-        if accelerator.is_main_process and not (resume and folder.exists()):
+        if accelerator.is_main_process and not (resume and _is_begun(folder)):
             create_run(folder, recipe, batches.store, batches.latlon)
 
     def open_same() -> Run:
@@ -298,6 +329,11 @@ def _open_folder(
     if accelerator.log_with:
         accelerator.init_trackers("trackers", config={"recipe": recipe.name, "hash": recipe.hash})
     return run
+
+
+def _is_begun(folder: Path) -> bool:
+    check_free(folder)
+    return (folder / FACTS).is_file()
 
 
 def _advice_on_processes(run: Run, accelerator: Accelerator) -> list[str]:

@@ -102,6 +102,11 @@ def checksum_of(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+def seal(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of JSON values with its checksum."""
+    return {**document, CHECKSUM: checksum_of(document)}
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 # A closed terminal and a scheduler's notice end a command like Ctrl-C.
-_ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 _received: list[int] = []
 # Within this time a second signal is the first one, passed on.
 _AGAIN_S = 2.0
@@ -37,7 +37,7 @@ def ending_as_interrupt() -> Iterator[None]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in _ENDING:
+        for number in ENDING[1:]:
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, interrupt)
     try:
@@ -76,7 +76,7 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, *_ENDING):
+            for number in ENDING:
                 if signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._request)
         return self

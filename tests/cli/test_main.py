@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from georank_zoo.training.recipe import list_recipes, load_recipe
+from tests.support.command_line import run
 from tests.support.models import make_store
 
 
@@ -124,8 +125,12 @@ def test_a_disk_that_takes_no_more_is_an_error_in_words(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "may not grow further" in done.stderr and "Traceback" not in done.stderr
+    assert "continue with `georank train runs/moco-r18 --resume`" in done.stderr
     left = {path.name for path in (tmp_path / "runs" / "moco-r18").rglob("*")}
     assert left == {"recipe.yaml", "run.json", "footprint.json", "metrics.jsonl", "checkpoints"}
+    resumed = georank("train", "runs/moco-r18", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"moco-r18"}
 
 
 def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -145,5 +150,59 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Continue with --resume" in error and "Traceback" not in error
+    assert "`georank train runs/moco-r18 --resume`" in error and "Traceback" not in error
     assert list((tmp_path / "runs" / "moco-r18" / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("export", "run", "--out", ""), "--out is empty"),
+        (("export", "run", "--out="), "--out is empty"),
+        (("train", " "), "An argument is empty"),
+        (("data", "info", ""), "An argument is empty"),
+        (("data", "info", "."), "No store at ."),
+        (("data", "verify", "/"), "No store at /"),
+        (("data", "info", ".."), "No store at .."),
+    ],
+)
+def test_what_names_no_file(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == (2 if "empty" in message else 1)
+    shown = capsys.readouterr()
+    assert message in shown.err and shown.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [("click", 2), ("georank_zoo.utils.errors", 2), ("torch", 2), ("torch", 15), ("torch", 1)],
+)
+def test_a_signal_while_modules_are_imported(module: str, number: int) -> None:
+    code = f"""
+import os, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder)
+sys.argv = ["georank", "recipes", "show", "moco"]
+from georank_cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "Interrupted.\n")
+
+
+def test_what_python_writes_goes_through_the_gate() -> None:
+    code = (
+        "import warnings\nfrom georank_cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "warnings.warn('a\\x1b[2Jb')\nraise RuntimeError('c\\x1b[2Jd')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "\x1b" not in done.stderr
+    assert r"UserWarning: a\x1b[2Jb" in done.stderr and r"RuntimeError: c\x1b[2Jd" in done.stderr

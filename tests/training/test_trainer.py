@@ -146,7 +146,7 @@ def test_a_kill_between_a_checkpoint_and_the_next_loses_no_probe(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save_checkpoint", killed_after_saving)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             trainer.train(plan, tmp_path / "killed")
     assert untimed(trainer.train(plan, tmp_path / "killed", resume=True)) == untimed(whole)
 
@@ -294,7 +294,7 @@ def test_sigterm_with_workers_saves_the_state(store: PatchStore, tmp_path: Path)
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 143 and "--resume` (in Python" in error
+    assert process.returncode == 143 and "Continue with `georank train" in error
 
 
 def test_baseline_logs_no_rank_term(store: PatchStore, tmp_path: Path) -> None:
@@ -331,16 +331,14 @@ def test_refusals_before_any_step(store: PatchStore, finished: Run, tmp_path: Pa
     refused(load(store, "data.bands=s2-13"), run, StoreError, "missing band.s. B10")
     refused(load(store, "probe.store=nowhere"), run, StoreError, "No store at nowhere")
     refused(load(store, "backbone.name=resnet81"), run, UsageError, "timm has no model")
-    for wrong in ("algorithm.temperature=0", "views.size=0", "train.accumulate=8"):
-        with pytest.raises(UsageError, match=wrong.partition("=")[0].rpartition(".")[2]):
-            load(store, wrong)
     vit = load(store, "backbone.name=convnext_atto")
     refused(vit, run, UsageError, "does not take images of 16 px")
     tagged = load(store, "backbone.name=resnet18.a1_in1k")
     refused(tagged, run, UsageError, "give the architecture alone")
     refused(load(store, "train.precision=bf16"), run, UsageError, "wrong gradients")
-    refused(load(store), run, UsageError, "Tracker wand is unknown", trackers=["wand"])
-    refused(load(store), finished.path, UsageError, "is not empty")
+    for tracker in ("wand", "mlflow"):  # unknown; not installed
+        refused(load(store), run, UsageError, f"Tracker {tracker} is unk", trackers=[tracker])
+    refused(load(store), finished.path, UsageError, "holds a run, finished. Continue it")
     plan = load(store, "optimizer.lr=0.5")
     refused(plan, finished.path, UsageError, "trained with another recipe", resume=True)
 

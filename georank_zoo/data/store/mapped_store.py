@@ -17,7 +17,7 @@ published split. In its header, under the one key `georank`, lies a JSON documen
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class MappedStore:
         self.path = Path(path)
         file = self.path / HEADER_FILE
         if not file.is_file():
-            partial = self.path.with_name(self.path.name + ".partial")
+            partial = Path(f"{self.path.resolve()}.partial")  # `.` has no name of its own
             state = (
                 f"its preparation has not finished ({partial}): run `georank data prepare` again"
                 if partial.is_dir()
@@ -84,6 +84,7 @@ class MappedStore:
         return [*_COLUMNS, *own, *(f"split.{name}" for name in self.header.splits)]
 
     def _column(self, name: str) -> npt.NDArray[Any]:
+        self._require_whole(range(len(self._shards)))
         return np.concatenate([arrays[name] for arrays in self._shards])
 
     def __len__(self) -> int:
@@ -153,6 +154,7 @@ class MappedStore:
     @cached_property
     def radiometry(self) -> list[Radiometry | None]:
         """What was applied to each patch's numbers; None where the reader does not tell."""
+        self._require_whole(range(len(self._shards)))
         whole: list[Radiometry | None] = []
         for one in self._files:
             known = [*one.header.radiometry, None]  # -1 is the last
@@ -242,9 +244,30 @@ class MappedStore:
     def _locate(self, indices: npt.NDArray[np.integer[Any]]) -> Iterator[tuple[int, int, int]]:
         """Row, shard and position within the shard of each of the patches, shard by shard."""
         shard_of = np.searchsorted(self._starts, indices, side="right") - 1
+        self._require_whole(np.unique(shard_of).tolist())
         for row in np.argsort(shard_of, kind="stable"):
             shard = int(shard_of[row])
             yield int(row), shard, int(indices[row] - self._starts[shard])
+
+    def _require_whole(self, shards: Iterable[int]) -> None:
+        """Refuses shards that were cut after they were mapped.
+
+        The system ends a process that touches the lost part of a map (SIGBUS), without a word.
+        """
+        for number in shards:
+            path = self.path / self.header.shards[number].file
+            mapped = self._patches[number].base
+            assert isinstance(mapped, np.ndarray)  # all bytes of the file
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                size = 0
+            if size < mapped.nbytes:
+                raise StoreError(
+                    f"{path} has {size:,} bytes, but had {mapped.nbytes:,} when it was opened: it "
+                    "was cut, replaced or removed since. Restore the store or prepare it again, "
+                    "and repeat the command; leave stores alone while they are read."
+                )
 
     def chunks(
         self, size: int, bands: Sequence[str] | None = None

@@ -12,6 +12,7 @@ from georank_zoo.eval.results.comparison_data import ComparisonData, PairedResul
 from georank_zoo.eval.results.table import SETTING
 from georank_zoo.utils.figures import save_figure
 from georank_zoo.utils.files import write_text
+from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.tables import Table
 from georank_zoo.utils.untrusted_text import csv_text, markdown_text
 
@@ -86,17 +87,18 @@ def write_comparison(comparison: ComparisonData, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     texts = [to_markdown(table) for table in comparison_tables(comparison)]
     notes = "\n".join(
         f"- {markdown_text(note, 2000)}" for note in (BOOTSTRAP_NOTE, *comparison.notes)
     )
     markdown = f"# {markdown_text(comparison.title)}\n\n" + "\n".join(texts) + f"\n{notes}\n"
-    write_text(folder / "scores.csv", _csv(*score_records(comparison)))
-    write_text(folder / "differences.csv", _differences_csv(comparison))
-    write_text(folder / "compare.md", markdown)
-    for suffix in ("png", "svg"):
-        save_figure(comparison_figure(comparison), folder / f"compare.{suffix}")
+    with output_lock(folder, wait=MOMENT):
+        folder.mkdir(exist_ok=True)
+        write_text(folder / "scores.csv", _csv(*score_records(comparison)))
+        write_text(folder / "differences.csv", _differences_csv(comparison))
+        write_text(folder / "compare.md", markdown)
+        for suffix in ("png", "svg"):
+            save_figure(comparison_figure(comparison), folder / f"compare.{suffix}")
     names = ("scores.csv", "differences.csv", "compare.md", "compare.png", "compare.svg")
     return [folder / name for name in names]
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from georank_zoo.eval.arrays import Indices
-from georank_zoo.eval.results.table import Row
+from georank_zoo.eval.results.table import Row, read_rows
 from georank_zoo.eval.splits.make import Split
 from georank_zoo.utils.errors import GeorankError
 from georank_zoo.utils.files import new_file
 
 # What differs between the metrics of one evaluation, or says nothing of what was evaluated.
 _OF_THE_METRIC = ("metric", "value", "ci_low", "ci_high", "versions")
+_MOST_CLASSES = 2**16  # memory grows with the largest number of a class
 _TENSORS = ("sample", "place", "target", "predicted")
 
 
@@ -73,8 +76,23 @@ def predictions_key(row: Row) -> str:
 
 def predictions_path(results: Path, row: Row) -> Path:
     """Where the predictions behind a row of a results file lie."""
-    name = f"{predictions_key(row)}.safetensors"
-    return results.with_name(f"{results.stem}_predictions") / name
+    return predictions_folder(results) / f"{predictions_key(row)}.safetensors"
+
+
+def predictions_folder(results: Path) -> Path:
+    """Where the predictions behind the rows of a results file lie."""
+    return results.with_name(f"{results.stem}_predictions")
+
+
+def delete_unnamed(results: Path, files: Iterable[Path]) -> None:
+    """Deletes those of some predictions that are of no row: the rows were never added."""
+    rows = read_rows(results) if results.is_file() else []
+    named = {predictions_path(results, row) for row in rows}
+    for file in files:
+        if file not in named:
+            file.unlink(missing_ok=True)
+    with suppress(OSError):  # others are there, or none was written
+        predictions_folder(results).rmdir()
 
 
 def write_predictions(results: Path, row: Row, predictions: Predictions) -> Path:
@@ -109,10 +127,11 @@ def read_predictions(results: Path, row: Row) -> Predictions | None:
             f"{path} is damaged: {error}. Delete it to compare the scores only, or repeat the "
             "evaluation."
         ) from error
-    if not _fits(tensors, row.n_test):
+    if not (_fits(tensors, row.n_test) and _possible(tensors)):
         raise GeorankError(
             f"{path} does not hold the {row.n_test} predictions that its row in {results} speaks "
-            "of. Delete it to compare the scores only, or repeat the evaluation."
+            "of, or impossible ones. Delete it to compare the scores only, or repeat the "
+            "evaluation."
         )
     return Predictions(**tensors)
 
@@ -128,3 +147,17 @@ def _fits(tensors: dict[str, npt.NDArray[Any]], count: int) -> bool:
         and all(shape == (count,) for shape in shapes)
         and (predicted.shape == target.shape or predicted.ndim == 3)
     )
+
+
+def _possible(tensors: dict[str, npt.NDArray[Any]]) -> bool:
+    """Whether the numbers are some that an evaluation gives."""
+    predicted, target = tensors["predicted"], tensors["target"]
+    if not (tensors["sample"] >= 0).all():
+        return False
+    if predicted.ndim == 2:  # scores of labels
+        return bool(np.isfinite(predicted).all() and ((target == 0) | (target == 1)).all())
+    if predicted.ndim == 3:  # counts of pixels
+        square = predicted.shape[1] == predicted.shape[2]
+        return square and predicted.dtype.kind in "iu" and bool((predicted >= 0).all())
+    classes = np.concatenate([predicted, target]) if predicted.dtype.kind in "iu" else [-1]
+    return bool(np.all([np.min(classes) >= 0, np.max(classes) < _MOST_CLASSES]))

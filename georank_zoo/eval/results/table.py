@@ -23,8 +23,10 @@ from georank_zoo.eval.results.settings import (
 )
 from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.files import new_file
 from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.untrusted_text import csv_original, csv_text
+from georank_zoo.utils.write_errors import explain_write_errors
 
 Kind = Literal["model", "image-statistics", "random-init", "scratch"]
 """A model, or one of the floors: statistics of the images as features, a network as it is
@@ -178,17 +180,19 @@ def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
     Several processes may append at once. After a failure no row is lost, and none half added.
 
     Raises:
-        GeorankError: If the file has other columns or ends within a line.
-        OSError: If it cannot be written, for instance because the disk is full.
+        GeorankError: If the file has other columns or ends within a line, or the disk is full.
     """
-    path = Path(path)
-    with output_lock(path, wait=MOMENT):
+    path = Path(path).resolve()
+    with (
+        output_lock(path, wait=MOMENT),
+        explain_write_errors(path, "Nothing was added: make room and repeat the command."),
+    ):
+        before = b""
         if path.exists():
             _check_content(path)
-        with path.open("ab", buffering=0) as file:
-            size = path.stat().st_size
-            text = _to_csv(rows) if size else _HEADER + _to_csv(rows)
-            _write_or_restore(file.fileno(), text.encode(), size, path)
+            before = path.read_bytes()
+        with new_file(path) as temporary:
+            temporary.write_bytes((before or _HEADER.encode()) + _to_csv(rows).encode())
 
 
 def check_results_file(path: str | Path) -> None:
@@ -287,17 +291,3 @@ def _to_csv(rows: Sequence[Row]) -> str:
             }
         )
     return text.getvalue()
-
-
-def _write_or_restore(file: int, data: bytes, size: int, path: Path) -> None:
-    """One write; what a full disk took of it is taken back."""
-    try:
-        written = os.write(file, data)
-        if written != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file)
-    except OSError as error:
-        os.ftruncate(file, size)
-        raise OSError(
-            error.errno, f"{error.strerror}; nothing was added to the results", str(path)
-        ) from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Annotated
 
 import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field, PositiveInt, TypeAdapter
 
 from georank_zoo.bands import Band
 from georank_zoo.models.footprint import Footprint
@@ -66,12 +67,21 @@ class Data:
     source: str
     license: str
     level: str
-    patches: int
-    places: int
-    places_used: int
+    patches: PositiveInt
+    places: PositiveInt
+    places_used: PositiveInt
     hash: Digest
     reader: str = ""
     period: tuple[Day, Day] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.places_used <= self.places <= self.patches:
+            raise ValueError(
+                f"{self.places_used} used of {self.places} places in {self.patches} patches"
+            )
+        days = [date.fromisoformat(day) for day in self.period or ()]
+        if days != sorted(days):
+            raise ValueError("the period ends before it begins")
 
     @property
     def synthetic(self) -> bool:
@@ -91,11 +101,11 @@ class Compute:
         versions: Versions of the packages.
     """
 
-    step: int
+    step: PositiveInt
     versions: dict[str, str]
-    seconds: float | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     device: str | None = None
-    processes: int | None = None
+    processes: PositiveInt | None = None
 
 
 @dataclass(frozen=True)

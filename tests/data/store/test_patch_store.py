@@ -328,3 +328,30 @@ def test_write_text_replaces_whole(tmp_path: Path) -> None:
         write_text(path, "new \ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_a_shard_that_is_cut_while_it_is_read(damage: str, tmp_path: Path) -> None:
+    """In another process: where it is not seen in time the system ends that one (SIGBUS)."""
+    path = write(tmp_path / "s", shard_bytes=2**20).path
+    code = f"""
+import os, sys, numpy as np
+from georank_zoo import open_store
+from georank_zoo.utils.errors import StoreError
+store = open_store({str(path)!r})
+shard = store.path / store.header.shards[0].file
+if {damage!r} == "cut":
+    os.truncate(shard, 8)
+else:
+    shard.unlink()
+for read in (lambda: store[3], lambda: store.read(np.arange(4)), lambda: store.corners,
+             lambda: store.radiometry, lambda: next(store.chunks(2))):
+    try:
+        read()
+    except StoreError as error:
+        assert "shard-00000.safetensors has" in str(error) and "prepare it again" in str(error)
+    else:
+        sys.exit("read")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ from georank_zoo.eval.results.compare_tables import score_tables
 from georank_zoo.eval.results.predictions import (
     Predictions,
     predictions_path,
+    read_predictions,
     write_predictions,
 )
 from georank_zoo.eval.results.scores import Scores
@@ -208,6 +209,22 @@ def test_damaged_predictions(twins):
     write_predictions(twins, row, Predictions(one, one, one, one))
     with pytest.raises(GeorankError, match="does not hold the 240 predictions"):
         compare(twins)
+
+
+def test_impossible_predictions(twins):
+    row = next(row for row in results.read_rows(twins) if row.model == "moco-r18")
+    known = read_predictions(twins, row)
+    scores, counts = np.full((N, 3), 0.5), np.ones((N, 2, 2), np.int64)
+    for change in (
+        {"predicted": known.predicted - 9}, {"predicted": known.predicted + 10**12},
+        {"predicted": known.predicted / 2}, {"target": known.target - 9},
+        {"sample": known.sample - 9}, {"predicted": -counts}, {"predicted": counts[:, :1]},
+        {"predicted": scores * np.nan, "target": np.ones((N, 3), np.int64)},
+        {"predicted": scores, "target": np.full((N, 3), 7)},
+    ):  # fmt: skip
+        write_predictions(twins, row, replace(known, **change))
+        with pytest.raises(GeorankError, match="or impossible ones"):
+            compare(twins)
 
 
 def test_command_shows_and_writes(twins, tmp_path, capsys, monkeypatch):

@@ -154,7 +154,7 @@ def test_facts_are_those_of_the_files(card_folder: Path, card_run: Path) -> None
         assert re.search(rf"\| {index} \| {band} [a-z1-3 -]+\| \d+ \| \d\d \| {mean:.4f} \|", text)
     assert "| 11 | B12 short-wave infrared 2 | 2190 | 20 |" in text
     for line in (
-        "11.2 M parameters", f"`B {TIMES} 12 {TIMES} 32 {TIMES} 32`", "| Places | 20,000 of 96 |",
+        "11.2 M parameters", f"`B {TIMES} 12 {TIMES} 32 {TIMES} 32`", "| Places | 20,000 |",
         f"`{sha256(card_folder)}`", f"`{sha256_of(card_folder / 'config.json')}`",
         f"`{config['georank']['recipe_hash']}`", "| Steps taken | 2 |", f"1 {TIMES} cpu",
         "| `views.size` | 32 | 120 |", "| `train.steps` | 2 | none |", "Level-1C, top of",
@@ -176,6 +176,21 @@ def test_small_data_is_said_to_be_small(card_folder: Path) -> None:
     assert "**Small data**" not in render_folder(card_folder)
     edit_config(card_folder, georank__store__places_used=24)
     assert "* **Small data**: 24 places." in render_folder(card_folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [
+        ("store__patches", 0), ("store__patches", -3), ("store__places", 1.5),
+        ("store__places_used", 20_001), ("store__period", ["2020-02-30", "2020-03-01"]),
+        ("store__period", ["2020-03-01", "2020-02-01"]), ("seconds", float("nan")),
+        ("seconds", -1), ("seconds", float("inf")), ("step", 0), ("step", -7), ("processes", 0),
+    ],
+)  # fmt: skip
+def test_impossible_facts_are_refused(card_folder: Path, key: str, number: object) -> None:
+    edit_config(card_folder, **{f"georank__{key}": number})
+    with pytest.raises(ModelError, match=r"config\.json"):
+        render_folder(card_folder)
 
 
 def test_texts_of_others_stay_text(card_folder: Path) -> None:
