@@ -110,10 +110,9 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (GeorankError, OSError, MemoryError) as error:
         if debug:
             raise
-        if isinstance(error, GeorankError) and error.said_elsewhere:
-            return error.exit_code
         prefix = "" if isinstance(error, Interrupted) else "Error: "
-        say(f"{prefix}{_sentence(error)}", err=True)
+        if not (isinstance(error, GeorankError) and error.said_elsewhere):
+            say(f"{prefix}{_sentence(error)}", err=True)
         if isinstance(error, Interrupted):
             return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1

@@ -28,7 +28,7 @@ from georank_zoo.utils.peers import Peers
 from georank_zoo.utils.progress import Reporter
 from georank_zoo.utils.rng import stream
 from georank_zoo.utils.schedules import warmup_cosine
-from georank_zoo.utils.signals import StopSignal
+from georank_zoo.utils.signals import StopSignal, note
 
 # Reading a loss from the device waits for it, so steps are logged in groups of this many.
 LOG_STEPS = 10
@@ -139,20 +139,23 @@ class Loop:
                 last = self.step == self.length.steps
                 if self.step % LOG_STEPS == 0 or last:
                     self._log()
-                stopped = self._peers.any(stop.requested) and not last
+                number = self._peers.most(stop.number)
+                stopped = number > 0 and not last
                 if self.step % self.length.per_epoch == 0 or last or stopped:
                     self._save_and_probe(last=last, stopped=stopped)
                 if stopped:
-                    raise self._peers.said_by_first(self._interrupted())
+                    raise self._interrupted(number)
         self.stopped = stop.requested
 
-    def _interrupted(self) -> Interrupted:
+    def _interrupted(self, number: int) -> GeorankError:
+        note(number)
         if self.accelerator.is_main_process:
             self.folder.update(status="interrupted", steps=self.step)
-        return Interrupted(
+        error = Interrupted(
             f"Stopped after step {self.step} of {self.length.steps}; the state is saved. Continue "
             f"with `{self.folder.resume_command}` (in Python: resume=True)."
         )
+        return self._peers.said_by_first(error)
 
     def _batches(self) -> Iterator[Batch]:
         parts = self.recipe.train.accumulate

@@ -171,6 +171,7 @@ class TrainSection(Section):
     workers: int = Field(0, ge=0, description="Processes that read ahead; 0: none.")
     timeout_s: PositiveInt = Field(
         600,
+        le=604_800,
         description="Seconds after which a process that does not answer the others counts as lost; "
         "more than a probe takes.",
     )

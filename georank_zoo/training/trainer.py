@@ -29,6 +29,7 @@ from georank_zoo.training.recipe import Recipe
 from georank_zoo.training.run import Run, open_run, resume_command
 from georank_zoo.training.run_folder import UNLOGGED, check_free, keep_run_folder, load_plan
 from georank_zoo.training.setup import Setup
+from georank_zoo.utils.distributed import world
 from georank_zoo.utils.environment import (
     MIN_CPU_BF16_SIZE,
     device_name,
@@ -108,17 +109,27 @@ def train(
             peers.together(lambda: _finish(loop))
         peers.close()
     except BaseException as error:
-        lost = peers.lost() if is_lost_peer(error) else None
-        if isinstance(error, GeorankError):
-            peers.said_by_one(error)
+        said = _to_be_said(error, peers)
         peers.leave()
-        if lost is None:
+        if said is None:
             raise
-        raise lost from error
+        raise said from error
     finally:
         reporter.close()
         accelerator.end_training()
     return loop.folder
+
+
+def _to_be_said(error: BaseException, peers: Peers) -> GeorankError | None:
+    """What the processes say in place of an error; None if it is to stay."""
+    if is_lost_peer(error):
+        return peers.lost()
+    if isinstance(error, GeorankError):
+        peers.said_by_one(error)
+    elif isinstance(error, KeyboardInterrupt) and world()[0] > 1:
+        # Before the first step: each process of a launch gets the signal.
+        return peers.said_by_one(Interrupted("Interrupted. Repeat the command with --resume."))
+    return None
 
 
 def _lost(lost: int | None, recipe: Recipe, folder: Path, accelerator: Accelerator) -> str:

@@ -19,7 +19,7 @@ V = TypeVar("V")
 # How the messages of gloo, NCCL and torch's store begin or what they hold when a peer is gone.
 _SIGNS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "TCPStore")
 # How long the heartbeat may take to find out what a failed collective does not say: who.
-_VERDICT_S = 20.0
+_VERDICT_S = 30.0
 
 
 class Peers:
@@ -63,13 +63,13 @@ class Peers:
         error = GeorankError(self._sentence(self._heartbeat.lost))
         return error if says else said_elsewhere(error, error.exit_code)
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+    def most(self, number: int) -> int:
+        """The largest of the numbers that the processes give."""
         if self._group is None:
-            return flag
-        mine = torch.tensor(int(flag))
+            return number
+        mine = torch.tensor(number)
         dist.all_reduce(mine, op=dist.ReduceOp.MAX, group=self._group)
-        return bool(mine.item())
+        return int(mine.item())
 
     def gather(self, value: V) -> list[V]:
         """What every process gives, in their order."""

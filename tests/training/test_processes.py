@@ -95,7 +95,7 @@ def test_sigterm_is_seen_at_the_next_step_by_all(store: Path, tmp_path: Path) ->
     wait_for_rows(run, 1)
     processes[1].send_signal(signal.SIGTERM)
     said = "".join(errors(processes))
-    assert [process.returncode for process in processes] == [130, 130]
+    assert [process.returncode for process in processes] == [143, 143]
     assert said.count(f"Continue with `georank train {run} --resume`") == 1
     # Whatever the step was, the rest of the run gives the log of an undisturbed one.
     processes = [start(rank, port, [*command, "--resume"]) for rank in range(2)]
@@ -105,6 +105,41 @@ def test_sigterm_is_seen_at_the_next_step_by_all(store: Path, tmp_path: Path) ->
     other = [start(rank, port, arguments(store, whole, "train.steps=44")) for rank in range(2)]
     errors(other)
     assert untimed(open_run(run)) == untimed(open_run(whole))
+
+
+def node(rank: int, port: int, command: Sequence[str]) -> subprocess.Popen[str]:
+    """A node of two with one process, as `torchrun` starts it under SLURM."""
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
+            "--rdzv-id=job", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}",
+            f"--rdzv-conf=is_host={int(rank == 0)}", "--local-addr=127.0.0.1",
+            "-m", "georank_cli", *command,
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_nodes_stop_and_continue(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = arguments(store, run, "train.steps=400", "train.checkpoint_epochs=50")
+    port = free_port()
+    nodes = [node(rank, port, command) for rank in range(2)]
+    wait_for_rows(run, 1)
+    for each in nodes:  # as a scheduler does before the time is over: all processes of the job
+        os.killpg(each.pid, signal.SIGTERM)
+    said = "".join(errors(nodes))
+    assert said.count(f"Continue with `georank train {run} --resume`") == 1
+    assert open_run(run).status.startswith("interrupted at step")
+    port = free_port()
+    nodes = [node(rank, port, [*command, "--resume"]) for rank in range(2)]
+    errors(nodes)
+    assert [each.returncode for each in nodes] == [0, 0]
+    assert open_run(run).status == "finished"
+    assert [row["step"] for row in open_run(run).log.rows()][-1] == 400
+    assert open_run(run).facts["processes"] == 2
 
 
 REFUSALS = {
