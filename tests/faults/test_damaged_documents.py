@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from georank_zoo.data.download.record import (
     write_listing,
     write_record,
 )
+from georank_zoo.eval.results.table import append_rows, read_rows
 from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.run import Run, open_run
 from georank_zoo.training.trainer import train
 from georank_zoo.utils.errors import GeorankError
 from georank_zoo.utils.files import sha256_of
+from tests.eval.results.test_table import ROW
 from tests.faults import damages
 from tests.support.models import make_store
 from tests.support.training import TINY
@@ -88,6 +91,15 @@ def test_a_damaged_file_of_a_run(name: str, every: int, finished: Run, tmp_path:
     folder = tmp_path / "run"
     shutil.copytree(finished.path, folder)
     tried, wrong = wrong_trials(folder / name, lambda: read_run(folder), every)
+    assert tried and not wrong
+
+
+@SOME
+def test_no_damage_of_results(every: int, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    append_rows(path, [ROW, replace(ROW, metric="accuracy_overall"), replace(ROW, k=5)])
+    # The order of rows says nothing, nor does one that stands there twice.
+    tried, wrong = wrong_trials(path, lambda: set(read_rows(path)), every)
     assert tried and not wrong
 
 
