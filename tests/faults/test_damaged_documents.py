@@ -124,7 +124,7 @@ def test_no_damage_of_a_downloads_record(every: int, tmp_path: Path) -> None:
     assert tried and not wrong
 
 
-@pytest.mark.parametrize("every", [31, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [97, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_no_damage_of_a_model_is_a_traceback(
     name: str, every: int, finished: Run, tmp_path: Path
