@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": (".models:models", "List, show, download and verify published models."),
     "tasks": (".tasks:tasks", "List the evaluation tasks and what is published on them."),
     "recipes": (".recipes:recipes", "List, show and check recipes."),
+    "doctor": (".doctor:doctor", "Look for damage in a store, run, model or other output."),
 }
 
 

@@ -45,7 +45,7 @@ def read_limited(path: Path, *, error: type[GeorankError], remedy: str) -> str:
             raise error(f"{path} is missing or is not a file. {remedy}")
         if path.stat().st_size > _MAX_BYTES:
             raise error(f"{path} is damaged: it is larger than any file of its kind. {remedy}")
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()
     except UnicodeDecodeError as problem:
         raise error(f"{path} is damaged: it is not UTF-8. {remedy}") from problem
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,14 @@ from georank_zoo.data.download.record import (
     write_listing,
     write_record,
 )
+from georank_zoo.eval.results.table import append_rows, read_rows
+from georank_zoo.models.folder import check_model_folder
 from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.run import Run, open_run
 from georank_zoo.training.trainer import train
-from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.errors import GeorankError, ModelError
 from georank_zoo.utils.files import sha256_of
+from tests.eval.results.test_table import ROW
 from tests.faults import damages
 from tests.support.models import make_store
 from tests.support.training import TINY
@@ -92,6 +97,15 @@ def test_a_damaged_file_of_a_run(name: str, every: int, finished: Run, tmp_path:
 
 
 @SOME
+def test_no_damage_of_results(every: int, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    append_rows(path, [ROW, replace(ROW, metric="accuracy_overall"), replace(ROW, k=5)])
+    # The order of rows says nothing, nor does one that stands there twice.
+    tried, wrong = wrong_trials(path, lambda: set(read_rows(path)), every)
+    assert tried and not wrong
+
+
+@SOME
 def test_no_damage_of_a_downloads_record(every: int, tmp_path: Path) -> None:
     files = [
         Arrived(name, 4, hashlib.sha256(b"here").hexdigest(), "https://x.org/a", "published sha256")
@@ -108,3 +122,27 @@ def test_no_damage_of_a_downloads_record(every: int, tmp_path: Path) -> None:
     assert verify_download(tmp_path).damaged == ()
     tried, wrong = wrong_trials(tmp_path / RECORD, lambda: verify_download(tmp_path), every)
     assert tried and not wrong
+
+
+@pytest.mark.parametrize("every", [97, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_no_damage_of_a_model_is_a_traceback(
+    name: str, every: int, finished: Run, tmp_path: Path
+) -> None:
+    """What a config says only once is for its fingerprint to find; see `doctor`."""
+    folder = tmp_path / "model"
+    shutil.copytree(finished.path / "export", folder)
+    path = folder / name
+    good = path.read_bytes()
+    of_this = damages.of_json if path.suffix == ".json" else damages.of_safetensors
+    wrong = []
+    for what, damaged in damages.every(every, chain(of_this(good), damages.of_text(good))):
+        path.write_bytes(damaged)
+        try:
+            check_model_folder(folder)
+        except ModelError as error:
+            if str(folder) not in str(error) or len(str(error)) > 1000:
+                wrong.append(f"{what}: {error}")
+        except Exception as error:  # noqa: BLE001 - what a user would see as a traceback
+            wrong.append(f"{what}: {error!r}")
+    assert not wrong

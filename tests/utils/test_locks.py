@@ -205,9 +205,10 @@ def test_a_full_disk_names_path_room_and_remedy(tmp_path: Path, number: int, wor
     assert names(tmp_path) == []
 
 
-def test_an_unreadable_source_is_not_an_unwritable_output(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), new_file(tmp_path / "out"):
-        raise PermissionError(errno.EACCES, "denied", "/elsewhere/source")
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EFBIG])
+def test_an_unreadable_source_is_not_an_unwritable_output(tmp_path: Path, number: int) -> None:
+    with pytest.raises(OSError, match="refused"), new_file(tmp_path / "out"):
+        raise OSError(number, "refused", "/elsewhere/source")
 
 
 def test_a_hostile_note_of_the_holder_is_plain(

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -22,8 +23,9 @@ from georank_zoo.eval.results.settings import (
     shown_value,
 )
 from georank_zoo.utils import regular_files
+from georank_zoo.utils.documents import read_limited
 from georank_zoo.utils.environment import device_name, versions
-from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.errors import GeorankError, brief, plain
 from georank_zoo.utils.files import new_file
 from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.untrusted_text import csv_original, csv_text
@@ -151,8 +153,15 @@ class Row:
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
+# What a cell is, by its column or its type.
+_VALID = {
+    "int": r"-?\d{1,18}",
+    "float": r"-?(\d+(\.\d+)?(e[+-]\d+)?|nan|inf)",
+    "when": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+\d\d:\d\d|Z)?",
+    **dict.fromkeys(("model", "task", "protocol", "split", "metric", "store_hash"), r"(?s).+"),
+}
+_REMEDY = "Delete the damaged rows, or put back a copy of the file."
 _TAIL = 4096  # bytes that surely hold the end of the last line
-_MAX_BYTES = 2**29  # a row is some 600 bytes
 
 
 def now() -> str:
@@ -221,25 +230,34 @@ def read_rows(path: str | Path) -> list[Row]:
 
     Raises:
         GeorankError: If the file has other columns, ends within a line, or holds a value of
-            the wrong type.
+            a kind that its column does not have.
     """
     path = Path(path)
     # Where this process cannot make a lock file nobody can append, unless another user does.
     writable = os.access(path.parent, os.W_OK)
     with output_lock(path, wait=MOMENT) if writable else nullcontext():
+        text = read_limited(path, error=GeorankError, remedy=_REMEDY)
+        if not text:
+            raise GeorankError(f"{path} is empty: it holds not even the names of the columns.")
         _check_content(path)
-        data = regular_files.read_regular(path, _MAX_BYTES)
     try:
-        return _parse(data.decode("utf-8"), path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GeorankError(f"{path} is damaged: {error}.") from error
+        return _parse(text, path)
+    except csv.Error as error:
+        raise GeorankError(f"{path} is damaged: {plain(error)}. {_REMEDY}") from error
 
 
 def _parse(text: str, path: Path) -> list[Row]:
     rows = []
-    for number, cells in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+    table = csv.reader(io.StringIO(text), strict=True)
+    next(table, None)  # the names of the columns, which were compared
+    for number, cells in enumerate(table, start=2):
         try:
-            values = {f.name: _value(str(f.type), cells[f.name]) for f in fields(Row)}
+            if len(cells) != len(COLUMNS):
+                raise ValueError(f"it has {len(cells)} cells instead of {len(COLUMNS)}")
+            values = {
+                f.name: _value(f.name, str(f.type), cell)
+                for f, cell in zip(fields(Row), cells, strict=True)
+            }
             if values["kind"] not in get_args(Kind):
                 raise ValueError(f"unknown kind {values['kind']!r}")
             for name in ("settings", "chosen"):
@@ -251,11 +269,15 @@ def _parse(text: str, path: Path) -> list[Row]:
     return rows
 
 
-def _value(kind: str, text: str) -> Any:
+def _value(name: str, kind: str, text: str) -> Any:
     """A cell as the type that its column has in `Row`."""
     number, _, optional = kind.partition(" | ")
     if optional and not text:
         return None
+    valid = _VALID.get(name) or _VALID.get(number)
+    # Python reads more as a number than anybody writes, such as "1_0" and " 7".
+    if valid and not re.fullmatch(valid, text, re.ASCII):
+        raise ValueError(f"{name} cannot be {brief(text)}")
     return {"int": int, "float": float}.get(number, csv_original)(text)
 
 
