@@ -289,6 +289,15 @@ def test_a_token_that_cannot_be_read(
     assert not fifo or not fifo.opened
 
 
+def test_certificates_that_are_no_file(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pem"))
+    with Fifo(tmp_path / "pem") as fifo:
+        assert run("models", "verify", "org/model") == 1
+    assert "no regular file" in capsys.readouterr().err and not fifo.opened
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("HF_HUB_DOWNLOAD_TIMEOUT", "soon"), ("HF_ENDPOINT", "http://h:99999")]
 )
