@@ -53,9 +53,12 @@ def guard_client() -> None:
     A factory that the user has set (`huggingface_hub.set_client_factory`) is kept and guarded.
 
     Raises:
-        HubError: If the file of the user's token cannot be read.
+        HubError: If the file of the user's token, or that of certificates, cannot be read.
     """
     _require_readable_token()
+    certificates = Path(os.environ.get("SSL_CERT_FILE") or os.devnull)
+    if certificates.exists() and not certificates.is_file() and certificates != Path(os.devnull):
+        raise HubError(f"SSL_CERT_FILE names {certificates}, which is no regular file. Correct it.")
     if not getattr(_http._GLOBAL_CLIENT_FACTORY, "guarded", False):
         set_client_factory(_guarded(_http._GLOBAL_CLIENT_FACTORY))
 

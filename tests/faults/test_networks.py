@@ -106,6 +106,14 @@ FAILURES = {
         "407|proxy", http("407 Proxy Authentication Required"), address=UP,
         environment=_env(HTTP_PROXY="{url}"),
     ),
+    "tunnel wants a password": Failure(
+        "407|proxy", http("407 Proxy Authentication Required"), address="https://proxied.invalid",
+        environment=_env(HTTPS_PROXY="{url}"),
+    ),
+    "no such file": Failure("404|no longer|No model|has no|no file", http("404 Not Found", PAGE)),
+    "another's certificate": Failure(
+        "TLS", http("200 OK"), address="https://localhost{port}", tls=True, trusted=True
+    ),
     "accented token": Failure("token holds", OK, environment=_env(HF_TOKEN=f"hf_{SECRET}é")),
     "token of two lines": Failure(
         "token holds", OK, environment=_env(HF_TOKEN=f"hf_{SECRET}\x01b")
@@ -227,7 +235,9 @@ def test_a_failure_has_a_sentence(
             server = stack.enter_context(
                 BadServer(failure.answer, certificate if failure.tls else None)
             )
-            url = url.format(url=server.url, tail=server.url.removeprefix("http"))
+            _, _, tail = server.url.partition("://")
+            port = tail.partition(":")[2]
+            url = url.format(url=server.url, tail=f"://{tail}", port=f":{port}")
         for key, value in failure.environment:
             monkeypatch.setenv(key, value.format(url=server.url) if "{url}" in value else value)
         if failure.trusted:
@@ -277,6 +287,15 @@ def test_a_token_that_cannot_be_read(
     said = capsys.readouterr().err
     assert "cannot be read" in said and "hf auth login" in said and SECRET not in said
     assert not fifo or not fifo.opened
+
+
+def test_certificates_that_are_no_file(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pem"))
+    with Fifo(tmp_path / "pem") as fifo:
+        assert run("models", "verify", "org/model") == 1
+    assert "no regular file" in capsys.readouterr().err and not fifo.opened
 
 
 @pytest.mark.parametrize(
