@@ -152,6 +152,15 @@ def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
         ("optimizer.lr=.inf", "optimizer.lr: Input should be a finite number"),
         ("train.steps=-3", "train.steps: Input should be greater than 0"),
         ("train.accumulate=512", "at most 256"),
+        ("optimizer.lr=true", "optimizer.lr: Input should be a number (given: True)"),
+        ("seed=true", "seed: Input should be a number"),
+        ("algorithm.queue_size=true", "algorithm.queue_size: Input should be a number"),
+        (f"seed={2**70}", "seed: Input should be less than"),
+        (f"train.steps={10**30}", "train.steps: Input should be less than or equal to"),
+        ("probe.image_size=1", "probe.image_size: Input should be greater than or equal to 8"),
+        ("views.size=1000000", "views.size: 1000000 px are more than"),
+        ("algorithm.queue_size=1000000000000", "algorithm: its heads and queue would take"),
+        ("algorithm.hidden_dim=1000000000", "algorithm: its heads and queue would take"),
         ("data.places=100", "100 places are fewer than a batch"),
         ("data.store=''", "data.store: String should have at least 1 character"),
         ("schedule.warmup_epochs=.nan", "warmup_epochs: Input should be a finite number"),
@@ -322,13 +331,15 @@ def test_an_entry_that_is_registered_later_is_known(monkeypatch: pytest.MonkeyPa
     load_recipe("moco")
 
     class Later(ALGORITHMS["moco"]):  # type: ignore[misc]
-        def __init__(self, backbone: object, *, width: int = 3) -> None: ...
+        def __init__(self, backbone: object, *, width: int = 3) -> None:
+            torch.nn.Module.__init__(self)
 
     monkeypatch.setitem(ALGORITHMS, "later", Later)
     assert load_recipe("moco", algorithm="later").algorithm.options() == {"width": 3}
 
     class Again(Later):  # a cell of a notebook that is run again
-        def __init__(self, backbone: object, *, depth: int = 5) -> None: ...
+        def __init__(self, backbone: object, *, depth: int = 5) -> None:
+            torch.nn.Module.__init__(self)
 
     monkeypatch.setitem(ALGORITHMS, "later", Again)
     assert load_recipe("moco", algorithm="later").algorithm.options() == {"depth": 5}

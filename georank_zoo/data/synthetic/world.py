@@ -212,7 +212,7 @@ def _write_place(
         rng = np.random.default_rng([world.seed, 4, index, season])
         pixels = render(ground, climate, _greenness(lat, climate, day), rng)
         path = folder / label / f"p{index:06d}_{moment:%Y%m%d}.tif"
-        with rasterio.open(path, "w", **profile) as dataset:
+        with rasterio.open(path.absolute(), "w", **profile) as dataset:  # `http:x` is no address
             dataset.write(pixels)
             dataset.descriptions = s2.S2_12
             dataset.update_tags(ACQUISITION_DATE=moment.isoformat())
