@@ -45,6 +45,7 @@ from georank_zoo.utils.untrusted_text import brief, plain
 from georank_zoo.views import VIEWS
 
 RECIPES_PACKAGE = "georank_recipes"
+_LONGEST_NAME, _MOST_PROBLEMS = 200, 20
 _MOST_BYTES = 2**36  # of an algorithm without its backbone: as much as a large GPU has
 
 
@@ -291,7 +292,7 @@ def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[s
     if "extends" not in raw:
         return raw, where
     extended = raw.pop("extends")
-    if not isinstance(extended, str) or not extended:
+    if not isinstance(extended, str) or not 0 < len(extended) < _LONGEST_NAME:
         raise RecipeError(f"{where}: extends: give the name of a recipe, not {brief(extended)}.")
     neighbor = Path(where).parent / f"{extended}.yaml"
     base, _ = _read(neighbor if neighbor.is_file() else extended, (*seen, where))
@@ -332,7 +333,10 @@ def _validate(raw: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        lines = [f"  {_explain(problem, raw)}" for problem in error.errors()]
+        problems = error.errors()
+        lines = [f"  {_explain(problem, raw)}" for problem in problems[:_MOST_PROBLEMS]]
+        if len(problems) > _MOST_PROBLEMS:
+            lines.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
         raise RecipeError("\n".join([f"{where} is not a valid recipe:", *lines])) from error
 
 
