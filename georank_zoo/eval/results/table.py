@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -148,6 +149,7 @@ class Row:
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
+_NUMBER = re.compile(r"-?(nan|inf|[0-9]{1,18}(\.[0-9]*)?(e[-+]?[0-9]{1,3})?)")
 _TAIL = 4096  # bytes that surely hold the end of the last line
 
 
@@ -250,6 +252,9 @@ def _value(kind: str, text: str) -> Any:
     number, _, optional = kind.partition(" | ")
     if optional and not text:
         return None
+    if number in ("int", "float") and not _NUMBER.fullmatch(text):
+        # Python takes more for a number: `1_0`, blanks around it, digits of all scripts.
+        raise ValueError(f"{text[:40]!r} is no number")
     return {"int": int, "float": float}.get(number, csv_original)(text)
 
 
