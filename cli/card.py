@@ -91,12 +91,14 @@ def _write_model(
 def _write_recipes(names: tuple[str, ...], out: Path | None, license: str) -> None:
     from georank_zoo.publish.card import recipe_cards
     from georank_zoo.utils.files import write_text
+    from georank_zoo.utils.locks import MOMENT, output_lock
 
     cards = recipe_cards(names, license=license)
     if out is None:
         click.echo("\n".join(card.text for card in cards.values()), nl=False)
         return
-    out.mkdir(parents=True, exist_ok=True)
-    for name, card in cards.items():
-        write_text(out / name, card.text)
+    with output_lock(out, wait=MOMENT):
+        out.mkdir(exist_ok=True)
+        for name, card in cards.items():
+            write_text(out / name, card.text)
     say(f"Wrote {len(cards)} card{'s' * (len(cards) > 1)} to {out}.")

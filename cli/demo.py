@@ -32,12 +32,14 @@ def demo(out: Path, steps: int | None, places: int, seed: int) -> None:
     places held out, together with the floors. Repeat it to continue after an interruption.
     """
     from georank_zoo import demo as library
+    from georank_zoo.utils.locks import output_lock
 
     started = time.monotonic()
-    train_store = _prepare(out / "pretrain", places, seed=2 * seed)
-    test_store = _prepare(out / "held-out", places // 2, seed=2 * seed + 1)
-    runs = [_train(part, out / "runs", train_store) for part in library.parts(steps, seed)]
-    _evaluate(runs, test_store, out, seed)
+    with output_lock(out):
+        train_store = _prepare(out / "pretrain", places, seed=2 * seed)
+        test_store = _prepare(out / "held-out", places // 2, seed=2 * seed + 1)
+        runs = [_train(part, out / "runs", train_store) for part in library.parts(steps, seed)]
+        _evaluate(runs, test_store, out, seed)
     say(f"Done in {(time.monotonic() - started) / 60:.1f} minutes. Everything is in {out}.")
     say("The world is synthetic: these numbers say that the machinery works, and nothing "
                "about the real Earth.")  # fmt: skip
@@ -73,6 +75,8 @@ def _train(part: Part, folder: Path, store: PatchStore) -> Run:
 def _evaluate(runs: list[Run], store: PatchStore, out: Path, seed: int) -> None:
     from georank_zoo.demo import draw
     from georank_zoo.eval.evaluate import evaluate
+    from georank_zoo.eval.results.predictions import predictions_folder
+    from georank_zoo.utils.leftovers import delete
 
     from .eval import show_scores
     from .progress import Bar
@@ -83,6 +87,8 @@ def _evaluate(runs: list[Run], store: PatchStore, out: Path, seed: int) -> None:
     with Bar("k-NN") as bar:
         scores = evaluate(runs, store, "synthetic", split="loo", seed=seed, on_progress=bar.update)
     show_scores(scores)
+    for earlier in (results, predictions_folder(results)):  # of an interrupted demo
+        delete(earlier)
     scores.save(results)
     draw(figure, runs, store, scores.rows)
     say(f"Figure: {figure}")

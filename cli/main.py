@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": (".models:models", "List, show, download and verify published models."),
     "tasks": (".tasks:tasks", "List the evaluation tasks and what is published on them."),
     "recipes": (".recipes:recipes", "List, show and check recipes."),
+    "doctor": (".doctor:doctor", "Look for damage in a store, run, model or other output."),
 }
 
 
@@ -90,12 +91,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     from georank_zoo.utils.errors import GeorankError, Interrupted
+    from georank_zoo.utils.locks import running_command
     from georank_zoo.utils.signals import ending_as_interrupt, exit_code
 
     try:
         show_warnings()
         _require_no_empty(arguments)
-        with ending_as_interrupt(), quiet_imports():
+        with ending_as_interrupt(), quiet_imports(), running_command(arguments):
             result: Any = cli.main(arguments, prog_name="georank", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -110,14 +112,18 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         prefix = "" if isinstance(error, Interrupted) else "Error: "
-        say(f"{prefix}{_sentence(error)}", err=True)
+        if not (isinstance(error, GeorankError) and error.said_elsewhere):
+            say(f"{prefix}{_sentence(error)}", err=True)
         if isinstance(error, Interrupted):
             return exit_code()
         return error.exit_code if isinstance(error, GeorankError) else 1
     except Exception as error:
-        said = _of_the_network(error)
-        if debug or said is None:
+        if debug:
             raise
+        said = _of_the_network(error) or (
+            f"{type(error).__name__}: {error}\nThis is a fault of georank-zoo itself. Repeat the "
+            "command with --debug, and report what it shows."
+        )
         say(f"Error: {said}", err=True)
         return 1
 
@@ -126,7 +132,11 @@ def _of_the_network(error: BaseException) -> str | None:
     """The sentence for what a network's library raised, where no command caught it."""
     # Nothing has used the network before this module was imported.
     hub_errors = sys.modules.get("georank_zoo.utils.hub_errors")
-    return hub_errors.explain_stray(error) if hub_errors else None
+    if hub_errors and (said := hub_errors.explain_stray(error)):
+        return str(said)
+    from georank_zoo.utils.hub_environment import explain_environment
+
+    return explain_environment(error)
 
 
 def _require_no_empty(arguments: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from .output import say
     metavar="KEY=VALUE",
     help="Override a key of the recipe, such as train.steps=500; repeatable.",
 )
-@click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the run folder.")
+@click.option("--resume", is_flag=True, help="Continue the run in the run folder.")
 @click.option(
     "--replay",
     is_flag=True,
@@ -46,6 +46,8 @@ def train(
 ) -> None:
     """Pretrain a model from RECIPE: the path of a YAML file or a shipped recipe's name.
 
+    With --resume, RECIPE may be the run folder, which knows its recipe and its store.
+
     Works alone and under `accelerate launch -m georank_cli train ...`.
     """
     if replay:
@@ -54,16 +56,22 @@ def train(
     from accelerate import PartialState
 
     from georank_zoo.training.finding_words import known_findings
-    from georank_zoo.training.recipe import load_recipe
+    from georank_zoo.training.run_folder import load_plan
+    from georank_zoo.training.trainer import refuse_in_all
     from georank_zoo.training.trainer import train as run_training
+    from georank_zoo.utils.errors import GeorankError
 
     from .progress import TrainingProgress
 
     stores = {"data": store, "probe": probe}
     given = {section: path for section, path in stores.items() if path is not None}
-    resolved = load_recipe(recipe, overrides, **given)
+    try:
+        resolved, folder = load_plan(recipe, out, resume=resume, overrides=overrides, **given)
+    except GeorankError as error:
+        refuse_in_all(error)
+        raise
     reporter = TrainingProgress(resolved.name)
-    run = run_training(resolved, out, resume=resume, trackers=trackers, reporter=reporter)
+    run = run_training(resolved, folder, resume=resume, trackers=trackers, reporter=reporter)
     if PartialState().is_main_process:
         findings = known_findings(run.facts.get("findings"))
         verb = "Ended, with warnings," if findings else "Finished"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from georank_zoo.eval.results.compare import compare as compare
     from georank_zoo.eval.results.scores import Scores as Scores
     from georank_zoo.eval.tasks import list_tasks as list_tasks
+    from georank_zoo.health import doctor as doctor
     from georank_zoo.losses.georank import GeoRankLoss as GeoRankLoss
     from georank_zoo.models.encoder import Encoder as Encoder
     from georank_zoo.models.encoder import create_model as create_model
@@ -42,6 +43,7 @@ _MODULES = {
     "eval.results.compare": ("Comparison", "compare"),
     "eval.results.scores": ("Scores",),
     "eval.tasks": ("list_tasks",),
+    "health": ("doctor",),
     "losses.georank": ("GeoRankLoss",),
     "models.encoder": ("Encoder", "create_model"),
     "publish.catalog": ("list_models",),

@@ -16,7 +16,7 @@ FLOORS = (
     "embed algorithms",
     "eval",
     "training",
-    "publish demo",
+    "publish demo health",
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 

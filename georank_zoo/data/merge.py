@@ -70,11 +70,11 @@ def merge_stores(
         require_apart(out, Path(share))
     stores = _in_order([MappedStore(share) for share in shares])
     first = stores[0].header
-    with output_lock(out, partial_store(out)):
+    with output_lock(out, partial_store(out)) as taken:
         writer = StoreWriter(
             out, bands=first.bands, size=first.size, spec=_spec(stores[0]), target=first.target,
             class_names=first.class_names, splits=first.splits, overwrite=overwrite,
-            shard_bytes=shard_bytes,
+            shard_bytes=shard_bytes, finished=taken.finished,
         )  # fmt: skip
         counts = [store.shard_headers[-1].next_item for store in stores]
         with (

@@ -185,15 +185,16 @@ def prepare_store(
     part = None if share is None else parse_share(share)
     out = Path(out)
     started = time.monotonic()
-    with output_lock(out, partial_store(out)):
-        opened = _opened(source, out, reader, overwrite, progress, on_progress, options)
+    with output_lock(out, partial_store(out)) as taken:
+        replace = overwrite or taken.finished
+        opened = _opened(source, out, reader, replace, progress, on_progress, options)
         require_apart(out, opened.root)
         items = opened.items() if part is None else part.take(opened.items())
         spec = opened.spec if part is None else {**opened.spec, "share": str(part)}
         writer = StoreWriter(
             out, bands=opened.bands, size=opened.size, spec=spec, overwrite=overwrite,
             target=opened.target, class_names=opened.class_names, splits=opened.splits,
-            shard_bytes=shard_bytes,
+            shard_bytes=shard_bytes, finished=taken.finished,
         )  # fmt: skip
         resumed_at = writer.next_item
         if resumed_at:

@@ -23,7 +23,7 @@ from georank_zoo.data.files.radiometry import Mode
 from georank_zoo.data.files.remote import shown
 from georank_zoo.data.store import look
 from georank_zoo.embed.extract import warn_of_missing_bands
-from georank_zoo.embed.table import model_facts, require_free_file
+from georank_zoo.embed.table import model_facts, require_file_name, require_free_file
 from georank_zoo.embed.tiles import Scene, TileGrid, open_scene
 from georank_zoo.models.encoder import Encoder, as_encoder
 from georank_zoo.models.find import ModelSource
@@ -38,7 +38,6 @@ from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.utils.files import new_file
 from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.progress import OnProgress, progress_bar
-from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +50,8 @@ _BLOCK_ROWS, _BLOCK_COLS = 16, 256
 # A row of blocks of a whole Sentinel-2 tile (12 bands, 1024 rows) fits in, so none is decoded
 # twice; GDAL's own limit is a share of the machine's memory.
 _CACHE_BYTES = 512 * 2**20
+# A Sentinel-2 tile with a stride of 1 and 2048 features is 1.3 GiB.
+_MAX_STRIP_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def embed_scene(
         2 x 2 tiles of 16 px, 16 px apart; 512 bands: out/embeddings.tif
     """
     path = Path(out)
-    require_free_file(path, SCENE_SUFFIXES, overwrite=overwrite)
+    require_file_name(path, SCENE_SUFFIXES)
     encoder = as_encoder(model)
     settings = encoder.inference_settings(image_size, batch_size, device)
     tile = settings.image_size if tile is None else tile
@@ -160,14 +161,16 @@ def embed_scene(
     if min(tile, stride) < 1 or not 0 <= max_nodata < 1:
         raise UsageError("tile and stride must be 1 or more, and max_nodata a share below 1.")
     with (
+        output_lock(path) as taken,
         rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
         open_scene(
             scene, bands=bands, ignore_descriptions=ignore_descriptions, unit=unit,
             offset=offset, radiometry=radiometry, remote=remote,
         ) as opened,
     ):  # fmt: skip
+        require_free_file(path, overwrite=overwrite or taken.finished)
         name = shown(scene)
-        grid = _grid(opened, name, tile, stride, max_nodata)
+        grid = _grid(opened, name, tile, stride, max_nodata, encoder.num_features)
         _look_at(opened, encoder.shared_bands(opened.bands), name)
         warn_of_missing_bands(encoder, opened.bands, name)
         facts = {
@@ -177,8 +180,6 @@ def embed_scene(
             "image_size": settings.image_size, "max_nodata": max_nodata, "versions": versions(),
         }  # fmt: skip
         with (
-            output_lock(path),
-            explain_write_errors(path),
             new_file(path) as temporary,
             progress_bar(f"Embedding {name}", on_progress, show=progress) as report,
             evaluating(encoder, settings.device),
@@ -202,13 +203,21 @@ def _look_at(scene: Scene, bands: Sequence[str], source: str | Path) -> None:
         logger.warning("%s", look.in_doubt(scene.radiometry, str(source), sample))
 
 
-def _grid(scene: Scene, source: str | Path, tile: int, stride: int, max_nodata: float) -> TileGrid:
+def _grid(
+    scene: Scene, source: str | Path, tile: int, stride: int, max_nodata: float, features: int
+) -> TileGrid:
     grid = TileGrid(scene.shape, tile, stride, max_nodata)
     if not grid.rows or not grid.cols:
         height, width = scene.shape
         raise UsageError(
             f"{source} has {height} x {width} pixels, less than a tile of {tile} x {tile}. "
             "Pass a smaller --tile."
+        )
+    strip = 4 * _BLOCK_ROWS * grid.cols * features
+    if strip > _MAX_STRIP_BYTES:
+        raise UsageError(
+            f"{source} is {scene.shape[1]} pixels wide: {_BLOCK_ROWS} rows of {grid.cols} tiles "
+            f"would be {strip / 2**30:.0f} GiB of features. Pass a larger --stride, or cut it."
         )
     return grid
 
@@ -286,13 +295,16 @@ def _write(
                 sums.append(zlib.crc32(strip.data))
                 empty += int(np.isnan(strip[0]).sum())
         # GDAL writes late, and a full disk may show only in what it did not write.
-        with rasterio.open(path) as written:
+        with rasterio.open(path, driver="GTiff") as written:
             for window, expected in zip(_strips(grid), sums, strict=True):
                 if zlib.crc32(written.read(window=window).data) != expected:
-                    raise GeorankError("The raster does not hold what was written to it.")
+                    raise RasterioError("it does not hold what was written to it")
     except RasterioError as error:
         cause = str(error.__cause__ or error).strip().rstrip(".")
-        raise GeorankError(f"The raster cannot be written ({cause}). Is the disk full?") from error
+        raise GeorankError(
+            f"The raster cannot be written in {path.absolute().parent} ({cause}). If the disk is "
+            "full, make room there and repeat the command."
+        ) from error
     return empty
 
 

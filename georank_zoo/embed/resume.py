@@ -7,6 +7,7 @@ safe on the disk: killed at any moment, no more than a chunk is lost.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import struct
 from dataclasses import dataclass
@@ -15,13 +16,44 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
+from georank_zoo.utils.documents import (
+    STRICT,
+    Count,
+    Sha256,
+    checksum_of,
+    parse_document,
+    read_limited,
+    seal,
+)
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import new_folder, write_text
 
 _FILE, _PROGRESS = "features.safetensors", "progress.json"
 _DTYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "U8": "u1"}
 _ZEROS = 2**20  # bytes written at a time
+_ROWS = 2**12  # rows hashed at a time
+
+
+class _Progress(BaseModel):
+    """Content of `progress.json`.
+
+    Attributes:
+        done: Number of patches whose features are on the disk.
+        features: SHA-256 of these rows.
+        weights: Identifies the model's weights.
+        facts: What the file's header will say.
+        checksum: Of all the rest.
+    """
+
+    model_config = STRICT
+
+    done: Count
+    features: Sha256
+    weights: str
+    facts: dict[str, Any]
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +99,7 @@ class PartialFeatures:
         self.folder, self.path = folder, folder / _FILE
         self.facts, self.weights = facts, weights
         self.done = 0
+        self._digest = hashlib.sha256()  # of the rows that are done
         self._values = values
         kinds = {np.dtype(dtype): kind for kind, dtype in _DTYPES.items()}
         tensors = {name: (kinds[value.dtype], value.shape) for name, value in values.items()}
@@ -79,31 +112,63 @@ class PartialFeatures:
         Raises:
             UsageError: If there is something else, which may not be replaced.
         """
-        found = self._found()
+        found = self._found(overwrite)
         changed = self._changed(found) if found else []
         if changed and not overwrite:
             raise UsageError(
                 f"{self.folder} was begun with other settings ({', '.join(changed)}). Repeat them "
                 "to resume it, or pass --overwrite to begin again."
             )
-        if found and not changed and self.path.stat().st_size == self._size:
-            self.done = int(found["done"])
+        if found and not changed and self._is_whole(found):
+            self.done = found.done
             return
+        self._digest = hashlib.sha256()
         with new_folder(self.folder) as temporary:
             self._create(temporary)
 
-    def _found(self) -> dict[str, Any]:
+    def _is_whole(self, found: _Progress) -> bool:
+        """Whether the file is what was begun: its finished rows, and all that was known before."""
+        rows = self._columns["features"].shape[0]
+        if self.path.stat().st_size != self._size or found.done > rows:
+            return False
+        with self.path.open("rb") as file:
+            if file.read(len(self._header)) != self._header:
+                return False
+        arrays = self.arrays()
+        self._hash_rows(0, found.done)
+        return self._digest.hexdigest() == found.features and all(
+            # As bytes, for no NaN equals another.
+            arrays[name].tobytes() == value.tobytes()
+            for name, value in self._values.items()
+        )
+
+    def _hash_rows(self, first: int, end: int) -> None:
+        """Adds rows of the features to their hash, a few at a time."""
+        features = self.arrays()["features"]
+        for start in range(first, end, _ROWS):
+            self._digest.update(features[start : min(start + _ROWS, end)].tobytes())
+
+    def _found(self, overwrite: bool) -> _Progress | None:
         progress = self.folder / _PROGRESS
         if self.folder.exists() and not progress.is_file():
             raise UsageError(f"{self.folder} is in the way. Choose another name for the file.")
         if not self.path.is_file():
             # There is none, or the file got its name and a kill came before the rest was deleted.
-            return {}
+            return None
+        remedy = f"Pass --overwrite to begin again, or delete {self.folder}."
         try:
-            found = json.loads(progress.read_text(encoding="utf-8"))
-            return {name: found[name] for name in ("done", "weights", "facts")}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{progress} is damaged. Delete {self.folder}.") from error
+            text = read_limited(progress, error=UsageError, remedy=remedy)
+            found = parse_document(_Progress, text, where=progress, error=UsageError, remedy=remedy)
+            if found.checksum != checksum_of(json.loads(text)):
+                raise UsageError(
+                    f"{progress} is damaged: checksum: its content is another than was written. "
+                    f"{remedy}"
+                )
+        except UsageError:
+            if overwrite:
+                return None
+            raise
+        return found
 
     def _create(self, folder: Path) -> None:
         path = folder / _FILE
@@ -119,11 +184,11 @@ class PartialFeatures:
             array.flush()
         write_text(folder / _PROGRESS, self._progress())
 
-    def _changed(self, found: dict[str, Any]) -> list[str]:
-        facts = found["facts"]
+    def _changed(self, found: _Progress) -> list[str]:
+        facts = found.facts
         changed = [name for name in self.facts if facts.get(name) != self.facts[name]]
         # A model made in memory has no file whose hash would tell it from another.
-        return changed or (["weights"] if found["weights"] != self.weights else [])
+        return changed or (["weights"] if found.weights != self.weights else [])
 
     def arrays(self) -> dict[str, np.memmap[Any, Any]]:
         """The columns, mapped from the file for reading and writing."""
@@ -131,12 +196,18 @@ class PartialFeatures:
 
     def advance(self, done: int) -> None:
         """Notes that the features of the first `done` patches are on the disk."""
+        self._hash_rows(self.done, done)
         self.done = done
         write_text(self.folder / _PROGRESS, self._progress())
 
     def _progress(self) -> str:
-        state = {"done": self.done, "weights": self.weights, "facts": self.facts}
-        return json.dumps(state, indent=2) + "\n"
+        state = {
+            "done": self.done,
+            "features": self._digest.hexdigest(),
+            "weights": self.weights,
+            "facts": self.facts,
+        }
+        return json.dumps(seal(state), indent=2) + "\n"
 
 
 def _layout(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from georank_zoo.models.find import ModelSource
 from georank_zoo.models.inference import InferenceSettings
 from georank_zoo.utils.environment import versions
 from georank_zoo.utils.errors import Interrupted, UsageError
+from georank_zoo.utils.leftovers import delete
 from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.progress import OnProgress, progress_bar
 from georank_zoo.utils.write_errors import explain_write_errors
@@ -106,7 +107,7 @@ def embed_store(
             exists, or store and model have no band in common.
         StoreError: If there is no complete, undamaged store.
         ModelError: If there is no such model, or a feature is NaN or infinite.
-        GeorankError: If the disk is full.
+        GeorankError: If the disk is full, or another process writes the file.
         Interrupted: On Ctrl-C; the partial file is kept.
 
     Example:
@@ -119,46 +120,63 @@ def embed_store(
         ['key', 'lat', 'lon', 'geometry', 'place', 'time', 'label', 'class', 'embedding']
     """
     path = Path(out)
-    require_free_file(path, TABLE_SUFFIXES, overwrite=overwrite)
-    store = store if isinstance(store, PatchStore) else PatchStore(store)
-    encoder = as_encoder(model)
-    settings = encoder.inference_settings(image_size, batch_size, device)
-    warn_of_missing_bands(encoder, store.bands, store.path)
+    require_file_name(path, TABLE_SUFFIXES)
     partial = path.with_name(path.name + PARTIAL)
-    shape = (len(store), encoder.num_features)
-    facts = _facts(encoder, store, settings.image_size)
-    file = PartialFeatures(partial, _columns(store), shape, facts, _weights_digest(encoder))
+    with output_lock(path, partial) as taken:
+        require_free_file(path, overwrite=overwrite or taken.finished)
+        store = store if isinstance(store, PatchStore) else PatchStore(store)
+        encoder = as_encoder(model)
+        shape = (len(store), encoder.num_features)
+        if not taken.finished:
+            settings = encoder.inference_settings(image_size, batch_size, device)
+            warn_of_missing_bands(encoder, store.bands, store.path)
+            facts = _facts(encoder, store, settings.image_size)
+            weights = _weights_digest(encoder)
+            file = PartialFeatures(partial, _columns(store), shape, facts, weights)
+            with (
+                _explain_interruption(partial, chunk_size),
+                progress_bar(f"Embedding {store.path}", on_progress, show=progress) as report,
+            ):
+                file.open_or_resume(overwrite=overwrite)
+                _fill(file, encoder, store, settings, chunk_size, report)
+                if path.suffix == ".parquet":
+                    write_parquet(path, file.arrays(), store.keys, file.facts)
+                else:
+                    file.path.replace(path)
+        delete(partial)
+    return EmbeddedStore(path, *shape)
+
+
+@contextmanager
+def _explain_interruption(partial: Path, chunk_size: int) -> Iterator[None]:
     try:
-        with (
-            output_lock(path, partial),
-            explain_write_errors(partial, "Make room and repeat the command to resume it."),
-            progress_bar(f"Embedding {store.path}", on_progress, show=progress) as report,
-        ):
-            file.open_or_resume(overwrite=overwrite)
-            _fill(file, encoder, store, settings, chunk_size, report)
-            if path.suffix == ".parquet":
-                write_parquet(path, file.arrays(), store.keys, file.facts)
-            else:
-                file.path.replace(path)
-            shutil.rmtree(partial)
+        with explain_write_errors(partial, "Make room and repeat the command to resume it."):
+            yield
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Interrupted. {partial} is kept: repeat the command, and it resumes after the last "
             f"finished chunk of {chunk_size} patches."
         ) from error
-    return EmbeddedStore(path, *shape)
 
 
-def require_free_file(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:
+def require_file_name(path: Path, suffixes: Sequence[str]) -> None:
     """Refuses a name that cannot be written.
 
     Raises:
-        UsageError: If it ends otherwise, is a folder, or exists and is not to be replaced.
+        UsageError: If it ends otherwise or is a folder.
     """
     if path.suffix not in suffixes:
         raise UsageError(f"{path} must end in {' or '.join(suffixes)}.")
     if path.is_dir():
         raise UsageError(f"{path} is a folder. Give the name of a file.")
+
+
+def require_free_file(path: Path, *, overwrite: bool) -> None:
+    """Refuses a file that exists and is not to be replaced.
+
+    Raises:
+        UsageError: If it is one.
+    """
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists. Pass --overwrite to replace it.")
 

@@ -33,6 +33,8 @@ from georank_zoo.models.reload import require_timm_features
 from georank_zoo.models.weights import check_finite
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import new_file, new_folder
+from georank_zoo.utils.leftovers import temporary_beside
+from georank_zoo.utils.locks import output_lock
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ def export_model(
     Raises:
         ModelError: If a weight is NaN or infinite, or the model does not reload exactly.
         UsageError: If an argument is invalid, or the folder exists.
+        GeorankError: If another process writes the folder, or there is no room.
     """
     folder = Path(folder).absolute()
     architecture = check_architecture(architecture)
@@ -100,12 +103,25 @@ def export_model(
         tag=tag,
         georank=georank,
     )
-    _check_target(folder, overwrite)
-    tensors = _plain_tensors(backbone)
-    check_finite(tensors, where=f"The network to be exported to {folder}")
-    own = _as_written(backbone, tensors)
-    config["georank"][FINGERPRINT] = _fingerprint(own, config)
+    with output_lock(folder, temporary_beside(folder)) as taken:
+        _check_target(folder, overwrite or taken.finished)
+        tensors = _plain_tensors(backbone)
+        check_finite(tensors, where=f"The network to be exported to {folder}")
+        own = _as_written(backbone, tensors)
+        config["georank"][FINGERPRINT] = _fingerprint(own, config)
+        _write(folder, config, tensors, own, recipe, footprint)
+    logger.info("Exported %s to %s; timm loads it back bit for bit.", architecture, folder)
+    return folder
 
+
+def _write(
+    folder: Path,
+    config: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    own: nn.Module,
+    recipe: str | None,
+    footprint: Footprint | None,
+) -> None:
     with new_folder(folder) as temporary:
         (temporary / CONFIG).write_text(_to_json(config), encoding="utf-8")
         # With more metadata than this, safetensors' bytes differ from process to process.
@@ -116,8 +132,6 @@ def export_model(
         if footprint is not None:
             (temporary / FOOTPRINT).write_text(footprint.to_json(), encoding="utf-8")
         _require_reload(own, temporary)
-    logger.info("Exported %s to %s; timm loads it back bit for bit.", architecture, folder)
-    return folder
 
 
 def _config(

@@ -23,7 +23,7 @@ from georank_zoo.models.encoder import Encoder, as_encoder
 from georank_zoo.models.find import ModelSource
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import new_file
-from georank_zoo.utils.write_errors import explain_write_errors
+from georank_zoo.utils.locks import output_lock
 
 logger = logging.getLogger(__name__)
 
@@ -80,22 +80,19 @@ def export_onnx(model: Encoder | ModelSource, path: str | Path, *, overwrite: bo
     Raises:
         UsageError: If the file exists or its name ends otherwise, or a package is missing.
         ModelError: If the model cannot be written as ONNX, or gives other features.
-        GeorankError: If the disk is full.
+        GeorankError: If the disk is full, or another process writes the file.
     """
     require_packages()
     path = Path(path)
     if path.suffix != ONNX_SUFFIX:
         raise UsageError(f"{path} must end in {ONNX_SUFFIX}.")
-    if path.exists() and (path.is_dir() or not overwrite):
-        raise UsageError(f"{path} exists. Pass --overwrite to replace it.")
-    encoder = copy.deepcopy(as_encoder(model)).cpu().float().eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        explain_write_errors(path),
-        new_file(path) as temporary,
-    ):
-        temporary.write_bytes(_serialized(encoder))
-        check_onnx(temporary, encoder)
+    with output_lock(path) as taken:
+        if path.exists() and (path.is_dir() or not (overwrite or taken.finished)):
+            raise UsageError(f"{path} exists. Pass --overwrite to replace it.")
+        encoder = copy.deepcopy(as_encoder(model)).cpu().float().eval()
+        with new_file(path) as temporary:
+            temporary.write_bytes(_serialized(encoder))
+            check_onnx(temporary, encoder)
     logger.info("Exported %s; onnxruntime gives torch's features.", path)
     return path
 

@@ -238,9 +238,10 @@ def open_catalog(path: str | os.PathLike[str]) -> Catalog:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise GeorankError(f"{path} cannot be written. Choose another file with --catalog.")
-    if not path.exists():
-        write_text(path, Catalog().to_json())
-    return read_catalog(path)
+    with output_lock(path, wait=MOMENT):
+        if not path.exists():
+            write_text(path, Catalog().to_json())
+        return read_catalog(path)
 
 
 def record_model(path: str | os.PathLike[str], name: str, entry: CatalogEntry) -> bool:

@@ -210,8 +210,8 @@ def _open_finished(paths: Sequence[Path]) -> list[Run]:
         status = run.facts.get("status")
         if status != "finished":
             raise UsageError(
-                f"{run.path} has not finished (it is {status!r}). Resume it with `georank train "
-                f"{run.path / 'recipe.yaml'} --out {run.path} --resume`, or leave it out."
+                f"{run.path} has not finished (it is {status!r}). Resume it with "
+                f"`{run.resume_command}`, or leave it out."
             )
         name = run.recipe.name
         if name in seen:

@@ -21,6 +21,8 @@ from georank_zoo.publish.catalog import Catalog, CatalogEntry, FileFacts, read_c
 from georank_zoo.publish.checks import NEEDED, OPTIONAL
 from georank_zoo.utils.errors import ModelError, UsageError, unknown_name
 from georank_zoo.utils.files import new_folder, sha256_of
+from georank_zoo.utils.leftovers import temporary_beside
+from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.write_errors import explain_write_errors
 
 
@@ -83,17 +85,18 @@ def pull_model(
     """
     catalog, out = _catalog(catalog), Path(out)
     entry = _entry(name, catalog)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not (out / CONFIG).is_file() or not (out / WEIGHTS).is_file():
-            raise UsageError(f"{out} holds something else. Choose another folder with --out.")
-        return verify_model(out, catalog=catalog, name=name)
-    source = _download(name, entry)
-    remedy = "Choose another folder with --out."
-    with explain_write_errors(out, remedy), new_folder(out) as temporary:
-        for file in entry.files:
-            shutil.copyfile(source / file, temporary / file)
-        check_model_folder(temporary, allowed=NEEDED + OPTIONAL)
-        found = _verify(temporary, name, entry)
+    with output_lock(out, temporary_beside(out), wait=MOMENT):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            if not (out / CONFIG).is_file() or not (out / WEIGHTS).is_file():
+                raise UsageError(f"{out} holds something else. Choose another folder with --out.")
+            return verify_model(out, catalog=catalog, name=name)
+        source = _download(name, entry)
+        remedy = "Choose another folder with --out."
+        with explain_write_errors(out, remedy), new_folder(out) as temporary:
+            for file in entry.files:
+                shutil.copyfile(source / file, temporary / file)
+            check_model_folder(temporary, allowed=NEEDED + OPTIONAL)
+            found = _verify(temporary, name, entry)
     return replace(found, folder=out)
 
 

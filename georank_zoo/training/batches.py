@@ -217,3 +217,5 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
     # which it needs its workers, and then ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from georank_zoo.training.optimizer_state import OptimizerState, load_optimizer
 from georank_zoo.utils.documents import STRICT, Count, Sha256, parse_document, read_limited
 from georank_zoo.utils.errors import ModelError, plain
 from georank_zoo.utils.files import new_file, new_folder, replace_folder, sha256_of
+from georank_zoo.utils.leftovers import temporary_beside
 
 ALGORITHM = "algorithm.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -222,7 +224,10 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
     """Deletes all but the latest `keep` checkpoints, and what killed runs left half-written."""
-    for path in [*list_checkpoints(folder)[:-keep], *folder.glob(".step-*.tmp")]:
+    for path in list_checkpoints(folder)[:-keep]:
+        with suppress(OSError):
+            path.rename(temporary_beside(path))  # a kill must not leave half of one under its name
+    for path in folder.glob(".step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -24,10 +24,11 @@ from georank_zoo.training.log_window import LogWindow, UnloggedFile, Values, mea
 from georank_zoo.training.run import Run
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.errors import GeorankError, Interrupted
+from georank_zoo.utils.peers import Peers
 from georank_zoo.utils.progress import Reporter
 from georank_zoo.utils.rng import stream
 from georank_zoo.utils.schedules import warmup_cosine
-from georank_zoo.utils.signals import StopSignal
+from georank_zoo.utils.signals import StopSignal, note
 
 # Reading a loss from the device waits for it, so steps are logged in groups of this many.
 LOG_STEPS = 10
@@ -41,20 +42,28 @@ class Loop:
         folder: Run folder.
         accelerator: Device and processes.
         reporter: Progress display.
+        peers: The other processes; none by default.
 
     Attributes:
         step: Optimizer steps taken.
         seconds: Wall time of the steps, without probes and checkpoints.
+        stopped: Whether the last step and what follows it were to be the last thing done.
     """
 
     def __init__(
-        self, setup: Setup, folder: Run, accelerator: Accelerator, reporter: Reporter
+        self,
+        setup: Setup,
+        folder: Run,
+        accelerator: Accelerator,
+        reporter: Reporter,
+        peers: Peers | None = None,
     ) -> None:
         self.recipe = setup.recipe
         self.setup = setup
         self.folder = folder
         self.accelerator = accelerator
         self.reporter = reporter
+        self._peers = peers or Peers(self.recipe.train.timeout_s)
         self.length = setup.length
         objective, device = setup.objective, accelerator.device
         if self.recipe.train.channels_last:
@@ -70,6 +79,7 @@ class Loop:
         self._warned: set[str] = set()
         self._unlogged = UnloggedFile(folder.path / "unlogged.json")
         self.step, self.seconds = 0, 0.0
+        self.stopped = False
 
     def restore(self) -> None:
         """Goes to the last intact checkpoint in the folder, if there is one.
@@ -129,15 +139,23 @@ class Loop:
                 last = self.step == self.length.steps
                 if self.step % LOG_STEPS == 0 or last:
                     self._log()
-                stopped = self._anyone(stop.requested) and not last
+                number = self._peers.most(stop.number)
+                stopped = number > 0 and not last
                 if self.step % self.length.per_epoch == 0 or last or stopped:
                     self._save_and_probe(last=last, stopped=stopped)
                 if stopped:
-                    raise Interrupted(
-                        f"Stopped after step {self.step} of {self.length.steps}; the state is "
-                        f"saved in {self.folder.path}. Continue with --resume (in Python: "
-                        "resume=True)."
-                    )
+                    raise self._interrupted(number)
+        self.stopped = stop.requested
+
+    def _interrupted(self, number: int) -> GeorankError:
+        note(number)
+        if self.accelerator.is_main_process:
+            self.folder.update(status="interrupted", steps=self.step)
+        error = Interrupted(
+            f"Stopped after step {self.step} of {self.length.steps}; the state is saved. Continue "
+            f"with `{self.folder.resume_command}` (in Python: resume=True)."
+        )
+        return self._peers.said_by_first(error)
 
     def _batches(self) -> Iterator[Batch]:
         parts = self.recipe.train.accumulate
@@ -257,12 +275,13 @@ class Loop:
         failure = Failure.of(step, terms, self.setup.batches, self.accelerator.num_processes)
         if self.accelerator.is_main_process:
             failure.write(self.folder.path)
-        return GeorankError(
+        error = GeorankError(
             f"The loss is not finite at step {step} ({', '.join(bad)}). Lower `optimizer.lr`, "
             "lengthen `schedule.warmup_epochs`, or set `train.precision: fp32`. The step's patches "
             f"are listed in {self.folder.path / FAILURE}; `georank train {self.folder.path} "
             "--replay` computes it again and says where it goes wrong."
         )
+        return self._peers.said_by_first(error)
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
@@ -276,25 +295,28 @@ class Loop:
     def _save_and_probe(self, *, last: bool, stopped: bool) -> None:
         """Saves and probes where they are due."""
         epoch, rest = divmod(self.step, self.length.per_epoch)
-        saves = last or stopped or epoch % self.recipe.train.checkpoint_epochs == 0
+        regular = last or (rest == 0 and epoch % self.recipe.train.checkpoint_epochs == 0)
+        saves = regular or stopped
         probes = last or (rest == 0 and epoch % self.recipe.probe.every_epochs == 0)
         # A loss that is not finite must not be saved over good checkpoints. A stop adds no row to
         # the log, which would then differ from that of an undisturbed run.
-        if saves and (last or rest == 0):
+        if regular:
             self._log()
-        elif saves and self._window:
+        elif stopped and self._window:
             values = self._finite_values()
             if self.accelerator.is_main_process:
                 self._unlogged.write(self.step, values)
         began = time.monotonic()
+        self._peers.together(lambda: self._main_saves_and_probes(saves, probes))
+        self._window.pause(time.monotonic() - began)
+
+    def _main_saves_and_probes(self, saves: bool, probes: bool) -> None:
         if self.accelerator.is_main_process:
             # First the probe: what a checkpoint's run has logged is complete when it exists.
             if probes:
                 self._probe()
             if saves:
                 self._save()
-        self.accelerator.wait_for_everyone()
-        self._window.pause(time.monotonic() - began)
 
     def _save(self) -> None:
         folder = self.folder.checkpoints
@@ -310,12 +332,3 @@ class Loop:
         self._record(scores)
         text = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         self.reporter.message(f"Step {self.step}: {text}")
-
-    def _anyone(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; several exchange it only when they log."""
-        if self.accelerator.num_processes == 1:
-            return flag
-        if self.step % LOG_STEPS:
-            return False
-        mine = torch.tensor(float(flag), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(mine, "sum").item() > 0)

@@ -200,7 +200,8 @@ class Recipe(Section):
             exclude={
                 "name": True, "summary": True, "baseline": True, "cost": True, "mirrors": True,
                 "probe": True,
-                "data": {"store"}, "train": {"workers", "checkpoint_epochs", "keep_checkpoints"},
+                "data": {"store"},
+                "train": {"workers", "timeout_s", "checkpoint_epochs", "keep_checkpoints"},
             },
         )  # fmt: skip
 

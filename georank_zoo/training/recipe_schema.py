@@ -189,6 +189,12 @@ class TrainSection(Section):
     precision: Literal["bf16", "fp32"] = "bf16"
     channels_last: bool = True
     workers: int = Field(0, ge=0, description="Processes that read ahead; 0: none.")
+    timeout_s: PositiveInt = Field(
+        600,
+        le=604_800,
+        description="Seconds after which a process that does not answer the others counts as lost; "
+        "more than a probe takes.",
+    )
     checkpoint_epochs: PositiveInt = Field(1, description="Epochs between checkpoints.")
     keep_checkpoints: PositiveInt = Field(
         2, description="Number of latest checkpoints that are kept."

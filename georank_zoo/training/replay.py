@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -27,11 +28,13 @@ class Replay:
         failure: What the run recorded of it.
         lines: What is found, in the order of the computation.
         finite: Whether the loss is finite this time.
+        same: Whether the terms are those that the run recorded.
     """
 
     failure: Failure
     lines: tuple[str, ...]
     finite: bool
+    same: bool
 
 
 @environment_ignored()
@@ -63,8 +66,14 @@ def replay(path: str | os.PathLike[str]) -> Replay:
         raise UsageError(f"{run.path} has a checkpoint after step {failure.step}: it went on.")
     start = loop.step
     loop.advance(failure.step - 1)
-    lines, finite = _examine(loop)
-    return Replay(failure, (f"Taken again from step {start}.", *_state(loop), *lines), finite)
+    state = _state(loop)
+    lines, terms = _examine(loop)
+    finite = all(math.isfinite(value) for part in terms for value in part.values())
+    same = failure.terms in [{name: str(part[name]) for name in part} for part in terms]
+    recorded = ", ".join(f"{plain(name)} {plain(text)}" for name, text in failure.terms.items())
+    told = "the same" if same else f"not the same: {recorded}"
+    lines = [f"Taken again from step {start}.", *state, *lines, f"What the run recorded is {told}."]
+    return Replay(failure, tuple(lines), finite, same)
 
 
 def _state(loop: Loop) -> list[str]:
@@ -78,9 +87,9 @@ def _state(loop: Loop) -> list[str]:
     ]
 
 
-def _examine(loop: Loop) -> tuple[list[str], bool]:
-    """Computes each part of the step and says where it is not finite first."""
-    lines, finite = [], True
+def _examine(loop: Loop) -> tuple[list[str], list[dict[str, float]]]:
+    """Computes each part of the step; what is not finite, and the terms of each part."""
+    lines, parts = [], []
     batches, section = loop.setup.batches, loop.recipe.train
     for part in range(section.accumulate):
         number = loop.step * section.accumulate + part
@@ -96,12 +105,12 @@ def _examine(loop: Loop) -> tuple[list[str], bool]:
         lines.append(f"Embeddings: {_named([keys[row] for row in rows], 'patches')} not finite.")
         terms = {name: float(value) for name, value in logs.items()}
         lines.append("Terms: " + ", ".join(f"{name} {value:g}" for name, value in terms.items()))
-        finite &= bool(torch.isfinite(torch.tensor(list(terms.values()))).all())
+        parts.append(terms)
         loss.backward()
     gradients = {name: p.grad for name, p in loop.objective.named_parameters()}
     bad_gradients = [n for n, g in gradients.items() if g is not None and not g.isfinite().all()]
     lines.append(f"Gradients: {_named(bad_gradients, 'weights')} not finite.")
-    return lines, finite
+    return lines, parts
 
 
 def _named(names: list[str], what: str) -> str:

@@ -12,9 +12,8 @@ export/         config.json and model.safetensors, as timm loads them, recipe an
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,21 +25,26 @@ from georank_zoo.models.config import CONFIG, RECIPE, load_config
 from georank_zoo.models.encoder import Encoder, create_model
 from georank_zoo.models.export import export_model
 from georank_zoo.models.folder import EXPORT, FACTS
-from georank_zoo.models.footprint import read_footprint
+from georank_zoo.models.footprint import FOOTPRINT, read_footprint
+from georank_zoo.models.run_facts import read_facts, write_facts
 from georank_zoo.training import checkpoints
 from georank_zoo.training.build import build_algorithm, build_views
 from georank_zoo.training.finding_words import known_findings
-from georank_zoo.training.recipe import Recipe, parse_recipe
+from georank_zoo.training.recipe import Recipe, list_recipes, parse_recipe
 from georank_zoo.training.recipe_yaml import read_recipe_text
 from georank_zoo.training.run_log import METRICS_FILE, RunLog
 from georank_zoo.utils.errors import ModelError, UsageError
-from georank_zoo.utils.files import write_text
+from georank_zoo.utils.files import sha256_of
+from georank_zoo.utils.leftovers import delete, scratch_beside, temporary_beside
+from georank_zoo.utils.locks import MOMENT, is_locked, output_lock
 from georank_zoo.utils.tables import Table
 
 if TYPE_CHECKING:
     import pandas
 
     from georank_zoo.utils.figures import NotebookFigure
+
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,19 +80,19 @@ class Run:
 
     @property
     def status(self) -> str:
-        """State of the run, such as `finished` or `interrupted at step 40`.
+        """State of the run, such as `finished`, `running, saved at step 40` or `killed, not saved`.
 
-        A run that another process trains at this moment cannot be told from a killed one.
+        A run is running while a process holds its lock.
         """
         if not (self.path / FACTS).is_file():
             return "not started"
         facts = self.facts
         if facts["status"] == "interrupted":
             return f"interrupted at step {facts['steps']}"
-        if facts["status"] == "running":
+        if facts["status"] in ("started", "running"):
             saved = [path.name for path in checkpoints.list_checkpoints(self.checkpoints)]
             at = f"saved at step {int(saved[-1].removeprefix('step-'))}" if saved else "not saved"
-            return f"running or killed, {at}"
+            return f"{'running' if is_locked(self.path) else 'killed'}, {at}"
         return str(facts["status"])
 
     def table(self) -> Table:
@@ -111,27 +115,44 @@ class Run:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Content of `run.json`."""
-        try:
-            facts = dict(json.loads((self.path / FACTS).read_text(encoding="utf-8")))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ModelError(f"{self.path / FACTS} is damaged: {error}") from error
+        """Content of `run.json`.
+
+        Raises:
+            ModelError: If it is damaged or contradicts the recipe.
+        """
+        facts = read_facts(self.path / FACTS)
+        for name, here in (("recipe", self.recipe.name), ("bands", list(self.recipe.bands))):
+            if facts[name] != here:
+                raise ModelError(f"{self.path / FACTS} contradicts {RECIPE} beside it: {name}.")
         return facts
 
     def update(self, **facts: Any) -> None:
-        """Adds to `run.json`."""
+        """Adds to `run.json`.
+
+        With the word that no process trains the run any longer goes the hash of its log.
+        """
         known = self.facts if (self.path / FACTS).is_file() else {}
-        write_text(self.path / FACTS, json.dumps({**known, **facts}, indent=2) + "\n")
+        known |= facts
+        files = {k: v for k, v in known.get("files", {}).items() if k != METRICS_FILE}
+        if known["status"] in ("finished", "interrupted") and self.log.path.is_file():
+            files[METRICS_FILE] = sha256_of(self.log.path)
+        write_facts(self.path / FACTS, {**known, "files": files})
 
     @property
     def log(self) -> RunLog:
         """Log of the run."""
-        return RunLog(self.path / METRICS_FILE)
+        files = self.facts.get("files", {}) if (self.path / FACTS).is_file() else {}
+        return RunLog(self.path / METRICS_FILE, files.get(METRICS_FILE))
 
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
+
+    @property
+    def resume_command(self) -> str:
+        """The command line that continues the run."""
+        return resume_command(self.path)
 
     def checkpoint(self, name: str = "last") -> Path:
         """A checkpoint by its folder's name, or the last one.
@@ -279,9 +300,14 @@ class Run:
 
         require_packages()
         # Not the run's export/: it may be of another checkpoint, or not be there yet.
-        with tempfile.TemporaryDirectory() as temporary:
-            model = self.export(Path(temporary) / "model", checkpoint=checkpoint)
-            return export_onnx(model, path or self.path / "model.onnx", overwrite=overwrite)
+        path = Path(path or self.path / "model.onnx").absolute()
+        scratch = scratch_beside(path)
+        with output_lock(path, scratch) as taken:
+            try:
+                model = self.export(scratch / "model", checkpoint=checkpoint)
+                return export_onnx(model, path, overwrite=overwrite or taken.finished)
+            finally:
+                delete(scratch)
 
     def exported(self) -> Path:
         """The export of the last checkpoint; it is written if there is none.
@@ -292,7 +318,9 @@ class Run:
         """
         folder = self.path / EXPORT
         if not (folder / CONFIG).is_file():
-            return self.export()
+            # Two that need it at once: the second takes what the first has written.
+            with output_lock(folder, temporary_beside(folder), wait=MOMENT):
+                return folder if (folder / CONFIG).is_file() else self.export()
         step = load_config(folder).georank.get("step")
         last = max(
             (path.name for path in checkpoints.list_checkpoints(self.checkpoints)), default=None
@@ -310,6 +338,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
     Raises:
         UsageError: If the folder holds no run.
+        ModelError: If a file of it is damaged.
 
     Example:
         >>> import georank_zoo as gz
@@ -321,7 +350,24 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     missing = [name for name in (RECIPE, FACTS) if not (path / name).is_file()]
     if missing:
         raise UsageError(f"{path} is not a run folder: it has no {' and no '.join(missing)}.")
+    for name, digest in read_facts(path / FACTS).get("files", {}).items():
+        file = path / name
+        if name == METRICS_FILE:
+            continue  # compared when it is read: to export, nobody needs it
+        if name not in (RECIPE, FOOTPRINT) or not file.is_file() or sha256_of(file) != digest:
+            raise ModelError(
+                f"{file} is another than the run began with. Put back a copy of it, or train again "
+                "into another folder."
+            )
     return Run(path, parse_recipe(read_recipe_text(path / RECIPE), where=str(path / RECIPE)))
+
+
+def resume_command(folder: Path) -> str:
+    """The command line that continues the run in a folder."""
+    text = str(folder)
+    if text.startswith("-") or text in list_recipes():  # neither an option nor that recipe
+        text = f"./{text}"
+    return f"georank train {shlex.quote(text)} --resume"
 
 
 def _differences(there: Recipe, here: Recipe) -> str:

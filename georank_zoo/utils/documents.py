@@ -45,7 +45,7 @@ def read_limited(path: Path, *, error: type[GeorankError], remedy: str) -> str:
             raise error(f"{path} is missing or is not a file. {remedy}")
         if path.stat().st_size > _MAX_BYTES:
             raise error(f"{path} is damaged: it is larger than any file of its kind. {remedy}")
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()
     except UnicodeDecodeError as problem:
         raise error(f"{path} is damaged: it is not UTF-8. {remedy}") from problem
 
@@ -100,6 +100,11 @@ def checksum_of(document: dict[str, Any]) -> str:
     rest = {key: value for key, value in document.items() if key != CHECKSUM}
     # JSON knows no tuples, and keys of text only: what is read again has the same checksum.
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def seal(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of JSON values with its checksum."""
+    return {**document, CHECKSUM: checksum_of(document)}
 
 
 @cache

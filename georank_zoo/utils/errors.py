@@ -19,6 +19,7 @@ class GeorankError(Exception):
     """
 
     exit_code = 1
+    said_elsewhere = False  # by another process of the same run
 
     def __str__(self) -> str:
         return terminal_text(super().__str__())

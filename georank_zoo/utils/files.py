@@ -18,8 +18,9 @@ from georank_zoo.utils.write_errors import explain_write_errors
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary file in the folder of `path`, renamed to `path` when the block succeeds.
 
-    So nobody ever sees half of a file, whatever is killed when. Its mode follows the umask:
-    safetensors, for one, writes for the owner only. Where the output is not locked yet, it is.
+    So nobody ever sees half of a file, whatever is killed when. Its mode is that of the file that
+    it replaces, or follows the umask: safetensors, for one, writes for the owner only.
+    Where the output is not locked yet, it is.
 
     Raises:
         GeorankError: If the disk is full, nothing may be written there or another process writes
@@ -29,7 +30,7 @@ def new_file(path: Path) -> Iterator[Path]:
     with _alone(path), explain_write_errors(path):
         try:
             temporary.touch()
-            mode = temporary.stat().st_mode
+            mode = (path if path.exists() else temporary).stat().st_mode
             yield temporary
             temporary.chmod(mode)
             _sync(temporary)
@@ -112,7 +113,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "georank-zoo"
 
 
-def _alone(path: Path, *beside: Path) -> AbstractContextManager[None]:
+def _alone(path: Path, *beside: Path) -> AbstractContextManager[object]:
     """The output's lock, or nothing in a folder whose lock is held."""
     if holds(path.parent):
         return nullcontext()

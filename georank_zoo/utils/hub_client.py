@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from huggingface_hub import errors, set_client_factory
+from huggingface_hub import constants, errors, set_client_factory
 from huggingface_hub.utils import _http
+
+from georank_zoo.utils.errors import HubError
+from georank_zoo.utils.regular_files import read_regular
 
 # httpx, or httpx2 since huggingface_hub 2.
 HTTPX: Any = importlib.import_module(
@@ -21,6 +26,7 @@ HTTPX: Any = importlib.import_module(
 _CONNECT, _ANSWER = 30.0, 120.0
 # The client sleeps for as long as a server asks it to.
 LONGEST_WAIT = 120.0
+_MAX_TOKEN_BYTES = 2**16
 _LIMITED = re.compile(r"r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")
 
 
@@ -45,9 +51,28 @@ def guard_client() -> None:
     """Makes the Hub's client of this process refuse redirects from https to http, and long waits.
 
     A factory that the user has set (`huggingface_hub.set_client_factory`) is kept and guarded.
+
+    Raises:
+        HubError: If the file of the user's token cannot be read.
     """
+    _require_readable_token()
     if not getattr(_http._GLOBAL_CLIENT_FACTORY, "guarded", False):
         set_client_factory(_guarded(_http._GLOBAL_CLIENT_FACTORY))
+
+
+def _require_readable_token() -> None:
+    """Reads the file that the client will read with each request: it may be a fifo, or no text."""
+    path = Path(constants.HF_TOKEN_PATH)
+    if os.environ.get("HF_TOKEN") or not path.exists():
+        return
+    try:
+        read_regular(path, _MAX_TOKEN_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise HubError(
+            f"The Hub's token in {path} cannot be read ({why}). Delete the file and log in anew, "
+            "`hf auth login`, or set HF_TOKEN."
+        ) from error
 
 
 def refuse_step_down(address: str, location: str) -> None:

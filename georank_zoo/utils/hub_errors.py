@@ -161,7 +161,7 @@ def explain_connection(error: BaseException, address: str) -> str:
 
 def _of_settings(chain: list[BaseException], where: str) -> str | None:
     """What the user's own settings make fail, before or instead of a request."""
-    token = get_token() or ""
+    token = _token()
     if not is_token(token) and any(isinstance(c, _NO_HEADER) for c in chain):
         return (
             "The Hub's token holds characters that no token has, such as a line end or a letter "
@@ -234,7 +234,7 @@ def reason(error: BaseException) -> str:
 
 def without_credentials(text: str) -> str:
     """A text whose addresses have no user, password and query, and that does not hold the token."""
-    token = get_token() or ""
+    token = _token()
     if len(token) > 3:
         text = text.replace(token, "***")
     text = re.sub(r"Bearer \S+", "Bearer ***", text)
@@ -285,6 +285,13 @@ def _message(error: BaseException) -> str:
     text = without_credentials(" ".join(str(said or reason(error)).split()))
     # A page of a proxy is nothing to show.
     return "it sent a page" if "<html" in text.lower() else plain(text, 300).rstrip(".")
+
+
+def _token() -> str:
+    try:
+        return get_token() or ""
+    except (OSError, UnicodeDecodeError):  # its file; see `guard_client`
+        return ""
 
 
 def _line(error: BaseException) -> str:

@@ -8,12 +8,17 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-_LEFT = re.compile(r"\.(?P<name>.+)\.(\d+|old)\.tmp", re.DOTALL)
+_LEFT = re.compile(r"\.(?P<name>.+)\.(\d+(-scratch)?|old)\.tmp", re.DOTALL)
 
 
 def temporary_beside(path: Path) -> Path:
     """Name beside an output under which this process fills it before it is renamed."""
     return path.with_name(f".{short(path.name)}.{os.getpid()}.tmp")
+
+
+def scratch_beside(path: Path) -> Path:
+    """Name of a folder beside an output for what its making takes."""
+    return path.with_name(f".{short(path.name)}.{os.getpid()}-scratch.tmp")
 
 
 def old_beside(path: Path) -> Path:

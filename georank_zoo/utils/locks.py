@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import hashlib
 import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from georank_zoo.utils.errors import GeorankError, plain
-from georank_zoo.utils.leftovers import clear_leftovers, leftovers_in, short
+from georank_zoo.utils.errors import GeorankError, Interrupted, plain
+from georank_zoo.utils.leftovers import clear_leftovers, leftovers_in, old_beside, short
 from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
@@ -31,10 +34,38 @@ MOMENT = 30
 # Kinds of file systems on which nothing can be locked.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _unlocked_file_systems: set[int] = set()
+_NOTE_BYTES = 1000
+_command = [""]  # what runs; empty where nothing tells one command from another
+
+
+@dataclass(frozen=True)
+class Taken:
+    """How a lock was found.
+
+    Attributes:
+        finished: Whether this very command was killed or interrupted when the output was complete:
+            there is nothing left to do, and "exists" would be no answer to its repetition.
+        killed_since: When a holder that was killed had taken it, in Unix seconds; None if none was.
+    """
+
+    finished: bool = False
+    killed_since: float | None = None
 
 
 @contextmanager
-def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) -> Iterator[None]:
+def running_command(arguments: Sequence[str]) -> Iterator[None]:
+    """Names the command that runs, so that its repetition knows what it had finished."""
+    here = Path().stat()  # its path may be gone
+    text = json.dumps([here.st_dev, here.st_ino, *arguments])
+    _command.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+    try:
+        yield
+    finally:
+        _command.pop()
+
+
+@contextmanager
+def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) -> Iterator[Taken]:
     """Keeps an output to this process, and clears first what a killed one left of it.
 
     The lock is the operating system's: it ends with its process, so a dead holder's is free. Its
@@ -48,6 +79,9 @@ def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) ->
         *beside: What is written beside it on the way, such as a folder that is renamed at the end.
         wait: Seconds to wait for another process.
 
+    Yields:
+        How it was found.
+
     Raises:
         GeorankError: If another process holds the lock (the message says which, and since when),
             or nothing can be written there.
@@ -56,20 +90,38 @@ def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) ->
     covered = [output, *(other.resolve() for other in beside)]
     if holds(output, exactly=True) or not output.name:
         with _holding(covered):
-            yield
+            yield Taken()
         return
     with _folder_above(output):
         lock = _acquire(output, wait)
-        try:
+        if lock is None:
             with _holding(covered):
-                if lock is not None:
-                    for one in covered:
-                        clear_leftovers(one)
-                        _clear_within(one)
-                yield
+                yield Taken()
+            return
+        keep = False
+        try:
+            left, before = _note_holder(lock, output)
+            with _holding(covered):
+                for one in covered:
+                    clear_leftovers(one)
+                    _clear_within(one)
+                same = _command[-1] != "" and left.get("command") == _command[-1]
+                since = float(left["taken"]) if left else None
+                yield Taken(same and _state(output) != before, since)
+        except (KeyboardInterrupt, Interrupted):
+            # Where an output has got its name whole, its note tells the repetition so.
+            whole = output.is_file() or (output.is_dir() and bool(beside))
+            keep = _command[-1] != "" and whole and _state(output) != before
+            raise
         finally:
-            if lock is not None:
-                _release(lock)
+            _release(lock, keep=keep)
+
+
+def tidy(path: Path) -> None:
+    """Clears what a killed process left of an output that is not written now, its lock's file."""
+    if _lock_file(path.resolve()).exists():
+        with suppress(GeorankError), output_lock(path):
+            pass
 
 
 def holds(path: Path, *, exactly: bool = False) -> bool:
@@ -77,6 +129,25 @@ def holds(path: Path, *, exactly: bool = False) -> bool:
     mine = {one for process, one in _held.get() if process == os.getpid()}
     output = path.resolve()
     return output in mine or (not exactly and any(folder in mine for folder in output.parents))
+
+
+def is_locked(path: Path) -> bool:
+    """Whether any process writes to an output now. Nothing is changed to find out."""
+    output = path.resolve()
+    if holds(output):
+        return True
+    file = _lock_file(output)
+    if not file.exists():
+        return False
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
 
 
 def _clear_within(folder: Path) -> None:
@@ -107,7 +178,8 @@ def _folder_above(output: Path) -> Iterator[None]:
     finally:
         for folder in created:
             with suppress(OSError):
-                folder.rmdir()
+                if not any(folder.iterdir()):  # the lock's file is the last to go from others
+                    folder.rmdir()
 
 
 def _lock_file(output: Path) -> Path:
@@ -136,8 +208,6 @@ def _acquire(output: Path, wait: float) -> FileLock | None:
         file.unlink(missing_ok=True)
         _warn_once(output)
         return None
-    if not isinstance(lock, SoftFileLock):  # whose file's content is its own
-        _note_holder(file)
     return lock
 
 
@@ -150,26 +220,55 @@ def _warn_once(output: Path) -> None:
         )
 
 
-def _note_holder(file: Path) -> None:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    note = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
-    # On a full disk the note is missing, and the lock holds. In place: a new file were unlocked.
-    with suppress(OSError), file.open("r+", encoding="utf-8") as opened:
-        opened.truncate()
-        opened.write(json.dumps(note) + "\n")
+def _note_holder(lock: FileLock, output: Path) -> tuple[dict[str, Any], list[int] | None]:
+    """Says who holds the lock; returns what a killed holder has said, and the state before it."""
+    file = Path(lock.lock_file)
+    left: dict[str, Any] = {}
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        left = {"before": None, **_note_in(file), "taken": file.stat().st_mtime}
+    old = old_beside(output)
+    before = _state(old if old.exists() and not output.exists() else output)
+    if left.get("command") == _command[-1] != "":
+        before = left["before"]
+    note = {
+        "host": socket.gethostname(), "pid": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command[-1], "before": before,
+    }  # fmt: skip
+    # On a full disk the note is missing, and the lock holds. In place, for a new file were
+    # unlocked, and at once: a kill leaves the one or the other.
+    if not isinstance(lock, SoftFileLock):  # whose file's content is its own
+        with suppress(OSError), file.open("r+b", buffering=0) as opened:
+            opened.write(json.dumps(note).encode().ljust(_NOTE_BYTES) + b"\n")
+    return left, before
+
+
+def _state(output: Path) -> list[int] | None:
+    """What differs when an output was replaced or changed."""
+    try:
+        found = output.stat()
+    except OSError:
+        return None
+    # A folder is filled beside and renamed: another of that name is another.
+    return [found.st_ino, *(() if output.is_dir() else (found.st_size, found.st_mtime_ns))]
+
+
+def _note_in(file: Path) -> dict[str, Any]:
+    with file.open(encoding="utf-8") as opened:
+        return dict(json.loads(opened.read(_NOTE_BYTES)))
 
 
 def _holder(file: Path) -> str:
     try:
-        with file.open(encoding="utf-8") as opened:
-            note = json.loads(opened.read(1000))
+        note = _note_in(file)
         return f"process {int(note['pid'])} on {plain(note['host'])}, since {plain(note['since'])}"
     except (OSError, ValueError, TypeError, KeyError):
         return "which has not said who it is"
 
 
-def _release(lock: FileLock) -> None:
+def _release(lock: FileLock, *, keep: bool) -> None:
     # Deleted while it is held, and only then: whoever waits for this file sees that it is gone.
-    with suppress(OSError):
-        Path(lock.lock_file).unlink(missing_ok=True)
+    if not keep:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()

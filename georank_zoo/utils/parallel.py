@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.signals import ENDING
 
 logger = logging.getLogger(__name__)
 
@@ -147,11 +148,11 @@ def _processes(packed: bytes, jobs: int) -> Iterator[Any]:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes started in here never see a Ctrl-C, which reaches all: it is the parent's."""
+    """Processes started in here never see what ends a command and reaches all: the parent does."""
     if os.name != "posix":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(ENDING))
     try:
         yield
     finally:
@@ -195,7 +196,8 @@ class _Keep(logging.Handler):
 
 
 def _begin(packed: bytes, parent: int, level: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of those that loky starts later, too
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)  # of those that loky starts later, too
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     logging.root.handlers[:] = [_Keep()]
     logging.root.setLevel(level)

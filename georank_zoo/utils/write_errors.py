@@ -55,9 +55,11 @@ def explain_write_errors(path: Path, remedy: str | None = None) -> Iterator[None
         raise DiskFullError(f"{_full(path, error.__cause__)} {remedy}") from error.__cause__
     except Exception as error:
         number = _number(error)
+        if isinstance(error, OSError) and not _concerns(path, error):
+            raise
         if number in _FULL:
             raise DiskFullError(f"{_full(path, error)} {remedy or REPEAT}") from error
-        if number in _REFUSED and isinstance(error, OSError) and _concerns(path, error):
+        if number in _REFUSED and isinstance(error, OSError):
             raise GeorankError(
                 f"{path} cannot be written: {_REFUSED[number]}. Choose another place, or change "
                 "this one."

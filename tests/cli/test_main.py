@@ -125,8 +125,12 @@ def test_a_disk_that_takes_no_more_is_an_error_in_words(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "may not grow further" in done.stderr and "Traceback" not in done.stderr
+    assert "continue with `georank train runs/moco-r18 --resume`" in done.stderr
     left = {path.name for path in (tmp_path / "runs" / "moco-r18").rglob("*")}
     assert left == {"recipe.yaml", "run.json", "footprint.json", "metrics.jsonl", "checkpoints"}
+    resumed = georank("train", "runs/moco-r18", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"moco-r18"}
 
 
 def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -146,7 +150,7 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Continue with --resume" in error and "Traceback" not in error
+    assert "`georank train runs/moco-r18 --resume`" in error and "Traceback" not in error
     assert list((tmp_path / "runs" / "moco-r18" / "checkpoints").glob("step-*"))
 
 

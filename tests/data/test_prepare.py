@@ -326,21 +326,25 @@ from georank_zoo.utils import parallel
 
 parallel._ALONE_S = parallel._WORTH_S = 0.0
 Bar.update = lambda self, done, total, note="": (
-    os.killpg(0, signal.SIGINT) if done == 4 and "patches" in note else None
+    os.killpg(0, int(sys.argv[3])) if done == 4 and "patches" in note else None
 )
 main(["data", "prepare", "folder", sys.argv[1], "--out", sys.argv[2], "--jobs", "2"])
 """
 
 
-def test_ctrl_c_is_the_commands_to_answer(folder_tree: Path, tmp_path: Path) -> None:
-    """A terminal sends it to all processes; those that read say nothing."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_ends_a_command_is_its_to_answer(
+    number: int, folder_tree: Path, tmp_path: Path
+) -> None:
+    """Terminals and schedulers send it to all processes; those that read say nothing."""
     ended = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, folder_tree, tmp_path / "s"],
+        [sys.executable, "-c", INTERRUPTED, folder_tree, tmp_path / "s", str(int(number))],
         check=False, capture_output=True, text=True, start_new_session=True,
     )  # fmt: skip
-    assert ended.returncode == 130
+    assert ended.returncode == 128 + number
     assert ended.stdout == ""
     assert ended.stderr.splitlines()[-1].startswith("Interrupted at item 4 of ")
+    assert [path.name for path in tmp_path.iterdir() if path != folder_tree] == ["s.partial"]
     assert "Traceback" not in ended.stderr
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from itertools import chain
 
 import geopandas
 import numpy as np
@@ -24,6 +25,7 @@ from georank_zoo.embed.extract import extract
 from georank_zoo.embed.table import embed_store
 from georank_zoo.models.encoder import create_model
 from georank_zoo.utils.errors import GeorankError, Interrupted, ModelError, UsageError
+from tests.faults import damages
 from tests.support.models import make_export, make_network, make_store
 
 LABELS = [0, 1, NO_LABEL] * 7
@@ -248,6 +250,34 @@ def test_a_cut_partial_file_is_begun_again(tmp_path, store, model):
     half = tmp_path / "f.safetensors.partial" / "features.safetensors"
     half.write_bytes(half.read_bytes()[:2000])  # the rows that are said to be done are gone
     embed_store(model, store, path, batch_size=4)
+    np.testing.assert_array_equal(load_file(path)["features"], extract(model, store, batch_size=4))
+
+
+@pytest.mark.parametrize("where", [12, -600, -1], ids=["header", "done rows", "row to come"])
+def test_a_changed_partial_file_is_no_silent_part_of_the_result(where, tmp_path, store, model):
+    path = tmp_path / "f.safetensors"
+    interrupt(path, model, store)
+    half = tmp_path / "f.safetensors.partial" / "features.safetensors"
+    content = bytearray(half.read_bytes())
+    at = len(content) // 2 if where == -600 else where
+    content[at] ^= 1
+    half.write_bytes(content)
+    embed_store(model, store, path, batch_size=4)
+    np.testing.assert_array_equal(load_file(path)["features"], extract(model, store, batch_size=4))
+
+
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_damage_of_the_count_of_rows(every, tmp_path, store, model):
+    path = tmp_path / "f.safetensors"
+    interrupt(path, model, store)
+    progress = tmp_path / "f.safetensors.partial" / "progress.json"
+    good = progress.read_bytes()
+    for what, damaged in damages.every(every, chain(damages.of_json(good), damages.of_text(good))):
+        progress.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"progress\.json is damaged.*--overwrite"):
+            embed_store(model, store, path, batch_size=4)
+            pytest.fail(what)
+    embed_store(model, store, path, batch_size=4, overwrite=True)
     np.testing.assert_array_equal(load_file(path)["features"], extract(model, store, batch_size=4))
 
 

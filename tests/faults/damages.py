@@ -71,6 +71,29 @@ def of_json(
         yield name, partial(_json, make, seal)
 
 
+def of_lines(content: bytes) -> Iterator[Damage]:
+    """Damages of a file of lines, JSON or CSV: lines cut, doubled and in another order."""
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        name, before, after = f"line {number}", lines[:number], lines[number + 1 :]
+        changed = {
+            "cut": [line[: len(line) // 2] + b"\n"],
+            "joined with the next": [line.rstrip(b"\n")],
+            "twice": [line, line],
+            "in bytes of another code": [line[:-2] + b"\xff\n"],
+            "a comma more": [line[:-1] + b",\n"],
+            "a comma less": [line.replace(b",", b" ", 1)],
+            "fields swapped": [b",".join(_swapped(line.rstrip(b"\n").split(b","))) + b"\n"],
+        }
+        for what, replaced in changed.items():
+            yield f"{name} {what}", partial(b"".join, [*before, *replaced, *after])
+        if line.startswith(b"{"):
+            for what, make in of_json(line):
+                yield f"{name}: {what}", partial(_in_line, before, make, after)
+    yield "reversed", partial(b"".join, lines[::-1])
+    yield "first line missing", partial(b"".join, lines[1:])
+
+
 def of_safetensors(content: bytes) -> Iterator[Damage]:
     """Damages of a safetensors file: its layout, its tensors and the document in its header."""
     (length,) = struct.unpack("<Q", content[:8])
@@ -89,6 +112,14 @@ def of_safetensors(content: bytes) -> Iterator[Damage]:
     for name, entry in header.items():
         if name != "__metadata__" and entry["data_offsets"][1] > entry["data_offsets"][0]:
             yield f"first byte of {name}", partial(_flipped, header, data, entry)
+
+
+def _in_line(before: list[bytes], make: Callable[[], bytes], after: list[bytes]) -> bytes:
+    return b"".join([*before, make() + b"\n", *after])
+
+
+def _swapped(fields: list[bytes]) -> list[bytes]:
+    return [*fields[:-2], *fields[:-3:-1]]
 
 
 def _json(make: Callable[[], Any], seal: Callable[[Any], Any]) -> bytes:

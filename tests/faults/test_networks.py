@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +29,7 @@ from georank_zoo.publish.checks import CheckedFolder
 from georank_zoo.utils import hub_client
 from tests.support.bad_server import BadServer, http, make_certificate
 from tests.support.command_line import run
+from tests.support.fifo import Fifo
 from tests.support.pushing import make_model
 from tests.support.trees import noise, write_tif
 
@@ -256,3 +260,32 @@ def test_a_failure_has_a_sentence(
         assert re.search(failure.says, said), said
     assert SECRET not in out + err and "<html" not in err and "\x1b" not in err
     assert len(said) < 900
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "bytes"])
+def test_a_token_that_cannot_be_read(
+    kind: str, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = tmp_path / "token"
+    path.mkdir() if kind == "folder" else path.write_bytes(SECRET.encode() + b"\xff")
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with Fifo(path) if kind == "fifo" else nullcontext() as fifo:
+        assert run("models", "verify", "org/model") == 1
+    said = capsys.readouterr().err
+    assert "cannot be read" in said and "hf auth login" in said and SECRET not in said
+    assert not fifo or not fifo.opened
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("HF_HUB_DOWNLOAD_TIMEOUT", "soon"), ("HF_ENDPOINT", "http://h:99999")]
+)
+def test_the_client_cannot_use_the_environment(name: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "georank_cli", "models", "verify", "org/model"],
+        env={**os.environ, name: value}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert name in done.stderr and "Correct or unset it" in done.stderr

@@ -145,3 +145,14 @@ ROWS = [(1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1)] * 6
 
 
 PARTS = (["train"] * 4 + ["validation"] * 4 + ["test"] * 4) * 2
+
+
+def run_facts(store: PatchStore, **of_store: Any) -> dict[str, Any]:
+    """What `run.json` says of a run on a store that has just begun."""
+    places = store.header.footprints
+    known = {"path": str(store.path), "hash": store.hash, "patches": len(store), "places": places}
+    known |= {"places_used": places, "level": "L2A", "source": "", "license": "", **of_store}
+    return {
+        "recipe": "moco", "recipe_hash": "0" * 64, "store": known, "bands": ["B02"], "mean": [0.1],
+        "std": [0.1], "versions": {}, "python": "3.11", "status": "started",
+    }  # fmt: skip

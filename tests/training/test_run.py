@@ -82,13 +82,13 @@ def test_export_draws_no_random_numbers_of_the_caller(run: Run, tmp_path: Path) 
 
 def test_state_of_a_run(store: PatchStore, tmp_path: Path) -> None:
     recipe = load_recipe("moco_georank", TINY, data=store)
-    with pytest.raises(Interrupted, match=r"Continue with --resume \(in Python: resume=True\)"):
+    with pytest.raises(Interrupted, match=r"`georank train .*run --resume` \(in Python"):
         train(recipe, tmp_path / "run", reporter=StopAt(8))
     run = open_run(tmp_path / "run")
     assert run.status == "interrupted at step 9" and "interrupted" in run._repr_html_()
     assert len(run.model().bands) == 12  # of the last checkpoint
     run.update(status="running")  # as a kill leaves it
-    assert run.status == "running or killed, saved at step 9"
+    assert run.status == "killed, saved at step 9"
     assert train(recipe, run.path, resume=True, progress=False).status == "finished"
 
 

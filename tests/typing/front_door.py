@@ -70,6 +70,9 @@ losses: list[torch.Tensor] = [
     rank_loss(z, [[48.1, 11.6]] * 8),
 ]
 
+# Looking for damage.
+assert_type(gz.doctor("stores/mine").findings, tuple[str, ...])
+
 # Embeddings and the Hub.
 gz.embed_store(model, store, "embeddings.parquet")
 gz.embed_scene(model, "scene.tif", "embeddings.tif")

@@ -19,14 +19,14 @@ import pytest
 from georank_zoo.utils import locks
 from georank_zoo.utils.errors import GeorankError
 from georank_zoo.utils.files import new_file, new_folder, write_text
-from georank_zoo.utils.locks import output_lock
+from georank_zoo.utils.locks import output_lock, running_command, tidy
 from georank_zoo.utils.write_errors import DiskFullError, explain_write_errors
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from georank_zoo.utils.files import new_folder
-from georank_zoo.utils.locks import output_lock
+from georank_zoo.utils.locks import output_lock, running_command, tidy
 path = Path(sys.argv[1])
 with output_lock(path), new_folder(path) as temporary:
     (temporary / "half").write_text("half")
@@ -205,9 +205,10 @@ def test_a_full_disk_names_path_room_and_remedy(tmp_path: Path, number: int, wor
     assert names(tmp_path) == []
 
 
-def test_an_unreadable_source_is_not_an_unwritable_output(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), new_file(tmp_path / "out"):
-        raise PermissionError(errno.EACCES, "denied", "/elsewhere/source")
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EFBIG])
+def test_an_unreadable_source_is_not_an_unwritable_output(tmp_path: Path, number: int) -> None:
+    with pytest.raises(OSError, match="refused"), new_file(tmp_path / "out"):
+        raise OSError(number, "refused", "/elsewhere/source")
 
 
 def test_a_hostile_note_of_the_holder_is_plain(
@@ -221,6 +222,71 @@ def test_a_hostile_note_of_the_holder_is_plain(
     (tmp_path / ".out.lock").write_text("{")
     with pytest.raises(GeorankError, match="has not said"), output_lock(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize(
+    ("arguments", "there_before", "done", "finished"),
+    [
+        ("same", False, True, True),
+        ("same", True, True, True),
+        ("same", False, False, False),
+        ("same", True, False, False),
+        ("other", False, True, False),
+    ],
+)
+def test_a_command_killed_when_its_output_was_complete_had_finished(
+    kind: str, arguments: str, there_before: bool, done: bool, finished: bool, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def write() -> None:
+        if kind == "file":
+            write_text(out, "done")
+        else:
+            with new_folder(out) as temporary:
+                (temporary / "file").touch()
+
+    if there_before:
+        write()
+    for _ in range(2):  # killed twice
+        child = os.fork()
+        if child == 0:
+            with running_command(["same"]), output_lock(out) as taken:
+                if done and not taken.finished:
+                    write()
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    assert ".out.lock" in names(tmp_path)
+    with running_command([arguments]), output_lock(out) as taken:
+        assert taken.finished == finished
+        assert taken.killed_since is not None
+    with running_command(["same"]), output_lock(out) as taken:
+        assert not taken.finished and taken.killed_since is None
+    assert names(tmp_path) == (["out"] if done or there_before else [])
+
+
+def test_an_interrupted_command_that_was_done_had_finished(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for done in (False, True):
+        with pytest.raises(KeyboardInterrupt), running_command(["x"]), output_lock(out):
+            if done:
+                write_text(out, "done")
+            raise KeyboardInterrupt
+        assert names(tmp_path) == ([".out.lock", "out"] if done else [])
+    with running_command(["x"]), output_lock(out) as taken:
+        assert taken.finished
+    assert names(tmp_path) == ["out"]
+
+
+def test_tidy_leaves_a_lock_that_is_held(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    before = names(tmp_path)
+    tidy(tmp_path / "out")
+    assert names(tmp_path) == before
+    holder.kill()
+    holder.wait()
+    tidy(tmp_path / "out")
+    assert names(tmp_path) == []
 
 
 def test_many_writers_of_one_file_take_turns(tmp_path: Path) -> None:

@@ -28,8 +28,10 @@ from georank_zoo.data.download.unpack import zip_content_bytes
 from georank_zoo.utils.errors import DownloadError, Interrupted, UsageError
 from georank_zoo.utils.hub_errors import without_credentials
 from georank_zoo.utils.locks import output_lock
+from georank_zoo.utils.write_errors import explain_write_errors
 
 ALL = "*"
+_KEPT = "What has arrived is kept: make room and repeat the command."
 # Directories, the record and other programs take some too.
 _SPARE_BYTES = 64 << 20
 
@@ -81,7 +83,8 @@ def download_dataset(
         if not _is_complete(record, out, only):
             run = _Run(dataset, facts, out, retries, backoff, on_progress or (lambda *_: None))
             try:
-                record = _complete(run, record, only)
+                with explain_write_errors(out, _KEPT):
+                    record = _complete(run, record, only)
             except Refused as error:
                 raise DownloadError(f"{error}\n{steps_by_hand(dataset, facts, out)}") from error
             except KeyboardInterrupt as error:

@@ -9,14 +9,30 @@ import csv
 import gzip
 import io
 import json
+import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, ConfigDict, Field
 
 from georank_zoo.data.download.transfer import digests
-from georank_zoo.utils.errors import DownloadError
+from georank_zoo.utils.documents import (
+    CHECKSUM,
+    STRICT,
+    Count,
+    Sha256,
+    checksum_of,
+    fault_in,
+    parse_document,
+    parse_json,
+    read_limited,
+    seal,
+)
+from georank_zoo.utils.errors import DownloadError, plain
 from georank_zoo.utils.files import new_file, write_text
 
 _COLUMNS = ("path", "sha256", "size")
@@ -63,15 +79,33 @@ def read_listing(path: Path) -> Iterator[ListedFile]:
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
-            for row in csv.DictReader(text, strict=True):
-                yield ListedFile(row["path"], int(row["size"]), row["sha256"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise DownloadError(f"{path} is damaged ({error}). Delete it and repeat.") from error
+            rows = csv.reader(text, strict=True)
+            if tuple(next(rows, ())) != _COLUMNS:
+                raise ValueError(f"it does not begin with {','.join(_COLUMNS)}")
+            for name, sha256, size in rows:
+                if not re.fullmatch("[0-9a-f]{64}", sha256) or not re.fullmatch("[0-9]+", size):
+                    raise ValueError(f"{plain(name)} has no hash or no size")
+                yield ListedFile(_inside(name), int(size), sha256)
+    # zlib.error is no OSError.
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
+        raise DownloadError(f"{path} is damaged ({plain(error)}). Delete it and repeat.") from error
 
 
 RECORD = "download.json"
 LISTING = "download.files.csv.gz"
-_FORMAT = 1
+# The first had no checksum.
+_FORMAT = 2
+_REMEDY = (
+    "Delete it and repeat the download: single files that are there and intact are not downloaded "
+    "again."
+)
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path)
+    if not parts.parts or parts.is_absolute() or ".." in parts.parts:
+        raise ValueError("it leads out of the folder")
+    return path
 
 
 @dataclass(frozen=True)
@@ -87,9 +121,11 @@ class Arrived:
             `announced sha256` for one that the server told before; empty if there was nothing.
     """
 
-    path: str
-    size: int
-    sha256: str
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    path: Annotated[str, AfterValidator(_inside)]
+    size: Count
+    sha256: Sha256
     url: str
     compared: str
 
@@ -110,14 +146,16 @@ class Record:
         complete: The selections (`--only`) that are complete; `*` is all.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     name: str
     license: str
     landing: str
     files: tuple[Arrived, ...] = ()
     archive: tuple[Arrived, ...] = ()
-    listing: str = ""
-    unpacked: int = 0
-    unpacked_bytes: int = 0
+    listing: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    unpacked: Count = 0
+    unpacked_bytes: Count = 0
     complete: tuple[str, ...] = ()
 
     @property
@@ -153,25 +191,33 @@ def read_record(folder: Path) -> Record | None:
         DownloadError: If it is damaged or of a later version.
     """
     path = folder / RECORD
-    if not path.is_file():
+    if not path.exists():
         return None
+    text = read_limited(path, error=DownloadError, remedy=_REMEDY)
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") != _FORMAT:
+        values: dict[str, Any] = parse_json(text)
+        version = values.pop("format")
+        if type(version) is int and _FORMAT < version < 1000:
             raise DownloadError(f"{path} was written by a later version. Update georank-zoo.")
-        for key in ("files", "archive"):
-            values[key] = tuple(Arrived(**file) for file in values[key])
-        return Record(**{**values, "complete": tuple(values["complete"])})
+        checksum = values.pop(CHECKSUM, "")
+        if version not in (1, _FORMAT) or (version == 1) != (checksum == ""):
+            raise ValueError("format: it is not known, or its checksum is missing")
+        if checksum and checksum != checksum_of({"format": version, **values}):
+            raise ValueError("checksum: its content is another than was written")
+        paths = [file["path"] for file in (*values["files"], *values["archive"])]
+        if len(set(paths)) < len(paths):
+            raise ValueError("files: one stands there twice")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DownloadError(
-            f"{path} is damaged ({error}). Delete it and repeat the download: single files that "
-            "are there and intact are not downloaded again."
-        ) from error
+        raise DownloadError(f"{path} is damaged: {fault_in(error)}. {_REMEDY}") from error
+    return parse_document(
+        Record, json.dumps(values), where=path, error=DownloadError, remedy=_REMEDY
+    )
 
 
 def write_record(folder: Path, record: Record) -> None:
     """Writes the record of a folder."""
-    write_text(folder / RECORD, json.dumps({"format": _FORMAT, **asdict(record)}, indent=1) + "\n")
+    document = seal({"format": _FORMAT, **asdict(record)})
+    write_text(folder / RECORD, json.dumps(document, indent=1) + "\n")
 
 
 def verify_download(
@@ -200,6 +246,9 @@ def verify_download(
         done, count = done + file.size, count + 1
         if on_progress is not None:
             on_progress(done, total)
+    unpacked = count - len(files)
+    if unpacked != record.unpacked or done != total:
+        damaged.append(f"{LISTING} lists {unpacked} files instead of {record.unpacked}")
     return DownloadCheck(record, count, tuple(damaged))
 
 

@@ -45,6 +45,23 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise BadItem(f"unreadable or truncated: {reason[0]}") from error
 
 
+def member(file: h5py.Group, name: str) -> Any:
+    """What a path in a file names; None if there is nothing.
+
+    Raises:
+        BadItem: If it is a link, which may lead to any file: to open that would already be wrong.
+    """
+    found: Any = file
+    for part in name.split("/"):
+        link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise BadItem(f"dataset outside the file: {name}")
+        found = found[part]
+    return found
+
+
 def array(file: h5py.Group, name: str, shape: Sequence[int | None]) -> Any:
     """A dataset of numbers, not yet read.
 
@@ -56,10 +73,10 @@ def array(file: h5py.Group, name: str, shape: Sequence[int | None]) -> Any:
     Raises:
         BadItem: If it is missing, elsewhere, or of another form.
     """
-    found = file.get(name)
+    found = member(file, name)
     if not isinstance(found, h5py.Dataset):
         raise BadItem(f"missing dataset: {name}")
-    if found.file.filename != file.file.filename or found.external or found.is_virtual:
+    if found.external or found.is_virtual:
         raise BadItem(f"dataset outside the file: {name}")
     if found.dtype.kind not in "uif":
         raise BadItem(f"wrong data type: {name} is {found.dtype}, not numbers")

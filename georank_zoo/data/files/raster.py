@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from georank_zoo.data.files import jpeg2000
 from georank_zoo.data.files.remote import RemoteRaster
+from georank_zoo.data.files.sidecars import SIDECAR_RASTERS, require_contained, sidecars_of
 from georank_zoo.utils.errors import BadItem
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -34,9 +34,6 @@ _MAGIC = {
     "GTiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     "JP2OpenJPEG": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 }
-# GDAL looks for these beside each file, in any case, and opens them with any driver.
-_SIDECAR_RASTERS = (".msk", ".ovr")
-_SIDECARS = (*_SIDECAR_RASTERS, ".aux.xml", ".aux")
 # Metadata that names further rasters, in the file or its .aux.xml: GDAL opens them when it looks
 # for overviews, or for positions.
 _LEADING_OUT = {"OVERVIEWS": "OVERVIEW_FILE", "GEOLOCATION": "X_DATASET"}
@@ -48,6 +45,7 @@ _MAX_BANDS = 4096
 _MAX_WINDOWS = 2**21  # a Sentinel-2 tile in windows of 8 px
 # Deflate shrinks to a thousandth at most. A file beyond this is empty, or lies.
 _MAX_RATIO = 20_000
+_MAX_HELD_RATIO = 1_000  # of what is held at once
 _SMALL_BYTES = 2**26
 _MAX_READ_BYTES = 2**33  # of patches held at once: a Sentinel-2 tile are 3 GB
 
@@ -82,18 +80,18 @@ def opened(source: Path | RemoteRaster) -> Iterator[Any]:
 @contextmanager
 def _open(source: Path | RemoteRaster) -> Iterator[Any]:
     if isinstance(source, RemoteRaster):
-        source.refuse_step_down()
+        size = size_of(source)
         driver = "JP2OpenJPEG" if source.suffix == ".jp2" else "GTiff"
         with (
             rasterio.Env(**source.settings()),
             rasterio.open(source.address, driver=driver) as dataset,
         ):
             _require_contained(dataset)
-            _require_sane_sizes(dataset, None)
+            _require_sane_sizes(dataset, size)
             yield dataset
         return
     driver = _driver(source)
-    for sidecar in _sidecars_of(source):
+    for sidecar in sidecars_of(source):
         _require_sound_sidecar(sidecar)
     if driver == "JP2OpenJPEG":
         jpeg2000.require_sane_header(source)
@@ -103,6 +101,15 @@ def _open(source: Path | RemoteRaster) -> Iterator[Any]:
         _require_contained(dataset)
         _require_sane_sizes(dataset, source.stat().st_size)
         yield dataset
+
+
+def size_of(source: Path | RemoteRaster) -> int | None:
+    """Bytes of a raster's file; None of one of elsewhere whose server does not tell.
+
+    Raises:
+        BadItem: If https would lead to http.
+    """
+    return source.ask() if isinstance(source, RemoteRaster) else source.stat().st_size
 
 
 def _driver(path: Path) -> str:
@@ -131,34 +138,12 @@ def _require_regular(path: Path) -> None:
 def _require_sound_sidecar(path: Path) -> None:
     """Applies to a file that GDAL opens unasked what applies to the others."""
     try:
-        if path.name.lower().endswith(_SIDECAR_RASTERS):
+        if path.name.lower().endswith(SIDECAR_RASTERS):
             with opened(path):
                 return
-        _require_regular(path)
+        require_contained(path)
     except (OSError, BadItem) as error:
         raise BadItem(f"bad sidecar: {path.suffix} file: {error}") from error
-
-
-def _sidecars_of(path: Path) -> list[Path]:
-    folder = path.parent
-    try:
-        names = _all_sidecars(str(folder), folder.stat().st_mtime_ns)
-    except OSError as error:
-        raise BadItem(f"unreadable or truncated: {error.strerror}") from error
-    return [folder / name for name in names.get(path.name.lower(), ())]
-
-
-@lru_cache(maxsize=64)
-def _all_sidecars(folder: str, _changed: int) -> dict[str, list[str]]:
-    """Sidecars in a folder by the name of the file they are of, in lower case."""
-    found: dict[str, list[str]] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            lower = entry.name.lower()
-            if lower.endswith(_SIDECARS):
-                ending = next(ending for ending in _SIDECARS if lower.endswith(ending))
-                found.setdefault(lower.removesuffix(ending), []).append(entry.name)
-    return found
 
 
 def _require_contained(dataset: Any) -> None:
@@ -213,13 +198,28 @@ def require_uint16(dataset: Any) -> None:
         raise BadItem(f"wrong data type: {', '.join(types)} instead of uint16")
 
 
-def require_room(shape: tuple[int, int], bands: int) -> None:
-    """Refuses what is held at once as uint16 (bands, H, W) and would fill the memory."""
+def require_room(
+    shape: tuple[int, int], bands: int, sources: Collection[Path | RemoteRaster]
+) -> None:
+    """Refuses what is held at once as uint16 (bands, H, W) and would fill the memory.
+
+    Args:
+        shape: Height and width in pixels.
+        bands: Number of bands, of all dates.
+        sources: The rasters that they come from, whose size says whether there can be so much.
+    """
     size = 2 * bands * prod(shape)
     if size > _MAX_READ_BYTES:
         raise BadItem(
             f"too large: {size / 2**30:.0f} GiB of pixels at once; cut it into files of "
             f"{_MAX_READ_BYTES >> 30} GiB or less"
+        )
+    stored = [size_of(source) for source in sources]
+    known = sum(one for one in stored if one is not None)
+    if None not in stored and size > max(_SMALL_BYTES, _MAX_HELD_RATIO * known):
+        raise BadItem(
+            f"too large: {size / 2**30:.1f} GiB of pixels at once, {known / 2**10:.0f} KiB on the "
+            "disk"
         )
 
 

@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +27,7 @@ _MAX_LIST_BYTES = 2**26
 _CHECK = "Check the network, the proxy (HTTPS_PROXY) and the address"
 LIST_SUFFIXES = (".txt",)
 
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 # Seconds for the listing of a folder.
 _CONNECT, _ANSWER = 15, 120
 # The user's own environment variables of these names come first.
@@ -64,26 +67,13 @@ class RemoteRaster:
             settings["CURL_CA_BUNDLE"] = certificates
         return {key: value for key, value in settings.items() if key not in os.environ}
 
-    def refuse_step_down(self) -> None:
-        """Asks whether https leads to http, where GDAL would follow.
+    def ask(self) -> int | None:
+        """Bytes of the file by its server; None if it does not tell, or is none of HTTP.
 
         Raises:
-            BadItem: If it does. Whatever else is wrong, GDAL says.
+            BadItem: If https leads to http, where GDAL would follow.
         """
-        if not self.address.startswith("/vsicurl/https:"):
-            return
-        from huggingface_hub import get_session
-
-        from georank_zoo.utils.hub_client import InsecureRedirect, guard_client
-        from georank_zoo.utils.hub_errors import NETWORK_FAILURES
-
-        guard_client()
-        try:
-            get_session().head(self.address.removeprefix("/vsicurl/"))
-        except InsecureRedirect as error:
-            raise BadItem(f"unreadable or truncated: {error}") from None
-        except NETWORK_FAILURES:
-            return
+        return _ask(self.address) if self.address.startswith("/vsicurl/http") else None
 
     def without_secrets(self, text: str) -> str:
         """A message of GDAL's with the address as it may be shown."""
@@ -99,6 +89,24 @@ class RemoteRaster:
         from georank_zoo.utils.hub_errors import answer
 
         return f"{text}. {answer(int(code[1]))}"
+
+
+@lru_cache(maxsize=1024)
+def _ask(address: str) -> int | None:
+    from huggingface_hub import get_session
+
+    from georank_zoo.utils.hub_client import InsecureRedirect, guard_client
+    from georank_zoo.utils.hub_errors import NETWORK_FAILURES
+
+    guard_client()
+    try:
+        answer = get_session().head(address.removeprefix("/vsicurl/"), headers=_AS_IT_IS)
+    except InsecureRedirect as error:
+        raise BadItem(f"unreadable or truncated: {error}") from None
+    except NETWORK_FAILURES:
+        return None  # what is wrong, GDAL says
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if answer.status_code == HTTPStatus.OK and length.isdecimal() else None
 
 
 def is_remote(source: str | os.PathLike[str]) -> bool:

@@ -176,7 +176,8 @@ class Folder:
         corners = raster.windows(dataset.shape, self.size)
         if not corners:
             raise BadItem(f"mixed sizes: {height} x {width}, smaller than {self.size}")
-        raster.require_room((len(corners) * self.size, self.size), len(channels))
+        source = self._remote.get(name, file)
+        raster.require_room((len(corners) * self.size, self.size), len(channels), [source])
         width_at_once = raster.columns_at_once(len(channels), self.size)
         latlon, footprints = self._positions(name, dataset, corners)
         labels = self._labels.of_windows(name, dataset, corners, self.size)

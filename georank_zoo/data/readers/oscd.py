@@ -91,7 +91,7 @@ class Oscd:
                 raise BadItem(f"smaller than a patch: {grid.height} x {grid.width} pixels")
             latlon = georeference.centers(grid, corners, (self.size, self.size))
             footprints = georeference.footprints(grid, corners, (self.size, self.size))
-            raster.require_room(grid.shape, len(_DATES) * len(self.bands))
+            raster.require_room(grid.shape, len(_DATES) * len(self.bands), item.files)
             scenes = [self._read_scene(item, date, grid) for date in _DATES]
         reading = Reading([])
         for date, time, (scene, missing, meaning) in zip(_DATES, times, scenes, strict=True):

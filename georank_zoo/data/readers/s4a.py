@@ -203,7 +203,7 @@ def _times(file: h5py.File, band: str) -> npt.NDArray[np.int64]:
 def _common_times(file: h5py.File, bands: Sequence[str]) -> npt.NDArray[np.int64]:
     """The times, in order, at which all bands were taken."""
     for band in bands:
-        if not isinstance(file.get(band), h5py.Group):
+        if not isinstance(hdf5.member(file, band), h5py.Group):
             raise BadItem(f"missing band: {band}")
     times = _times(file, bands[0])
     for band in bands[1:]:
@@ -272,7 +272,7 @@ def _positions(
     unknown = np.full((len(corners), 5, 2), NO_POSITION)
     starts = []
     for axis, step in (("y", -_PIXEL_M), ("x", _PIXEL_M)):
-        coordinate = file.get(f"B02/{axis}")
+        coordinate = hdf5.member(file, f"B02/{axis}")
         if not isinstance(coordinate, h5py.Dataset) or coordinate.shape != (FILE_SIZE,):
             return unknown[:, 0], unknown[:, 1:]
         values = hdf5.read_array(file, f"B02/{axis}", (FILE_SIZE,)).astype(np.float64)

@@ -9,6 +9,7 @@ from georank_zoo.data.datasets.synthetic import SYNTHETIC
 from georank_zoo.data.readers.folder import Folder
 from georank_zoo.data.synthetic.world import generate_world, read_world
 from georank_zoo.utils.errors import UsageError
+from georank_zoo.utils.locks import tidy
 
 
 class SyntheticWorld(Folder):
@@ -47,6 +48,7 @@ def open_world(
     chosen = {name: value for name, value in asked.items() if value is not None}
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         generate_world(root, on_progress=on_progress, **chosen)
+    tidy(root)
     world = read_world(root)
     if world is None:
         raise UsageError(f"{root} does not hold a synthetic world. Choose an empty folder for it.")

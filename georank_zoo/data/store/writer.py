@@ -92,6 +92,7 @@ class StoreWriter:
         splits: Names of the published splits that patches may have a part in.
         overwrite: Replace a complete store, or a partial one of another spec.
         shard_bytes: Size of a shard's pixels in bytes, approximately.
+        finished: The store is that of this very command, which was killed before it could say so.
 
     Raises:
         UsageError: If the store exists, or a partial one of another spec does.
@@ -109,6 +110,7 @@ class StoreWriter:
         splits: Sequence[str] = (),
         overwrite: bool = False,
         shard_bytes: int = SHARD_BYTES,
+        finished: bool = False,
     ) -> None:
         self.path = Path(path)
         self.bands = s2.resolve(bands)
@@ -120,17 +122,20 @@ class StoreWriter:
         self.shard_bytes = shard_bytes
         self.overwrite = overwrite
         self.partial = partial_store(self.path)
+        if finished and not self.partial.exists():
+            write_text(self.path / _SPEC, self._spec_text())
         self._open_partial()
         self._shards: list[tuple[Shard, ShardHeader]] = self._finished_shards()
         last = self._shards[-1][1] if self._shards else None
         self.next_item = last.next_item if last else 0
         self._reset()
 
+    def _spec_text(self) -> str:
+        spec = {"format": STORE_FORMAT, "bands": self.bands, "size": self.size, **self.spec}
+        return json.dumps(spec, indent=2, sort_keys=True)
+
     def _open_partial(self) -> None:
-        text = json.dumps(
-            {"format": STORE_FORMAT, "bands": self.bands, "size": self.size, **self.spec},
-            indent=2, sort_keys=True,
-        )  # fmt: skip
+        text = self._spec_text()
         require_replaceable(self.path, overwrite=self.overwrite)
         if _read(self.path / _SPEC) == text and not self.partial.exists():
             self.path.rename(self.partial)  # a kill caught it before it was tidied

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.crs import CRS
+from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
 
@@ -26,6 +26,8 @@ from georank_zoo import bands as s2
 from georank_zoo.data.synthetic.landscape import GROUND_CLASSES, Climate, draw_ground, render
 from georank_zoo.utils.errors import UsageError
 from georank_zoo.utils.files import new_folder, write_text
+from georank_zoo.utils.locks import output_lock
+from georank_zoo.utils.write_errors import explain_write_errors
 
 WORLD = "world.json"
 _VERSION = 1  # counts up when the same parameters give another world
@@ -95,25 +97,34 @@ def generate_world(
     if places < 1 or not 1 <= seasons <= 12 or size < 16 or seed < 0:
         raise UsageError("A world needs 1 place, 1 to 12 seasons, 16 pixels and a seed >= 0.")
     folder = Path(folder)
+    partial = folder.with_name(folder.name + ".partial")
+    world = World(places, seasons, size, seed)
+    with output_lock(folder, partial) as taken:
+        if not taken.finished:
+            _generate(folder, partial, world, on_progress)
+
+
+def _generate(
+    folder: Path, partial: Path, world: World, on_progress: Callable[[int, int], None] | None
+) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty. Choose another folder for the synthetic world.")
-    partial = folder.with_name(folder.name + ".partial")
     if partial.exists() and not (partial / WORLD).is_file():
         raise UsageError(f"{partial} is in the way. Remove it or choose another folder.")
-    world = World(places, seasons, size, seed)
-    with new_folder(partial) as temporary:
-        write_text(temporary / WORLD, json.dumps(asdict(world), indent=2) + "\n")
-        for name in GROUND_CLASSES:
-            (temporary / name).mkdir()
-    positions = _positions(world)
-    fields = _Fields()
-    for index, (lat, lon) in enumerate(positions):
-        _write_place(partial, world, fields, index, float(lat), float(lon))
-        if on_progress is not None:
-            on_progress(index + 1, places)
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+    with explain_write_errors(folder):
+        with new_folder(partial) as temporary:
+            write_text(temporary / WORLD, json.dumps(asdict(world), indent=2) + "\n")
+            for name in GROUND_CLASSES:
+                (temporary / name).mkdir()
+        positions = _positions(world)
+        fields = _Fields()
+        for index, (lat, lon) in enumerate(positions):
+            _write_place(partial, world, fields, index, float(lat), float(lon))
+            if on_progress is not None:
+                on_progress(index + 1, world.places)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
 
 
 def read_world(folder: str | Path) -> World | None:
@@ -212,10 +223,13 @@ def _write_place(
         rng = np.random.default_rng([world.seed, 4, index, season])
         pixels = render(ground, climate, _greenness(lat, climate, day), rng)
         path = folder / label / f"p{index:06d}_{moment:%Y%m%d}.tif"
-        with rasterio.open(path.absolute(), "w", **profile) as dataset:  # `http:x` is no address
-            dataset.write(pixels)
-            dataset.descriptions = s2.S2_12
-            dataset.update_tags(ACQUISITION_DATE=moment.isoformat())
+        # In memory first: of a full disk, GDAL says nothing when it closes a file.
+        with MemoryFile() as memory:
+            with memory.open(**profile) as dataset:
+                dataset.write(pixels)
+                dataset.descriptions = s2.S2_12
+                dataset.update_tags(ACQUISITION_DATE=moment.isoformat())
+            path.write_bytes(memory.read())
 
 
 def _profile(lat: float, lon: float, size: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from georank_zoo.eval.results.comparison_data import ComparisonData, PairedResul
 from georank_zoo.eval.results.table import SETTING
 from georank_zoo.utils.figures import figure_bytes
 from georank_zoo.utils.files import new_file
+from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.tables import Table
 from georank_zoo.utils.untrusted_text import csv_text, markdown_text
 
@@ -101,9 +102,11 @@ def write_comparison(comparison: ComparisonData, folder: Path) -> list[Path]:
         "compare.png": figure_bytes(comparison_figure(comparison), "png"),
         "compare.svg": figure_bytes(comparison_figure(comparison), "svg"),
     }
-    with ExitStack() as files:
-        for name, content in contents.items():
-            files.enter_context(new_file(folder / name)).write_bytes(content)
+    with output_lock(folder, wait=MOMENT):
+        folder.mkdir(exist_ok=True)
+        with ExitStack() as files:
+            for name, content in contents.items():
+                files.enter_context(new_file(folder / name)).write_bytes(content)
     return [folder / name for name in contents]
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from georank_zoo.eval.arrays import Indices
-from georank_zoo.eval.results.table import Row
+from georank_zoo.eval.results.table import Row, read_rows
 from georank_zoo.eval.splits.make import Split
 from georank_zoo.utils.errors import GeorankError
 from georank_zoo.utils.files import new_file
@@ -74,8 +76,23 @@ def predictions_key(row: Row) -> str:
 
 def predictions_path(results: Path, row: Row) -> Path:
     """Where the predictions behind a row of a results file lie."""
-    name = f"{predictions_key(row)}.safetensors"
-    return results.with_name(f"{results.stem}_predictions") / name
+    return predictions_folder(results) / f"{predictions_key(row)}.safetensors"
+
+
+def predictions_folder(results: Path) -> Path:
+    """Where the predictions behind the rows of a results file lie."""
+    return results.with_name(f"{results.stem}_predictions")
+
+
+def delete_unnamed(results: Path, files: Iterable[Path]) -> None:
+    """Deletes those of some predictions that are of no row: the rows were never added."""
+    rows = read_rows(results) if results.is_file() else []
+    named = {predictions_path(results, row) for row in rows}
+    for file in files:
+        if file not in named:
+            file.unlink(missing_ok=True)
+    with suppress(OSError):  # others are there, or none was written
+        predictions_folder(results).rmdir()
 
 
 def write_predictions(results: Path, row: Row, predictions: Predictions) -> Path:

@@ -8,8 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from georank_zoo.eval.results.predictions import Predictions, predictions_key, write_predictions
+from georank_zoo.eval.results.predictions import (
+    Predictions,
+    delete_unnamed,
+    predictions_folder,
+    predictions_key,
+    write_predictions,
+)
 from georank_zoo.eval.results.table import Row, append_rows, check_results_file
+from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.tables import Table, tables_as_text, tables_with_notes
 
 if TYPE_CHECKING:
@@ -92,15 +99,29 @@ class Scores:
             The file.
 
         Raises:
-            GeorankError: If the file has other columns or ends within a line.
-            OSError: If it cannot be written.
+            GeorankError: If the file has other columns or ends within a line, or the disk is full.
+            OSError: If it may not be written.
         """
         path = Path(path)
-        check_results_file(path)
-        for row, predicted in self.predictions:
-            write_predictions(path, row, predicted)
-        append_rows(path, self.rows)
+        folder = predictions_folder(path)
+        with output_lock(path, folder, wait=MOMENT) as taken:
+            check_results_file(path)
+            if taken.killed_since is not None:
+                changed = [f for f in folder.glob("*") if f.stat().st_mtime >= taken.killed_since]
+                delete_unnamed(path, changed)
+            if not taken.finished:
+                self._add(path)
         return path
+
+    def _add(self, path: Path) -> None:
+        written = []
+        try:
+            for row, predicted in self.predictions:
+                written.append(write_predictions(path, row, predicted))
+            append_rows(path, self.rows)
+        except BaseException:
+            delete_unnamed(path, written)
+            raise
 
     def __repr__(self) -> str:
         models = len({row.title for row in self.rows})

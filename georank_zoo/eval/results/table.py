@@ -22,10 +22,14 @@ from georank_zoo.eval.results.settings import (
     settings_from_json,
     shown_value,
 )
+from georank_zoo.utils import regular_files
+from georank_zoo.utils.documents import read_limited
 from georank_zoo.utils.environment import device_name, versions
-from georank_zoo.utils.errors import GeorankError
+from georank_zoo.utils.errors import GeorankError, brief, plain
+from georank_zoo.utils.files import new_file
 from georank_zoo.utils.locks import MOMENT, output_lock
 from georank_zoo.utils.untrusted_text import csv_original, csv_text
+from georank_zoo.utils.write_errors import explain_write_errors
 
 Kind = Literal["model", "image-statistics", "random-init", "scratch"]
 """A model, or one of the floors: statistics of the images as features, a network as it is
@@ -149,7 +153,14 @@ class Row:
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
-_NUMBER = re.compile(r"-?(nan|inf|[0-9]{1,18}(\.[0-9]*)?(e[-+]?[0-9]{1,3})?)")
+# What a cell is, by its column or its type.
+_VALID = {
+    "int": r"-?\d{1,18}",
+    "float": r"-?(\d+(\.\d+)?(e[+-]\d+)?|nan|inf)",
+    "when": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+\d\d:\d\d|Z)?",
+    **dict.fromkeys(("model", "task", "protocol", "split", "metric", "store_hash"), r"(?s).+"),
+}
+_REMEDY = "Delete the damaged rows, or put back a copy of the file."
 _TAIL = 4096  # bytes that surely hold the end of the last line
 
 
@@ -180,17 +191,19 @@ def append_rows(path: str | Path, rows: Sequence[Row]) -> None:
     Several processes may append at once. After a failure no row is lost, and none half added.
 
     Raises:
-        GeorankError: If the file has other columns or ends within a line.
-        OSError: If it cannot be written, for instance because the disk is full.
+        GeorankError: If the file has other columns or ends within a line, or the disk is full.
     """
-    path = Path(path)
-    with output_lock(path, wait=MOMENT):
+    path = Path(path).resolve()
+    with (
+        output_lock(path, wait=MOMENT),
+        explain_write_errors(path, "Nothing was added: make room and repeat the command."),
+    ):
+        before = b""
         if path.exists():
             _check_content(path)
-        with path.open("ab", buffering=0) as file:
-            size = path.stat().st_size
-            text = _to_csv(rows) if size else _HEADER + _to_csv(rows)
-            _write_or_restore(file.fileno(), text.encode(), size, path)
+            before = path.read_bytes()
+        with new_file(path) as temporary:
+            temporary.write_bytes((before or _HEADER.encode()) + _to_csv(rows).encode())
 
 
 def check_results_file(path: str | Path) -> None:
@@ -217,25 +230,34 @@ def read_rows(path: str | Path) -> list[Row]:
 
     Raises:
         GeorankError: If the file has other columns, ends within a line, or holds a value of
-            the wrong type.
+            a kind that its column does not have.
     """
     path = Path(path)
     # Where this process cannot make a lock file nobody can append, unless another user does.
     writable = os.access(path.parent, os.W_OK)
     with output_lock(path, wait=MOMENT) if writable else nullcontext():
+        text = read_limited(path, error=GeorankError, remedy=_REMEDY)
+        if not text:
+            raise GeorankError(f"{path} is empty: it holds not even the names of the columns.")
         _check_content(path)
-        data = path.read_bytes()
     try:
-        return _parse(data.decode("utf-8"), path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GeorankError(f"{path} is damaged: {error}.") from error
+        return _parse(text, path)
+    except csv.Error as error:
+        raise GeorankError(f"{path} is damaged: {plain(error)}. {_REMEDY}") from error
 
 
 def _parse(text: str, path: Path) -> list[Row]:
     rows = []
-    for number, cells in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+    table = csv.reader(io.StringIO(text), strict=True)
+    next(table, None)  # the names of the columns, which were compared
+    for number, cells in enumerate(table, start=2):
         try:
-            values = {f.name: _value(str(f.type), cells[f.name]) for f in fields(Row)}
+            if len(cells) != len(COLUMNS):
+                raise ValueError(f"it has {len(cells)} cells instead of {len(COLUMNS)}")
+            values = {
+                f.name: _value(f.name, str(f.type), cell)
+                for f, cell in zip(fields(Row), cells, strict=True)
+            }
             if values["kind"] not in get_args(Kind):
                 raise ValueError(f"unknown kind {values['kind']!r}")
             for name in ("settings", "chosen"):
@@ -247,19 +269,21 @@ def _parse(text: str, path: Path) -> list[Row]:
     return rows
 
 
-def _value(kind: str, text: str) -> Any:
+def _value(name: str, kind: str, text: str) -> Any:
     """A cell as the type that its column has in `Row`."""
     number, _, optional = kind.partition(" | ")
     if optional and not text:
         return None
-    if number in ("int", "float") and not _NUMBER.fullmatch(text):
-        # Python takes more for a number: `1_0`, blanks around it, digits of all scripts.
-        raise ValueError(f"{text[:40]!r} is no number")
+    valid = _VALID.get(name) or _VALID.get(number)
+    # Python reads more as a number than anybody writes, such as "1_0" and " 7".
+    if valid and not re.fullmatch(valid, text, re.ASCII):
+        raise ValueError(f"{name} cannot be {brief(text)}")
     return {"int": int, "float": float}.get(number, csv_original)(text)
 
 
 def _check_content(path: Path) -> None:
     """Refuses a file that rows may not be appended to."""
+    regular_files.require_regular(path)
     with path.open("rb") as file:
         start = file.read(len(_HEADER)).decode(errors="replace")
         size = file.seek(0, os.SEEK_END)
@@ -292,17 +316,3 @@ def _to_csv(rows: Sequence[Row]) -> str:
             }
         )
     return text.getvalue()
-
-
-def _write_or_restore(file: int, data: bytes, size: int, path: Path) -> None:
-    """One write; what a full disk took of it is taken back."""
-    try:
-        written = os.write(file, data)
-        if written != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file)
-    except OSError as error:
-        os.ftruncate(file, size)
-        raise OSError(
-            error.errno, f"{error.strerror}; nothing was added to the results", str(path)
-        ) from error

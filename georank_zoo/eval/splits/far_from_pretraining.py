@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +14,7 @@ from georank_zoo.data.store.patch_store import PatchStore
 from georank_zoo.eval.splits.make import Split
 from georank_zoo.eval.splits.overlap import check_radii, nearest_km
 from georank_zoo.models.folder import EXPORT, FACTS
+from georank_zoo.models.run_facts import read_facts
 from georank_zoo.utils.errors import StoreError, UsageError
 
 _PIXEL_KM = 0.01
@@ -30,6 +30,7 @@ def pretraining_stores(models: Sequence[str], given: Sequence[Path] = ()) -> lis
     Raises:
         UsageError: If a model's store is not known, or is no longer there or another.
         StoreError: If a given store is none.
+        ModelError: If a `run.json` is damaged.
     """
     paths = list(given) or [_store_of(model) for model in models]
     return list({store.hash: store for store in map(PatchStore, paths)}.values())
@@ -46,11 +47,8 @@ def _store_of(model: str) -> Path:
         raise UsageError(
             f"{model} is not a run folder: where its pretraining places lie is not known. {advice}"
         )
-    try:
-        facts = json.loads(facts_path.read_text(encoding="utf-8"))["store"]
-        path, digest = Path(facts["path"]), str(facts["hash"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{facts_path} names no store ({error}). {advice}") from error
+    facts = read_facts(facts_path, remedy=advice)["store"]
+    path, digest = Path(facts["path"]), facts["hash"]
     if not path.is_dir():
         raise UsageError(f"{model} was pretrained on {path}, which is not there. {advice}")
     if PatchStore(path).hash != digest:

@@ -25,6 +25,7 @@ from georank_zoo.publish.catalog import CARDS_PACKAGE
 from georank_zoo.training.recipe import list_recipes
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
+from georank_zoo.utils.locks import MOMENT, output_lock
 
 _TEMPLATE = "card.md.jinja"
 _RESULTS = "results.csv"
@@ -71,10 +72,11 @@ class Card:
         folder = folder or self.folder
         if folder is None:
             raise UsageError("The card of a recipe has no folder of its own: pass one.")
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.facts.footprint is not None:
-            draw_footprint(folder / CARD_MAP, self.facts.footprint)
-        write_text(folder / CARD, self.text)
+        with output_lock(folder, wait=MOMENT):
+            folder.mkdir(exist_ok=True)
+            if self.facts.footprint is not None:
+                draw_footprint(folder / CARD_MAP, self.facts.footprint)
+            write_text(folder / CARD, self.text)
         return folder / CARD
 
 

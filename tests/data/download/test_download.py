@@ -431,7 +431,7 @@ def test_a_damaged_record_is_told(server: FileServer, tmp_path: Path) -> None:
         ("{", "is damaged"),
         ('{"format": 1}', "is damaged"),
         ("[]", "is damaged"),
-        ('{"format": 2}', "later version"),
+        ('{"format": 3}', "later version"),
     ):
         (out / RECORD).write_text(text)
         with pytest.raises(DownloadError, match=message):

@@ -44,6 +44,11 @@ def beside(ending: str, text: Callable[[Path], str]) -> Callable[[Path, Path], N
     return write
 
 
+def write_text(path: Path) -> Path:
+    path.write_text("")
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -61,11 +66,22 @@ def beside(ending: str, text: Callable[[Path], str]) -> Callable[[Path, Path], N
             "leads to another file: X_DATASET",
         ),
         (overviews_in_the_file, "leads to another file: OVERVIEW_FILE"),
-        (lambda path, _: os.mkfifo(path.with_name(path.name + ".aux.xml")), "bad sidecar: .xml"),
+        (
+            lambda path, _: os.mkfifo(path.with_name(path.name + ".aux.xml")),
+            "bad sidecar: a.tif.aux.xml is not",
+        ),
         (lambda path, _: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+        # GDAL waited at these for ever, and took 8 GB for such a text of 450 MB.
+        (lambda path, _: os.mkfifo(path.with_name("summary.txt")), "bad sidecar: summary.txt is"),
+        (lambda path, _: os.mkfifo(path.with_suffix(".tfw")), "bad sidecar: a.tfw is not"),
+        (
+            lambda path, _: os.truncate(write_text(path.with_name("METADATA.DIM")), 2**25),
+            "bad sidecar: METADATA.DIM has 33554432 bytes",
+        ),
+        (beside(".aux", lambda _: "EHFA_HEADER_TAG x.rrd"), "bad sidecar: .aux file: it leads"),
     ],
     ids=["vrt", "wms", "mask", "mask of any case", "overviews", "pam", "positions", "tag",
-         "fifo beside", "fifo"],
+         "fifo beside", "fifo", "fifo of metadata", "fifo of a position", "text", "erdas"],
 )  # fmt: skip
 def test_nothing_leads_out_of_a_file(
     tmp_path: Path, make: Callable[[Path, Path], object], reason: str
@@ -149,6 +165,7 @@ def test_sizes_of_a_header_take_no_memory(tmp_path: Path) -> None:
     sparse(tmp_path / "strip.tif", 100_000, 30_000, blockysize=100_000)
     sparse(tmp_path / "windows.tif", 2**19, 2**19, tiled=True, blockxsize=4096, blockysize=4096)
     sparse(tmp_path / "wide.tif", 64, 2**24)
+    sparse(tmp_path / "held.tif", 4096, 4096)
     jpeg_2000(tmp_path / "jpeg.jp2", 20_000).rename(tmp_path / "jpeg.tif")  # took 10 GB
     done = subprocess.run(
         [sys.executable, "-c", _PEAK, str(tmp_path)], capture_output=True, text=True, timeout=300
@@ -156,7 +173,14 @@ def test_sizes_of_a_header_take_no_memory(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     *reports, peak = done.stdout.splitlines()
     bad = {name: reason for line in reports for name, reason in eval(line)}
-    assert sorted(bad) == ["jpeg.tif", "strip.tif", "tile.tif", "wide.tif", "windows.tif"]
+    assert sorted(bad) == [
+        "held.tif",
+        "jpeg.tif",
+        "strip.tif",
+        "tile.tif",
+        "wide.tif",
+        "windows.tif",
+    ]
     assert all(reason.startswith("too large: ") for reason in bad.values()), bad
     assert int(peak) < 2500  # torch and GDAL are 400 of it; the JPEG took 10,000
 

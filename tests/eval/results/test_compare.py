@@ -251,7 +251,7 @@ def test_command_shows_and_writes(twins, tmp_path, capsys, monkeypatch):
     [
         (["nothing.csv"], 2, "does not exist"),
         (["notes.csv"], 1, "is not a results file"),
-        (["empty.csv"], 2, "there are no results in it"),
+        (["empty.csv"], 1, "is empty: it holds not even"),
         (["results.csv", "--metric", "f1"], 2, "Unknown metric 'f1'"),
         (["results.csv", "--task", "euro"], 2, "Unknown task 'euro'. Did you mean 'eurosat'"),
         (["results.csv", "--pair", "moco-r18"], 2, "MODEL=BASELINE"),

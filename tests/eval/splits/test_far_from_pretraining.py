@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -14,8 +12,9 @@ from georank_zoo.eval.results import predictions
 from georank_zoo.eval.results import table as results
 from georank_zoo.eval.splits.far_from_pretraining import beyond, pretraining_stores
 from georank_zoo.eval.splits.make import make_split
+from georank_zoo.models.run_facts import write_facts
 from georank_zoo.utils.errors import UsageError
-from tests.support.models import make_export, make_store
+from tests.support.models import make_export, make_store, run_facts
 from tests.support.oracles import haversine
 
 
@@ -27,8 +26,7 @@ def root(tmp_path_factory):
     make_store(root / "other", [0, 0], places=[5, 5])
     for name, digest in (("run", pretrain.hash), ("stale", "0" * 64)):
         make_export(root / name / "export")
-        facts = {"store": {"path": str(pretrain.path), "hash": digest}}
-        (root / name / "run.json").write_text(json.dumps(facts))
+        write_facts(root / name / "run.json", run_facts(pretrain, hash=digest))
     make_export(root / "alone")
     return root
 
