@@ -281,6 +281,7 @@ def _write(
         "compress": "deflate", "predictor": 3, "bigtiff": "if_safer",
     }  # fmt: skip
     sums, empty = [], 0
+    path = path.absolute()  # `http:out/x.tif` would be an address
     try:
         with rasterio.open(path, "w", **profile) as output:
             output.update_tags(GEORANK=json.dumps(facts))

@@ -20,6 +20,7 @@ from torch import nn
 
 from georank_zoo import bands as s2
 from georank_zoo.algorithms import ALGORITHMS
+from georank_zoo.eval.tasks import MAX_IMAGE_SIZE
 from georank_zoo.losses import REGULARIZERS
 from georank_zoo.training.overrides import apply_overrides
 from georank_zoo.training.recipe_schema import (
@@ -44,6 +45,8 @@ from georank_zoo.utils.untrusted_text import brief, plain
 from georank_zoo.views import VIEWS
 
 RECIPES_PACKAGE = "georank_recipes"
+_LONGEST_NAME, _MOST_PROBLEMS = 200, 20
+_MOST_BYTES = 2**36  # of an algorithm without its backbone: as much as a large GPU has
 
 
 class _NoBackbone(nn.Module):
@@ -76,7 +79,7 @@ class Recipe(Section):
     baseline: str = Field("", description="Name of the model that this one is a variant of.")
     cost: str = Field("", description="Expected cost of a run.")
     mirrors: str = Field("", description="Published result to compare with.")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataSection
     backbone: BackboneSection = BackboneSection()
     views: Annotated[SerializeAsAny[Component], BeforeValidator(choose("views"))]
@@ -93,10 +96,21 @@ class Recipe(Section):
     def _parts_can_be_built(self) -> Recipe:
         # What their constructors refuse is written there, once; none of them is filled.
         with torch.device("meta"):
-            VIEWS[self.views.name](**self.views.options())
-            ALGORITHMS[self.algorithm.name](_NoBackbone(), **self.algorithm.options())
+            views = VIEWS[self.views.name](**self.views.options())
+            heads = ALGORITHMS[self.algorithm.name](_NoBackbone(), **self.algorithm.options())
             if isinstance(self.regularizer, RegularizerSection):
                 REGULARIZERS[self.regularizer.name](**self.regularizer.options())
+        if max(views.sizes) > MAX_IMAGE_SIZE:
+            raise ValueError(
+                f"views.size: {max(views.sizes)} px are more than the {MAX_IMAGE_SIZE} px of any "
+                "patch"
+            )
+        needed = sum(tensor.nbytes for tensor in (*heads.parameters(), *heads.buffers()))
+        if needed > _MOST_BYTES:
+            raise ValueError(
+                f"algorithm: its heads and queue would take {needed / 2**30:,.0f} GiB; choose "
+                "smaller ones"
+            )
         return self
 
     @model_validator(mode="after")
@@ -279,7 +293,7 @@ def _read(source: str | os.PathLike[str], seen: tuple[str, ...]) -> tuple[dict[s
     if "extends" not in raw:
         return raw, where
     extended = raw.pop("extends")
-    if not isinstance(extended, str) or not extended:
+    if not isinstance(extended, str) or not 0 < len(extended) < _LONGEST_NAME:
         raise RecipeError(f"{where}: extends: give the name of a recipe, not {brief(extended)}.")
     neighbor = Path(where).parent / f"{extended}.yaml"
     base, _ = _read(neighbor if neighbor.is_file() else extended, (*seen, where))
@@ -320,7 +334,10 @@ def _validate(raw: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        lines = [f"  {_explain(problem, raw)}" for problem in error.errors()]
+        problems = error.errors()
+        lines = [f"  {_explain(problem, raw)}" for problem in problems[:_MOST_PROBLEMS]]
+        if len(problems) > _MOST_PROBLEMS:
+            lines.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
         raise RecipeError("\n".join([f"{where} is not a valid recipe:", *lines])) from error
 
 

@@ -10,21 +10,41 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from georank_zoo import bands as s2
 from georank_zoo.algorithms import ALGORITHMS
+from georank_zoo.eval.tasks import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from georank_zoo.losses import REGULARIZERS
 from georank_zoo.utils.errors import unknown_name
 from georank_zoo.views import VIEWS
+
+_Steps = Annotated[int, Field(gt=0, le=10**9)]  # a second each, these steps take thirty years
 
 
 class Section(BaseModel):
     """A part of a recipe: unknown keys are errors, numbers finite, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("Input should be a number")
+        return value
 
 
 class Component(Section):
@@ -156,8 +176,8 @@ class ScheduleSection(Section):
 class TrainSection(Section):
     """Length and arithmetic of the run."""
 
-    epochs: PositiveInt | None = Field(None, description="Epochs; each visits every place once.")
-    steps: PositiveInt | None = Field(None, description="Optimizer steps, in place of epochs.")
+    epochs: _Steps | None = Field(None, description="Epochs; each visits every place once.")
+    steps: _Steps | None = Field(None, description="Optimizer steps, in place of epochs.")
     batch_size: int = Field(
         512, ge=2, description="Places in an optimizer step, over all processes."
     )
@@ -201,8 +221,11 @@ class ProbeSection(Section):
 
     store: str | None = Field(None, min_length=1, description="Labeled store; null: no probe.")
     every_epochs: PositiveInt = 5
-    image_size: PositiveInt | None = Field(
-        None, description="Side in pixels; null: that of the views."
+    image_size: int | None = Field(
+        None,
+        ge=MIN_IMAGE_SIZE,
+        le=MAX_IMAGE_SIZE,
+        description="Side in pixels; null: that of the views.",
     )
 
 

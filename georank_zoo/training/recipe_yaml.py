@@ -109,6 +109,9 @@ def parse_yaml(text: str, *, where: str, error: type[GeorankError] = RecipeError
         place = _place(before.count("\n"), len(before) - before.rfind("\n") - 1)
         reason = f"the character U+{int(problem.character):04X} is not allowed"
         raise error(f"{where} is not valid YAML, {place}: {reason}.") from problem
+    except OverflowError as problem:  # PyYAML makes no check of what an escape stands for
+        reason = 'an escape such as "\\UFFFFFFFF" stands for no character'
+        raise error(f"{where} is not valid YAML: {reason}.") from problem
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         place = _place(mark.line, mark.column) if mark else "somewhere"

@@ -152,6 +152,15 @@ def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
         ("optimizer.lr=.inf", "optimizer.lr: Input should be a finite number"),
         ("train.steps=-3", "train.steps: Input should be greater than 0"),
         ("train.accumulate=512", "at most 256"),
+        ("optimizer.lr=true", "optimizer.lr: Input should be a number (given: True)"),
+        ("seed=true", "seed: Input should be a number"),
+        ("algorithm.queue_size=true", "algorithm.queue_size: Input should be a number"),
+        (f"seed={2**70}", "seed: Input should be less than"),
+        (f"train.steps={10**30}", "train.steps: Input should be less than or equal to"),
+        ("probe.image_size=1", "probe.image_size: Input should be greater than or equal to 8"),
+        ("views.size=1000000", "views.size: 1000000 px are more than"),
+        ("algorithm.queue_size=1000000000000", "algorithm: its heads and queue would take"),
+        ("algorithm.hidden_dim=1000000000", "algorithm: its heads and queue would take"),
         ("data.places=100", "100 places are fewer than a batch"),
         ("data.store=''", "data.store: String should have at least 1 character"),
         ("schedule.warmup_epochs=.nan", "warmup_epochs: Input should be a finite number"),
@@ -207,6 +216,9 @@ def test_unknown_backbone_is_named_with_near_ones() -> None:
         ("a: b\nc: \x07", "line 2, column 4: the character U+0007 is not allowed"),
         ("a: b\n---\nc: d", "expected a single document"),
         ("summary: " + "x" * 300_000, "more than a recipe has"),
+        ('summary: "\\UFFFFFFFF"', "stands for no character"),
+        ("extends: " + "a" * 5000, "extends: give the name of a recipe"),
+        ("\n".join(f"k{i}: 1" for i in range(9000)), "and 8986 more"),
         ("extends: [moco]", "extends: give the name of a recipe"),
         ("extends: nowhere", "Unknown recipe 'nowhere'"),
         ("extends: self", "circle"),
@@ -322,13 +334,15 @@ def test_an_entry_that_is_registered_later_is_known(monkeypatch: pytest.MonkeyPa
     load_recipe("moco")
 
     class Later(ALGORITHMS["moco"]):  # type: ignore[misc]
-        def __init__(self, backbone: object, *, width: int = 3) -> None: ...
+        def __init__(self, backbone: object, *, width: int = 3) -> None:
+            torch.nn.Module.__init__(self)
 
     monkeypatch.setitem(ALGORITHMS, "later", Later)
     assert load_recipe("moco", algorithm="later").algorithm.options() == {"width": 3}
 
     class Again(Later):  # a cell of a notebook that is run again
-        def __init__(self, backbone: object, *, depth: int = 5) -> None: ...
+        def __init__(self, backbone: object, *, depth: int = 5) -> None:
+            torch.nn.Module.__init__(self)
 
     monkeypatch.setitem(ALGORITHMS, "later", Again)
     assert load_recipe("moco", algorithm="later").algorithm.options() == {"depth": 5}

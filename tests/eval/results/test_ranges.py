@@ -63,6 +63,15 @@ def test_an_impossible_number_is_refused(
     assert "row 3" in shown.err and message in shown.err and shown.out == ""
 
 
+@pytest.mark.parametrize("text", ["1_0", " 1", "\u0661", "0x10", "9" * 20, "", "x"])
+def test_what_only_python_takes_for_a_number_is_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    append_rows(path, [ROW])
+    path.write_text(path.read_text().replace(f",{ROW.image_size},", f",{text},"))
+    with pytest.raises(GeorankError, match="row 2: image_size cannot be"):
+        read_rows(path)
+
+
 def test_settings_hold_no_nan(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     append_rows(path, [replace(ROW, settings='{"lr": NaN}')])
