@@ -132,7 +132,8 @@ def _look_at_run(path: Path, facts: dict[str, str]) -> Iterator[str]:
         run = open_run(path)
         facts |= {"recipe": run.recipe.name, "status": run.status}
         facts["rows logged"] = str(len(run.log.rows()))
-        if run.facts["status"] in ("interrupted", "finished") and not found:
+        # Those of a finished run may be deleted to save room.
+        if run.facts["status"] == "interrupted" and not found:
             yield (
                 f"{path} is {run.status}, but has no checkpoint. Put one back from a copy, or "
                 "train again into another folder."

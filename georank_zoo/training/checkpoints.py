@@ -114,8 +114,12 @@ def restore_newest(
     *,
     steps: int,
     on_message: Callable[[str], None],
+    set_aside: bool = True,
 ) -> tuple[Path, int, float] | None:
     """Loads the newest checkpoint that is intact; damaged ones after it are set aside.
+
+    Processes that do it at once need not wait for each other: what is damaged for one is damaged,
+    or gone, for all.
 
     Args:
         folder: Folder of a run's checkpoints.
@@ -123,6 +127,7 @@ def restore_newest(
         optimizer: Takes the state.
         steps: Length of the run.
         on_message: Told of each that is set aside.
+        set_aside: Rename damaged ones; false in all processes but the first.
 
     Returns:
         The checkpoint, its optimizer steps and wall time in seconds; None where there is none.
@@ -130,15 +135,17 @@ def restore_newest(
     Raises:
         ModelError: If there are checkpoints, but none is intact.
     """
-    for path in reversed(list_checkpoints(folder)):
+    found = list_checkpoints(folder)
+    for path in reversed(found):
         try:
             return path, *load_checkpoint(path, objective, optimizer, steps=steps)
         except ModelError as error:
             aside = path.with_name(f"damaged-{path.name}")
-            replace_folder(path, aside)
+            if set_aside:
+                replace_folder(path, aside)
             reason = str(error).removesuffix(f" {_REMEDY}")
             on_message(f"Warning: {reason} {path.name} was set aside as {aside.name}.")
-    if any(folder.glob("damaged-step-*")):
+    if found or any(folder.glob("damaged-step-*")):
         raise ModelError(
             f"{folder} holds no checkpoint that is intact: all are damaged (damaged-step-...). "
             "Put one back from a copy, or train again in another folder."

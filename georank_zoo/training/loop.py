@@ -87,12 +87,10 @@ class Loop:
         Raises:
             ModelError: If all are damaged.
         """
-        # The first process sets damaged ones aside before the others look.
-        with self.accelerator.main_process_first():
-            found = checkpoints.restore_newest(
-                self.folder.checkpoints, self.objective, self.optimizer,
-                steps=self.length.steps, on_message=self.reporter.message,
-            )  # fmt: skip
+        found = checkpoints.restore_newest(
+            self.folder.checkpoints, self.objective, self.optimizer, steps=self.length.steps,
+            on_message=self.reporter.message, set_aside=self.accelerator.is_main_process,
+        )  # fmt: skip
         if found is not None:
             checkpoint, self.step, self.seconds = found
             self.reporter.message(f"Resumed from {checkpoint.name}.")

@@ -149,6 +149,27 @@ def test_the_one_before_is_used(finished: Run, tmp_path: Path) -> None:
     assert_equal_runs(finished, resumed)
 
 
+def test_none_is_intact(finished: Run, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    for folder in run.checkpoints.iterdir():
+        (folder / "state.json").write_text("{")
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"no checkpoint that is intact.*Put one back"):
+            trainer.train(run.recipe, run.path, resume=True, progress=False)
+
+
+def test_another_process_leaves_the_renaming_to_the_first(finished: Run, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    (run.checkpoint() / "state.json").unlink()
+    objective = build_objective(run.recipe, build_views(run.recipe))
+    found = checkpoints.restore_newest(
+        run.checkpoints, objective, build_optimizer(run.recipe, objective), steps=12,
+        on_message=lambda text: None, set_aside=False,
+    )  # fmt: skip
+    assert found is not None and found[1] == 8
+    assert len(checkpoints.list_checkpoints(run.checkpoints)) == 2
+
+
 def test_a_checkpoint_of_an_earlier_version_is_loaded(finished: Run, tmp_path: Path) -> None:
     run = copied(finished, tmp_path / "run")
     (run.checkpoint() / "checksums.json").unlink()
