@@ -20,7 +20,7 @@ from georank_zoo.utils.errors import GeorankError, Interrupted, UsageError, plai
 from georank_zoo.utils.leftovers import clear_leftovers, delete, leftovers_in
 from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.signals import ending_as_interrupt
-from georank_zoo.utils.write_errors import DiskFullError, explain_write_errors
+from georank_zoo.utils.write_errors import REPEAT, DiskFullError, explain_write_errors
 
 TRACKERS, UNLOGGED = "trackers", "unlogged.json"
 # Written before the first checkpoint, the facts first: without them the rest says nothing.
@@ -144,9 +144,9 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
         with explain_write_errors(folder):
             yield
     except DiskFullError as error:
-        if not (folder / FACTS).is_file():
-            raise
-        remedy = f"Make room there and continue with `{resume_command(folder)}`."
+        remedy = REPEAT
+        if (folder / FACTS).is_file():
+            remedy = f"Make room there and continue with `{resume_command(folder)}`."
         with explain_write_errors(folder, remedy):
             raise error
     except KeyboardInterrupt as error:
