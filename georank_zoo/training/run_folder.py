@@ -131,7 +131,7 @@ def keep_run_folder(folder: Path) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder. Choose another with --out.")
-    with output_lock(folder, wait=_WAIT), _saying_how_to_go_on(folder), ending_as_interrupt():
+    with _saying_how_to_go_on(folder), ending_as_interrupt(), output_lock(folder, wait=_WAIT):
         checkpoints = folder / CHECKPOINTS
         for name in {name for name, _ in leftovers_in(checkpoints)}:
             clear_leftovers(checkpoints / name)
