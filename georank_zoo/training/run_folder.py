@@ -20,7 +20,7 @@ from georank_zoo.utils.errors import GeorankError, Interrupted, UsageError, plai
 from georank_zoo.utils.leftovers import clear_leftovers, delete, leftovers_in
 from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.signals import ending_as_interrupt
-from georank_zoo.utils.write_errors import DiskFullError, explain_write_errors
+from georank_zoo.utils.write_errors import REPEAT, DiskFullError, explain_write_errors
 
 TRACKERS, UNLOGGED = "trackers", "unlogged.json"
 # Written before the first checkpoint, the facts first: without them the rest says nothing.
@@ -131,7 +131,7 @@ def keep_run_folder(folder: Path) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder. Choose another with --out.")
-    with output_lock(folder, wait=_WAIT), _saying_how_to_go_on(folder), ending_as_interrupt():
+    with _saying_how_to_go_on(folder), ending_as_interrupt(), output_lock(folder, wait=_WAIT):
         checkpoints = folder / CHECKPOINTS
         for name in {name for name, _ in leftovers_in(checkpoints)}:
             clear_leftovers(checkpoints / name)
@@ -144,9 +144,9 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
         with explain_write_errors(folder):
             yield
     except DiskFullError as error:
-        if not (folder / FACTS).is_file():
-            raise
-        remedy = f"Make room there and continue with `{resume_command(folder)}`."
+        remedy = REPEAT
+        if (folder / FACTS).is_file():
+            remedy = f"Make room there and continue with `{resume_command(folder)}`."
         with explain_write_errors(folder, remedy):
             raise error
     except KeyboardInterrupt as error:
