@@ -45,7 +45,7 @@ def start(rank: int, port: int, command: Sequence[str]) -> subprocess.Popen[str]
 
 
 def wait_for_rows(run: Path, rows: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         path = run / "metrics.jsonl"
         if path.is_file() and len(path.read_text().splitlines()) >= rows:
@@ -55,7 +55,7 @@ def wait_for_rows(run: Path, rows: int) -> None:
 
 
 def errors(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
-    return [process.communicate(timeout=120)[1] for process in processes]
+    return [process.communicate(timeout=400)[1] for process in processes]
 
 
 @pytest.mark.parametrize(
