@@ -7,7 +7,6 @@ import errno
 import io
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,7 +195,7 @@ def check_results_file(path: str | Path) -> None:
     """
     path = Path(path)
     if path.exists():
-        with output_lock(path, wait=MOMENT), path.open("r+b"):
+        with path.open("r+b"):
             _check_content(path)
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
@@ -214,11 +213,8 @@ def read_rows(path: str | Path) -> list[Row]:
             the wrong type.
     """
     path = Path(path)
-    # Where this process cannot make a lock file nobody can append, unless another user does.
-    writable = os.access(path.parent, os.W_OK)
-    with output_lock(path, wait=MOMENT) if writable else nullcontext():
-        _check_content(path)
-        data = path.read_bytes()
+    _check_content(path)
+    data = path.read_bytes()
     try:
         return _parse(data.decode("utf-8"), path)
     except (UnicodeDecodeError, csv.Error) as error:
