@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 # Distinguishable in the common forms of color blindness (Okabe & Ito 2008).
 BASELINE, GEORANK, FLOOR = "#0072B2", "#D55E00", "#999999"
 FORMATS = (".png", ".svg")
+_SALT = "georank-zoo"
 
 
 def style() -> AbstractContextManager[None]:
@@ -26,7 +27,7 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(
         {
             "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-            "svg.hashsalt": "georank-zoo", "svg.fonttype": "none",
+            "svg.hashsalt": _SALT, "svg.fonttype": "none",
         }
     )  # fmt: skip
 
@@ -55,7 +56,9 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     content = io.BytesIO()
     # Without the date, two figures of the same numbers are the same file.
     metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(content, dpi=130, format=kind, metadata=metadata)
+    # And without a salt the names in it were drawn anew, whatever held when it was drawn.
+    with mpl.rc_context({"svg.hashsalt": _SALT}):
+        figure.savefig(content, dpi=130, format=kind, metadata=metadata)
     return content.getvalue()
 
 

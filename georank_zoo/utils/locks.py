@@ -98,9 +98,11 @@ def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) ->
             with _holding(covered):
                 yield Taken()
             return
-        keep = False
+        keep = noted = False
+        before: list[int] | None = None
         try:
             left, before = _note_holder(lock, output)
+            noted = True
             with _holding(covered):
                 for one in covered:
                     clear_leftovers(one)
@@ -111,7 +113,7 @@ def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) ->
         except (KeyboardInterrupt, Interrupted):
             # Where an output has got its name whole, its note tells the repetition so.
             whole = output.is_file() or (output.is_dir() and bool(beside))
-            keep = _command[-1] != "" and whole and _state(output) != before
+            keep = noted and _command[-1] != "" and whole and _state(output) != before
             raise
         finally:
             _release(lock, keep=keep)

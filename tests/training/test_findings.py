@@ -46,24 +46,24 @@ def load(store: PatchStore, *overrides: str, name: str = "moco_georank") -> Reci
 
 
 SHOWN = [
-    ("moco", ["optimizer.name=sgd", "optimizer.lr=1e6"], {"collapsed", "exploded"}),
-    ("moco_georank", ["regularizer.max_km=0.001"], {"idle_regularizer"}),
-    ("moco_georank", ["train.batch_size=2", "optimizer.lr=1e-4"], {"idle_regularizer"}),
-    ("moco", ["schedule.warmup_epochs=3"], {"endless_warmup"}),
-    ("dino", ["algorithm.teacher_temperature=10"], {"indifferent_teacher"}),
-    ("dino", ["algorithm.teacher_temperature=1e-5"], {"certain_teacher"}),
-    ("tile2vec", ["algorithm.positive_km=1e-6"], {"idle_loss"}),
+    ("moco", ["optimizer.name=sgd", "optimizer.lr=1e6"], ["collapsed", "exploded"]),
+    ("moco_georank", ["regularizer.max_km=0.001"], ["idle_regularizer"]),
+    ("moco_georank", ["train.batch_size=2", "optimizer.lr=1e-4"], ["idle_regularizer"]),
+    ("moco", ["schedule.warmup_epochs=3"], ["endless_warmup"]),
+    ("dino", ["algorithm.teacher_temperature=10"], ["indifferent_teacher"]),
+    ("dino", ["algorithm.teacher_temperature=1e-5"], ["certain_teacher"]),
+    ("tile2vec", ["algorithm.positive_km=1e-6"], ["idle_loss"]),
 ]
 
 
 @pytest.mark.parametrize(("name", "overrides", "words"), SHOWN, ids=lambda v: str(v)[:40])
 def test_what_a_run_is_found_to_be(
-    name: str, overrides: list[str], words: set[str], world_store: PatchStore, tmp_path: Path
+    name: str, overrides: list[str], words: list[str], world_store: PatchStore, tmp_path: Path
 ) -> None:
     listener = Listener()
     plan = load(world_store, *overrides, name=name)
     run = trainer.train(plan, tmp_path / "run", reporter=listener)
-    assert words & set(run.facts["findings"])
+    assert set(words) & set(run.facts["findings"])
     for word in run.facts["findings"]:
         assert listener.said.count(f"Warning: {FINDINGS[word]}") == 1
 

@@ -83,8 +83,7 @@ def download_dataset(
         if not _is_complete(record, out, only):
             run = _Run(dataset, facts, out, retries, backoff, on_progress or (lambda *_: None))
             try:
-                with explain_write_errors(out, _KEPT):
-                    record = _complete(run, record, only)
+                record = _complete(run, record, only)
             except Refused as error:
                 raise DownloadError(f"{error}\n{steps_by_hand(dataset, facts, out)}") from error
             except KeyboardInterrupt as error:
@@ -153,8 +152,9 @@ def _complete(run: _Run, record: Record, only: str) -> Record:
     arrived = {f.path: f for f in record.files} | {p: f for p, f in there.items() if f}
     others = tuple(done for done in record.complete if done not in {only, ALL})
     try:
-        for file in missing:
-            arrived[file.path] = _fetched(run, file)
+        with explain_write_errors(run.out, _KEPT):
+            for file in missing:
+                arrived[file.path] = _fetched(run, file)
     finally:
         # Also when it is interrupted: what has arrived need not be read again to be trusted.
         if archive is not None:

@@ -8,7 +8,6 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -215,7 +214,7 @@ def check_results_file(path: str | Path) -> None:
     """
     path = Path(path)
     if path.exists():
-        with output_lock(path, wait=MOMENT), path.open("r+b"):
+        with path.open("r+b"):
             _check_content(path)
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
@@ -233,13 +232,11 @@ def read_rows(path: str | Path) -> list[Row]:
             a kind that its column does not have.
     """
     path = Path(path)
-    # Where this process cannot make a lock file nobody can append, unless another user does.
-    writable = os.access(path.parent, os.W_OK)
-    with output_lock(path, wait=MOMENT) if writable else nullcontext():
-        text = read_limited(path, error=GeorankError, remedy=_REMEDY)
-        if not text:
-            raise GeorankError(f"{path} is empty: it holds not even the names of the columns.")
-        _check_content(path)
+    # Without a lock: the file is replaced whole.
+    text = read_limited(path, error=GeorankError, remedy=_REMEDY)
+    if not text:
+        raise GeorankError(f"{path} is empty: it holds not even the names of the columns.")
+    _check_content(path)
     try:
         return _parse(text, path)
     except csv.Error as error:
