@@ -134,10 +134,10 @@ def default_split(task: Task, store: PatchStore) -> str:
 
 
 def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
-    """Names of the labels 0, 1, ... of a store, checked against the task and the labels.
+    """Names of the labels 0, 1, ... of a store, checked against the task.
 
     Raises:
-        StoreError: If the classes are not the task's, or a label has no name.
+        StoreError: If the classes are not the task's.
     """
     if task.classes and store.target != task.target:
         raise StoreError(
@@ -152,10 +152,5 @@ def class_names(task: Task, store: PatchStore) -> tuple[str, ...]:
             f"Store {store.path} is not task {task.name!r}: its classes are "
             f"{', '.join(names) or 'none'}, not {', '.join(task.classes)}. "
             "Any labeled store can be evaluated with task 'folder'."
-        )
-    if highest >= len(names):
-        raise StoreError(
-            f"Store {store.path} has label {highest}, but only {len(names)} class names. "
-            "Prepare it again."
         )
     return names

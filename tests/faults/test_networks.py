@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import aiohttp  # noqa: F401 -- it reads the certificates when it is imported
 import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _http

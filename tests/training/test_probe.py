@@ -79,7 +79,6 @@ def test_each_part_stays_in_its_own_mode(store):
         (LABELS[:10], {}, "only 9 for some"),
         # Plenty in all, but nearly all of one place.
         (LABELS, {"places": [*[0] * 20, 1, 2, 3, 4]}, "only 4 for some"),
-        (LABELS, {"class_names": ["a"]}, "label 1, but only 1 class names"),
     ],
 )
 def test_stores_that_would_fail_at_the_first_probe(tmp_path, labels, options, reason):
@@ -95,7 +94,10 @@ def test_eleven_places_are_enough(tmp_path):
 
 @pytest.mark.parametrize("size", [1, 7, 2049, 10**9])
 def test_an_image_size_beyond_sense(store, size):
-    with pytest.raises(RecipeError, match=r"probe\.image_size must lie between 8 and 2048"):
+    with pytest.raises(
+        RecipeError,
+        match=r"probe\.image_size: Input should be (greater|less) than or equal to (8|2048)",
+    ):
         probe_of(store, f"probe.image_size={size}")
 
 

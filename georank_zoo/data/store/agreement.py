@@ -22,6 +22,7 @@ from georank_zoo.utils.errors import StoreError, plain
 from georank_zoo.utils.files import sha256_of
 
 _REMEDY = "Prepare the store again."
+_MOST_CLASSES = 2**31
 _Numbers = npt.NDArray[np.int64]
 
 
@@ -168,7 +169,8 @@ def _check_values(path: Path, arrays: Arrays, promised: Promised, radiometries: 
     lat, lon = arrays["latlon"].T
     corners = arrays["corners"]
     labels = arrays.get("labels")
-    classes = 0 if promised.target == "labels" else promised.classes
+    # Classes may have no names.
+    classes = 0 if promised.target == "labels" else promised.classes or _MOST_CLASSES
     valid = {
         "latlon": _on_earth(lat, lon).all(),
         # Corners across the antimeridian count on.

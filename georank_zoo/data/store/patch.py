@@ -99,6 +99,8 @@ def check_patch(
     if any(foreign.values()):
         name = next(name for name, wrong in foreign.items() if wrong)
         raise ValueError(f"{patch.key}: {name} does not suit a store of target {target!r}")
+    if patch.label != NO_LABEL and not 0 <= patch.label < (classes or patch.label + 1):
+        raise ValueError(f"{patch.key}: label {patch.label}, but there are {classes} classes")
     if patch.labels is not None and (patch.labels.shape != (classes,) or patch.labels.max() > 1):
         raise ValueError(f"{patch.key}: labels must be {classes} zeros and ones")
     if patch.mask is not None and (

@@ -98,10 +98,10 @@ def test_bad_entries_count_as_bad_items_and_are_reported(tmp_path: Path) -> None
 
 
 def test_a_folder_without_files_says_what_it_passed_over(tmp_path: Path) -> None:
-    touch(tmp_path, ".hidden/x.tif")
-    (tmp_path / "y.tif").symlink_to("none")
+    touch(tmp_path, "in/.hidden/x.tif")
+    (tmp_path / "in" / "y.tif").symlink_to("none")
     with pytest.raises(UsageError, match=r"no .tif .*y.tif: dangling link; 1 hidden"):
-        prepare_store(tmp_path, tmp_path / "out", progress=False)
+        prepare_store(tmp_path / "in", tmp_path / "out", progress=False)
 
 
 def test_eurosat_takes_all_endings_and_links_and_names_missing_classes(

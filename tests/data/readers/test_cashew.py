@@ -176,7 +176,7 @@ def test_too_many_bad_samples_leave_nothing(tree: Path, tmp_path: Path) -> None:
     truncate(tree / "sample_0.hdf5")
     with pytest.raises(StoreError, match=r"1 of 6 already, and the limit is 5.0%"):
         prepare_store(open_reader("cashew", tree), tmp_path / "out" / "s")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

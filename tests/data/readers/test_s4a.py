@@ -237,7 +237,7 @@ def test_nothing_is_left_of_a_bad_source(tree: Path, path: Path, tmp_path: Path)
     truncate(path)
     with pytest.raises(StoreError, match=r"1 of 1 already.*unreadable or truncated"):
         prepare_store(open_reader("s4a", tree), tmp_path / "out" / "s")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_folders(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_digital_numbers_are_no_reflectance(tree: Path, tmp_path: Path) -> None:
         file["sen2"][()] = file["sen2"][()] * 10_000
     with pytest.raises(StoreError, match=r"20 of 29 already.*values contradict the unit"):
         prepare_store(open_reader("so2sat", tree), tmp_path / "out" / "s")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_part_of_a_file_is_left_out(
