@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -40,6 +41,7 @@ def overlap(
     from georank_zoo.eval.splits import overlap as library
     from georank_zoo.eval.splits.overlap_figure import draw_overlap
     from georank_zoo.utils.figures import check_figure_path
+    from georank_zoo.utils.locks import output_lock
 
     from .tables import show_table
 
@@ -47,14 +49,20 @@ def overlap(
     if out is not None:
         check_figure_path(out)
     radii = radii or library.RADII_KM
-    pretrain, evaluation = PatchStore(pretrain_store), PatchStore(eval_store)
-    found = library.overlap(pretrain, evaluation, split=split, seed=seed)
-    show_table(found.table(radii))
-    say("\n".join(found.notes))
-    if csv_path is not None:
-        found.to_csv(csv_path, radii)
-        say(f"Counts: {csv_path}")
-    if out is not None:
-        what = f"split {found.split} of {eval_store.name}" if found.split else eval_store.name
-        draw_overlap(out, found, radii=radii, title=f"{what} and pretraining {pretrain_store.name}")
-        say(f"Figure: {out}")
+    with ExitStack() as locks:
+        for path in (csv_path, out):
+            if path is not None:
+                locks.enter_context(output_lock(path))
+        pretrain, evaluation = PatchStore(pretrain_store), PatchStore(eval_store)
+        found = library.overlap(pretrain, evaluation, split=split, seed=seed)
+        show_table(found.table(radii))
+        say("\n".join(found.notes))
+        if csv_path is not None:
+            found.to_csv(csv_path, radii)
+            say(f"Counts: {csv_path}")
+        if out is not None:
+            what = f"split {found.split} of {eval_store.name}" if found.split else eval_store.name
+            draw_overlap(
+                out, found, radii=radii, title=f"{what} and pretraining {pretrain_store.name}"
+            )
+            say(f"Figure: {out}")

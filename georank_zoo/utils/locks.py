@@ -9,10 +9,11 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,13 @@ def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) ->
             with _holding(covered):
                 yield Taken()
             return
-        keep = noted = False
-        before: list[int] | None = None
+        outermost = not any(process == os.getpid() for process, _ in _held.get())
+        keep = False
+        done: Callable[[], bool] = lambda: False  # noqa: E731
         try:
             left, before = _note_holder(lock, output)
-            noted = True
+            if outermost:  # what is made on the way is not the end of a command
+                done = partial(_completed, output, before, renamed=bool(beside))
             with _holding(covered):
                 for one in covered:
                     clear_leftovers(one)
@@ -111,12 +114,14 @@ def output_lock(path: str | os.PathLike[str], *beside: Path, wait: float = 0) ->
                 since = float(left["taken"]) if left else None
                 yield Taken(same and _state(output) != before, since)
         except (KeyboardInterrupt, Interrupted):
-            # Where an output has got its name whole, its note tells the repetition so.
-            whole = output.is_file() or (output.is_dir() and bool(beside))
-            keep = noted and _command[-1] != "" and whole and _state(output) != before
+            keep = done()
             raise
         finally:
-            _release(lock, keep=keep)
+            try:
+                _release(lock, keep=keep)
+            except KeyboardInterrupt:  # in the middle
+                _release(lock, keep=done())
+                raise
 
 
 def tidy(path: Path) -> None:
@@ -255,6 +260,12 @@ def _state(output: Path) -> list[int] | None:
     return [found.st_ino, *(() if output.is_dir() else (found.st_size, found.st_mtime_ns))]
 
 
+def _completed(output: Path, before: list[int] | None, *, renamed: bool) -> bool:
+    """Whether an output got its name whole. The lock's note then tells the command's repetition."""
+    whole = output.is_file() or (output.is_dir() and renamed)
+    return whole and _command[-1] != "" and _state(output) != before
+
+
 def _note_in(file: Path) -> dict[str, Any]:
     with file.open(encoding="utf-8") as opened:
         return dict(json.loads(opened.read(_NOTE_BYTES)))
@@ -270,7 +281,7 @@ def _holder(file: Path) -> str:
 
 def _release(lock: FileLock, *, keep: bool) -> None:
     # Deleted while it is held, and only then: whoever waits for this file sees that it is gone.
-    if not keep:
+    if not keep and lock.is_locked:
         with suppress(OSError):
             Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()

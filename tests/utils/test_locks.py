@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from georank_zoo.utils import locks
 from georank_zoo.utils.errors import GeorankError
 from georank_zoo.utils.files import new_file, new_folder, write_text
-from georank_zoo.utils.locks import output_lock, running_command, tidy
+from georank_zoo.utils.locks import is_locked, output_lock, running_command, tidy
 from georank_zoo.utils.write_errors import DiskFullError, explain_write_errors
 
 HOLD = """
@@ -274,6 +275,40 @@ def test_an_interrupted_command_that_was_done_had_finished(tmp_path: Path) -> No
                 write_text(out, "done")
             raise KeyboardInterrupt
         assert names(tmp_path) == ([".out.lock", "out"] if done else [])
+    with running_command(["x"]), output_lock(out) as taken:
+        assert taken.finished
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_signal_while_a_lock_is_released_leaves_no_lock(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, signals = Path.unlink, [KeyboardInterrupt]
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        if moment == "after":
+            unlink(path, missing_ok)
+        if signals:
+            raise signals.pop()
+        unlink(path, missing_ok)
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), output_lock(out):
+        out.touch()
+        monkeypatch.setattr(Path, "unlink", interrupted)
+    monkeypatch.undo()
+    assert names(tmp_path) == ["out"] and not is_locked(out)
+
+
+def test_a_signal_while_the_lock_of_a_finished_output_is_released_keeps_its_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), running_command(["x"]), output_lock(out):
+        write_text(out, "done")
+        monkeypatch.setattr(Path, "unlink", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.undo()
     with running_command(["x"]), output_lock(out) as taken:
         assert taken.finished
     assert names(tmp_path) == ["out"]
