@@ -120,7 +120,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        said = _of_the_network(error) or (
+        said = _of_the_network(error) or _of_a_name(error)
+        said = said or (
             f"{type(error).__name__}: {error}\nThis is a fault of georank-zoo itself. Repeat the "
             "command with --debug, and report what it shows."
         )
@@ -137,6 +138,16 @@ def _of_the_network(error: BaseException) -> str | None:
     from georank_zoo.utils.hub_environment import explain_environment
 
     return explain_environment(error)
+
+
+def _of_a_name(error: BaseException) -> str | None:
+    """The sentence for a path that Python itself cannot follow, wherever it came from."""
+    said = str(error)
+    if isinstance(error, RuntimeError) and said.startswith("Symlink loop from "):
+        return f"{said.removeprefix('Symlink loop from ')} is a link that leads back to itself."
+    if isinstance(error, ValueError) and said == "embedded null byte":
+        return "A file name holds a null byte, which no file system has. Give another name."
+    return None
 
 
 def _require_no_empty(arguments: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ only short texts, numbers and lists of them are handed on, under known names.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from georank_zoo import bands as s2
+from georank_zoo.utils.documents import parse_json
 from georank_zoo.utils.errors import ModelError, plain
 from georank_zoo.utils.regular_files import require_regular
 
@@ -56,9 +56,7 @@ def read_object(path: Path, *, max_bytes: int) -> dict[str, Any]:
     if len(data) > max_bytes:
         raise ModelError(f"{path} has more than {max_bytes} bytes: it is not a model's config.")
     try:
-        raw = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
+        raw = parse_json(data.decode("utf-8"))
         if isinstance(raw, dict):
             _check_depth(raw)
     except (ValueError, RecursionError) as error:
@@ -135,19 +133,6 @@ def _check_depth(value: Any) -> None:
         if not layer:
             return
     raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        keys = [key for key, _ in pairs]
-        doubled = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {doubled[:80]!r} stands twice")
-    return mapping
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _is_scalar(value: object) -> bool:

@@ -110,7 +110,7 @@ def train(
         peers.close()
     except BaseException as error:
         said = _to_be_said(error, peers)
-        peers.leave()
+        peers.leave(said or error)
         if said is None:
             raise
         raise said from error
@@ -150,13 +150,25 @@ def refuse_in_all(error: GeorankError) -> None:
         GeorankError: In all of them; one of them says why.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        with environment_ignored():
-            accelerator = _accelerator([], Path(), timedelta(seconds=_REFUSAL_S))
         try:
-            Peers(_REFUSAL_S).together(lambda: refuse(error))
-        finally:
-            accelerator.end_training()
+            _refuse_together(error)
+        except RuntimeError as lost:
+            if not is_lost_peer(lost):
+                raise
     raise error
+
+
+def _refuse_together(error: GeorankError) -> None:
+    with environment_ignored():
+        accelerator = _accelerator([], Path(), timedelta(seconds=_REFUSAL_S))
+    peers = Peers(_REFUSAL_S)
+    try:
+        peers.together(lambda: refuse(error))
+    except GeorankError as said:
+        peers.leave(said)
+        raise
+    finally:
+        accelerator.end_training()
 
 
 def _prepare(

@@ -57,9 +57,23 @@ def parse_json(text: str) -> Any:
         ValueError: If it is not.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=no_key_twice, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON document, for `json.loads(..., object_pairs_hook=no_key_twice)`.
+
+    Raises:
+        ValueError: If a key is given twice, where Python would take the last.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{plain(repr(twice))} stands twice in one object")
+    return found
 
 
 def parse_document(
@@ -110,15 +124,6 @@ def seal(document: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{plain(repr(twice))} stands in it twice")
-    return found
 
 
 def _no_constant(name: str) -> Any:

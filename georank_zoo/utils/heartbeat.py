@@ -18,11 +18,13 @@ from georank_zoo.utils.distributed import world
 _SAID = "georank/said"
 _INTERVAL_S = 1.0
 # Process 0 decides who is lost; the others hear of it, and ask what it has said, this much later.
-_DEFER_S = 2.0
+DEFER_S = 2.0
 # The store may be on the machine that was lost.
 _STORE_S = 5.0
 # What the main thread gets to end by itself; it may wait for a GPU that waits for the lost one.
 _GRACE_S = 10.0
+# What the thread gets to end, which is at the latest when the others have ended theirs.
+_END_S = 5.0
 
 
 class Heartbeat:
@@ -49,18 +51,23 @@ class Heartbeat:
         self._at = 0
         self._speaks = False
         self._decided, self._closed = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Ends it; what happens to the others from now on is no loss."""
+        """Ends it; what happens to the others from now on is no loss.
+
+        A thread that came back from torch while Python shuts down would abort the process.
+        """
         self._closed.set()
+        self._thread.join(_END_S)
+        self._tell_others()
 
     def leave(self) -> None:
         """Ends it where an error is to be said, and lets the others ask whether it has been."""
         self.close()
         if self._rank == 0:
-            self._tell_others()
-            time.sleep(_DEFER_S + 2)
+            time.sleep(DEFER_S + 2)
 
     def verdict(self, seconds: float) -> bool:
         """Waits for what this thread finds of a loss; whether this process is to say it."""
@@ -89,7 +96,7 @@ class Heartbeat:
     def _decide(self) -> None:
         self.lost = self._at
         if self._rank:
-            time.sleep(_DEFER_S)
+            time.sleep(DEFER_S)
         self._speaks = first_to_say()
         if self._rank == 0:
             self._tell_others()
@@ -100,7 +107,7 @@ class Heartbeat:
             sys.stderr.write(f"Error: {self._sentence(self.lost)}\n")
             sys.stderr.flush()
             if self._rank == 0:
-                time.sleep(_DEFER_S + 2)
+                time.sleep(DEFER_S + 2)
         os._exit(1)
 
     def _tell_others(self) -> None:

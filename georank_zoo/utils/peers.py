@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -11,7 +12,7 @@ import torch.distributed as dist
 
 from georank_zoo.utils.distributed import world
 from georank_zoo.utils.errors import GeorankError
-from georank_zoo.utils.heartbeat import Heartbeat, first_to_say
+from georank_zoo.utils.heartbeat import DEFER_S, Heartbeat, first_to_say
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -50,10 +51,13 @@ class Peers:
         if self._heartbeat is not None:
             self._heartbeat.close()
 
-    def leave(self) -> None:
+    def leave(self, error: BaseException) -> None:
         """Ends the exchange after an error; the others may have to learn that it is said."""
-        if self._heartbeat is not None:
-            self._heartbeat.close() if self._all_know else self._heartbeat.leave()
+        if self._heartbeat is None:
+            return
+        self._heartbeat.close() if self._all_know else self._heartbeat.leave()
+        if isinstance(error, GeorankError) and error.said_elsewhere:
+            time.sleep(DEFER_S)  # at the first exit, launchers end the others: one has to say it
 
     def lost(self) -> GeorankError:
         """The error for a collective that failed; one process of those that are left says it."""

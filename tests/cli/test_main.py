@@ -208,3 +208,23 @@ def test_what_python_writes_goes_through_the_gate() -> None:
     assert "\x1b" not in done.stderr
     assert r"UserWarning: a\x1b[2Jb" in done.stderr and r"e\x1b[2Jf" in done.stderr
     assert r"RuntimeError: c\x1b[2Jd" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["data info", "data verify", "data prepare eurosat --out o", "train moco --out o --data",
+     "doctor", "features --out o.tif", "compare"],
+)  # fmt: skip
+def test_a_link_to_itself_is_named(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    arguments = [*command.split(), "loop"]
+    if command.startswith("features"):
+        arguments.append("loop")
+    assert run(*arguments) in (1, 2)
+    said = capsys.readouterr().err
+    assert "loop" in said and "fault of georank-zoo" not in said and "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]

@@ -14,6 +14,7 @@ import pytest
 
 from georank_zoo.training.recipe import load_recipe
 from georank_zoo.training.run import open_run
+from georank_zoo.utils.locks import output_lock
 from tests.support.models import make_store
 from tests.support.processes import free_port
 from tests.support.training import TINY, untimed
@@ -31,7 +32,9 @@ def arguments(store: Path, out: Path, *overrides: str) -> list[str]:
     return ["train", "moco_georank", "--data", str(store), "--out", str(out), *options]
 
 
-def start(rank: int, port: int, command: Sequence[str]) -> subprocess.Popen[str]:
+def start(
+    rank: int, port: int, command: Sequence[str], program: Sequence[str] = ("-m", "georank_cli")
+) -> subprocess.Popen[str]:
     """One process as a launcher starts it, without the launcher, which would kill the other."""
     environment = {
         **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
@@ -39,7 +42,7 @@ def start(rank: int, port: int, command: Sequence[str]) -> subprocess.Popen[str]
         "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true",
     }  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "georank_cli", *command],
+        [sys.executable, *program, *command],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -169,6 +172,37 @@ def test_what_one_process_refuses_all_refuse_once(case: str, store: Path, tmp_pa
     assert [process.returncode for process in processes] == [code, code]
     assert said.count("Error: ") == 1 and text in said and "Traceback" not in said
     assert not run.exists()
+
+
+@pytest.mark.slow
+def test_a_folder_in_use_is_refused_once(store: Path, tmp_path: Path) -> None:
+    port, run = free_port(), tmp_path / "run"
+    with output_lock(run):
+        processes = [start(rank, port, arguments(store, run)) for rank in range(2)]
+        said = "".join(errors(processes))
+    assert [process.returncode for process in processes] == [1, 1]
+    assert said.count("Error: ") == 1 and f"process {os.getpid()} on" in said
+    assert "Traceback" not in said and not run.exists()
+
+
+# One that comes back from torch while Python shuts down aborts the process.
+THREADS_LEFT = """
+import threading
+from georank_zoo.training.trainer import refuse_in_all
+from georank_zoo.utils.errors import GeorankError, UsageError
+try:
+    refuse_in_all(UsageError("no"))
+except GeorankError as error:
+    print(error.exit_code, [t.name for t in threading.enumerate() if t.name == "heartbeat"])
+"""
+
+
+def test_a_refusal_leaves_no_thread() -> None:
+    port = free_port()
+    processes = [start(rank, port, (), program=("-c", THREADS_LEFT)) for rank in range(2)]
+    said = [process.communicate(timeout=400) for process in processes]
+    assert [out for out, _ in said] == ["2 []\n", "2 []\n"], said
+    assert [process.returncode for process in processes] == [0, 0]
 
 
 def test_the_limit_is_no_part_of_what_a_run_computes(store: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from georank_zoo.utils.documents import no_key_twice
 from georank_zoo.utils.errors import UsageError, plain
 from georank_zoo.utils.regular_files import read_regular
 
@@ -70,20 +71,11 @@ def read_json(path: Path) -> Any:
     """
     text = read_text(path)
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=no_key_twice)
     except RecursionError as error:
         raise UsageError(f"{plain(path, 300)} is nested too deeply for a JSON file.") from error
     except ValueError as error:
         raise UsageError(f"{plain(path, 300)} is not a JSON file ({plain(error)}).") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{plain(twice)!r} stands twice in one object")
-    return found
 
 
 def _encoding(content: bytes) -> str:
