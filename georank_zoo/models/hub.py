@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from georank_zoo.utils.hub_errors import (
     status,
     without_credentials,
 )
+from georank_zoo.utils.write_errors import explain_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +209,9 @@ def _not_cached(what: str, hub_id: HubId, silence: Exception) -> str:
 
 def _raise_if_of_the_disk(error: Exception) -> None:
     """A full disk is no failure of the network."""
-    if type(error) is OSError and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise error
+    if type(error) is OSError:
+        with suppress(OSError), explain_write_errors(Path(constants.HF_HUB_CACHE)):
+            raise error
 
 
 def check_blob(path: Path, etag: str | None = None) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import rasterio
 import timm  # noqa: F401
+from huggingface_hub import constants
 
 import georank_cli
 import georank_zoo
@@ -84,6 +85,7 @@ def _child(request: dict[str, Any], log: int, told: int) -> NoReturn:
     os.dup2(log, 2)
     os.chdir(request["cwd"])
     os.environ |= request["environment"]
+    constants.HF_HUB_CACHE = os.path.join(os.environ["XDG_CACHE_HOME"], "hub")  # noqa: PTH118
     if limit := request.get("limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         kill = request.get("signal") == signal.SIGKILL

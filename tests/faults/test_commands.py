@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 import shutil
@@ -15,6 +16,7 @@ from tests.faults.commands import Attempts, Command, Server
 from tests.support.archives import make_zip
 from tests.support.card_parts import TINY
 from tests.support.file_server import FileServer, Served
+from tests.support.hub import Hub
 
 _RUN = " ".join(
     f"--set {setting}" for setting in (*TINY, "data.places=10", "backbone.name=test_resnet")
@@ -29,6 +31,7 @@ INPUTS = (
      ("results.csv", "results_predictions")),
     ("data prepare folder world --share 1/2 --out share1", ("share1",)),
     ("data prepare folder world --share 2/2 --out share2", ("share2",)),
+    ("release run --org alice --catalog models.json", ("models.json",)),
 )  # fmt: skip
 COMMANDS = (
     Command("prepare", "data prepare folder world --labels parent --jobs 1 --out new/store",
@@ -50,19 +53,28 @@ COMMANDS = (
             ("results.csv", "results_predictions")),
     Command("export", "export run --out new/export", ("run",)),
     Command("export-overwrite", "export run --overwrite", ("run",)),
-    Command("onnx", "export run --format onnx --out new/model.onnx", ("run",)),
+    Command("onnx", "export run --format onnx --out new/model.onnx", ("run",), every=4),
     Command("card", "card run --results results.csv", ("run", "results.csv")),
     Command("recipe-cards", "card --recipe moco --recipe dino --out new/cards"),
     Command("download", "data download eurosat --out new/eurosat"),
     Command("overlap", "data overlap store store --out new/map.png --csv new/counts.csv",
             ("store",)),
+    Command("pull", "models pull georank-moco-r18 --catalog models.json --out new/model",
+            ("models.json",)),
+    Command("demo", "demo --steps 2 --places 128", every=80),
 )  # fmt: skip
 IDS = [command.name for command in COMMANDS]
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = Server(tmp_path_factory.mktemp("matplotlib"))
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, hub: Hub) -> Iterator[Server]:
+    started = Server(tmp_path_factory.mktemp("cache"), hub)
     yield started
     started.close()
 
@@ -110,14 +122,19 @@ def attempts(
     server: Server,
     inputs: Inputs,
     archive: dict[str, Any],
+    hub: Hub,
     tmp_path: Path,
 ) -> Attempts:
     folder = inputs.make(request.param.inputs)
-    return Attempts(server, request.param, folder, tmp_path, archive)
+    published = copy.deepcopy({name: one for name, one in hub.repos.items() if "alice/" in name})
+
+    def restore() -> None:
+        hub.repos = copy.deepcopy(published)
+
+    return Attempts(server, request.param, folder, tmp_path, archive, restore)
 
 
 def check(attempts: Attempts) -> None:
-
     assert not attempts.tally.found, str(attempts.tally)
 
 
@@ -138,7 +155,7 @@ def test_a_fault_of_each_kind(attempts: Attempts) -> None:
 
 @pytest.mark.slow
 def test_killed_at_every_change(attempts: Attempts) -> None:
-    attempts.kill(range(1, attempts.changes + 1))
+    attempts.kill(attempts.moments)
     check(attempts)
 
 
@@ -150,7 +167,7 @@ def test_killed_within_a_file(attempts: Attempts) -> None:
 
 @pytest.mark.slow
 def test_terminated_at_every_change(attempts: Attempts) -> None:
-    attempts.terminate(range(1, attempts.changes + 1))
+    attempts.terminate(attempts.moments)
     check(attempts)
 
 
@@ -163,5 +180,5 @@ def test_files_that_may_not_grow(attempts: Attempts) -> None:
 
 @pytest.mark.slow
 def test_two_at_once(attempts: Attempts) -> None:
-    attempts.meet(range(1, attempts.changes + 1))
+    attempts.meet(attempts.moments)
     check(attempts)
