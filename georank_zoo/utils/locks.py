@@ -160,9 +160,19 @@ def is_locked(path: Path) -> bool:
 def _clear_within(folder: Path) -> None:
     """Clears an output that is a folder of what was left in it, but for what others write now."""
     if folder.is_dir():
-        for name in {name for name, _ in leftovers_in(folder)}:
+        for name in {name for name, _ in leftovers_in(folder)} | _locked_in(folder):
             with suppress(GeorankError), output_lock(folder / name):
                 pass
+
+
+def _locked_in(folder: Path) -> set[str]:
+    """Names in a folder beside which there is a lock's file, of a process that lives or not."""
+    found = set()
+    for file in folder.glob(".*.lock"):
+        with suppress(OSError, ValueError, TypeError):
+            if "pid" in _note_in(file):  # others have such files too
+                found.add(file.name[1:].removesuffix(".lock"))
+    return found
 
 
 @contextmanager

@@ -157,6 +157,7 @@ def go_on(georank: Georank, killed: Path, expected: dict[str, bytes], ways: int 
     chosen = ways_on(georank, killed)[-ways:]
     for way in chosen:
         copy = georank.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)  # of a test that failed
         shutil.copytree(killed, copy)
         code, said = georank(copy, *way)
         assert code == 0, f"{way[-2:]} in {sorted(tree(killed))}: {said}"

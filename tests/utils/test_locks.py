@@ -93,6 +93,8 @@ def test_leftovers_within_a_folder_are_cleared_but_for_those_being_written(tmp_p
     for name in (".a.1.tmp", ".b.2.tmp", ".c.old.tmp"):
         (out / name).mkdir()
     (out / ".mine.tmp").touch()
+    (out / ".mine.lock").touch()
+    (out / ".d.lock").write_text('{"pid": 1}')  # killed while it cleared what another had left
     entered, leave = threading.Event(), threading.Event()
 
     def write_b() -> None:
@@ -106,7 +108,7 @@ def test_leftovers_within_a_folder_are_cleared_but_for_those_being_written(tmp_p
     entered.wait()
     try:
         with output_lock(out):
-            assert names(out) == [".b.2.tmp", ".b.lock", ".mine.tmp", "c"]
+            assert names(out) == [".b.2.tmp", ".b.lock", ".mine.lock", ".mine.tmp", "c"]
     finally:
         leave.set()
         other.join()
