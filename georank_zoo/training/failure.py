@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, PositiveInt
 
 from georank_zoo.training.batches import PlaceBatches
+from georank_zoo.utils.documents import STRICT, parse_document, read_limited
 from georank_zoo.utils.errors import ModelError, UsageError
 from georank_zoo.utils.files import write_text
 
 FAILURE = "failure.json"
+_REMEDY = "Put back a copy of it; the steps are taken again by `georank train --resume`."
 
 
 class Failure(BaseModel):
@@ -25,7 +27,7 @@ class Failure(BaseModel):
         processes: Number of processes.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     step: PositiveInt
     terms: dict[str, str]
@@ -64,7 +66,17 @@ class Failure(BaseModel):
             raise UsageError(
                 f"{run} has no {FAILURE}: no loss of this run was found not to be finite."
             )
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        text = read_limited(path, error=ModelError, remedy=_REMEDY)
+        return parse_document(cls, text, where=path, error=ModelError, remedy=_REMEDY)
+
+    def require_of(self, run: Path, batches: PlaceBatches, steps: int) -> None:
+        """Checks that a run of so many steps sees these patches in this step.
+
+        Raises:
+            ModelError: If it does not.
+        """
+        if self.step > steps or batches.patches_of_step(self.step - 1).tolist() != self.patches:
+            raise ModelError(
+                f"{run / FAILURE} is damaged: its patches are not those of step {self.step}. "
+                f"{_REMEDY}"
+            )

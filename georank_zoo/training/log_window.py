@@ -9,10 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel
 
+from georank_zoo.utils.documents import (
+    STRICT,
+    Count,
+    Sha256,
+    checksum_of,
+    parse_document,
+    read_limited,
+    seal,
+)
+from georank_zoo.utils.errors import ModelError
 from georank_zoo.utils.files import write_text
 
 Values = list[dict[str, float]]
+
+_REMEDY = "Delete it to go on: the next row of the log is then a mean over fewer steps."
 
 
 class LogWindow:
@@ -67,6 +80,16 @@ class LogWindow:
         return step - self._step, time.monotonic() - self._began
 
 
+class _Unlogged(BaseModel):
+    """Content of `unlogged.json`."""
+
+    model_config = STRICT
+
+    step: Count
+    values: Values
+    checksum: Sha256
+
+
 @dataclass(frozen=True)
 class UnloggedFile:
     """What a run had not yet logged when it was interrupted, in a file of its folder.
@@ -79,23 +102,23 @@ class UnloggedFile:
 
     def write(self, step: int, values: Values) -> None:
         """Keeps the values of the steps since the last row, up to a step."""
-        write_text(self.path, json.dumps({"step": step, "values": values}) + "\n")
+        write_text(self.path, json.dumps(seal({"step": step, "values": values})) + "\n")
 
     def read(self, step: int) -> Values:
         """The values up to a step; none if the run was not interrupted there.
 
-        A damaged file counts as none: the next row is then a mean over fewer steps.
+        Raises:
+            ModelError: If the file is damaged.
         """
-        try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
-            if document["step"] != step:
-                return []
-            return [
-                {str(name): float(value) for name, value in row.items()}
-                for row in document["values"]
-            ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        if not self.path.exists():
             return []
+        text = read_limited(self.path, error=ModelError, remedy=_REMEDY)
+        found = parse_document(_Unlogged, text, where=self.path, error=ModelError, remedy=_REMEDY)
+        if found.checksum != checksum_of(json.loads(text)):
+            raise ModelError(
+                f"{self.path} is damaged: its content is another than was written. {_REMEDY}"
+            )
+        return found.values if found.step == step else []
 
 
 def means(values: Values) -> dict[str, float]:

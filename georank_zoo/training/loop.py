@@ -130,7 +130,8 @@ class Loop:
         model.train()
         batches = self._batches()
         self.reporter.start(self.length.steps, self.step)
-        self._window.restart(self.step, self._unlogged.read(self.step))
+        earlier = self._peers.together(lambda: self._unlogged.read(self.step))
+        self._window.restart(self.step, earlier)
         with StopSignal() as stop:
             while self.step < self.length.steps:
                 self._take_step(model, optimizer, batches)

@@ -335,18 +335,25 @@ def _validate(raw: dict[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(raw)
     except ValidationError as error:
         problems = error.errors()
-        lines = [f"  {_explain(problem, raw)}" for problem in problems[:_MOST_PROBLEMS]]
+        lines, named = [], set()
+        for problem in problems[:_MOST_PROBLEMS]:
+            section = problem["loc"][:-1]
+            lines.append(f"  {_explain(problem, raw, choices=section not in named)}")
+            if problem["type"] == "extra_forbidden":
+                named.add(section)
         if len(problems) > _MOST_PROBLEMS:
             lines.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
         raise RecipeError("\n".join([f"{where} is not a valid recipe:", *lines])) from error
 
 
-def _explain(problem: Mapping[str, Any], raw: dict[str, Any]) -> str:
+def _explain(problem: Mapping[str, Any], raw: dict[str, Any], *, choices: bool) -> str:
     """One validation problem as a sentence that names the key and what is valid."""
     location = [str(part) for part in problem["loc"]]
     key = plain(".".join(location))
     if problem["type"] == "extra_forbidden":
-        return f"{key}: {unknown_name('key', location[-1], _keys(location[:-1], raw))}"
+        # The valid keys once, and not behind each of many wrong ones.
+        said = str(unknown_name("key", location[-1], _keys(location[:-1], raw)))
+        return f"{key}: {said if choices else said.partition(' Choose from:')[0]}"
     if problem["type"] == "missing":
         return f"{key}: missing."
     message = str(problem["msg"]).removeprefix("Value error, ")

@@ -60,6 +60,7 @@ def replay(path: str | os.PathLike[str]) -> Replay:
         )
     setup = Setup.from_recipe(run.recipe)
     run.require_same(run.recipe, setup.batches.store)
+    failure.require_of(run.path, setup.batches, setup.length.steps)
     loop = Loop(setup, run, make_accelerator(run.recipe), Silent())
     loop.restore()
     if loop.step >= failure.step:

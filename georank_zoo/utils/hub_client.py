@@ -84,7 +84,12 @@ def refuse_step_down(address: str, location: str) -> None:
     Raises:
         InsecureRedirect: Names the hosts, not the addresses, which may hold signatures.
     """
-    target = urlsplit(urljoin(address, location))
+    try:
+        target = urlsplit(urljoin(address, location))
+    except ValueError as error:
+        raise InsecureRedirect(
+            f"https://{urlsplit(address).hostname} leads to what is no address"
+        ) from error
     if urlsplit(address).scheme == "https" and target.scheme != "https":
         raise InsecureRedirect(
             f"https://{urlsplit(address).hostname} leads to {target.scheme}://{target.hostname}, "

@@ -319,7 +319,10 @@ def _is_proxy(value: str) -> bool:
 
 def _proxy_for(address: str) -> tuple[str, str] | None:
     """Variable and address of the proxy that a request goes through."""
-    parts = urlsplit(address if "://" in address else f"https://{address}")
+    try:
+        parts = urlsplit(address if "://" in address else f"https://{address}")
+    except ValueError:  # no address at all
+        return None
     proxies = getproxies()
     for kind in (parts.scheme, "all"):
         if kind in proxies and not proxy_bypass(parts.hostname or ""):

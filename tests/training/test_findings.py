@@ -150,6 +150,9 @@ def test_a_loss_that_is_not_finite_is_recorded_and_computed_again(
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
     done = CliRunner().invoke(cli, ["train", str(tmp_path / "run"), "--replay"])
     assert done.exit_code == 0 and "The loss is not finite." in done.stdout
+    failure.model_copy(update={"step": 3}).write(tmp_path / "run")
+    with pytest.raises(ModelError, match="not those of step 3"):
+        replay(tmp_path / "run")
 
 
 def test_replay_of_what_did_not_fail(idle: Run, tmp_path: Path) -> None:

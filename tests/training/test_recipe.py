@@ -104,6 +104,13 @@ def test_small_crops_are_for_algorithms_that_take_them() -> None:
     assert load_recipe("dino", ["views.local_views=0"]).views.options()["local_views"] == 0
 
 
+def test_many_wrong_keys_name_the_valid_ones_once() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("moco", [f"wrong{number}=1" for number in range(9)])
+    text = str(caught.value)
+    assert text.count("Unknown key") == 9 and text.count("Choose from") == 1
+
+
 def test_path_and_name_find_the_same_recipe(monkeypatch, tmp_path) -> None:
     by_name = load_recipe("moco")
     assert load_recipe(RECIPES / "moco.yaml") == by_name

@@ -148,7 +148,10 @@ def parse(source: str | os.PathLike[str]) -> RemoteRaster:
         text = _SCHEME.sub(r"\1://", text.removeprefix("/vsicurl/"), count=1)
     elif text.startswith("/vsis3/"):
         text = f"s3://{text.removeprefix('/vsis3/')}"
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:  # half an address of IPv6
+        raise UsageError(f"{shown(source)} is no address that is read. {_VALID}.") from error
     if parts.scheme.lower() not in ("http", "https", "s3") or not parts.netloc:
         raise UsageError(f"{shown(source)} is no address that is read. {_VALID}.")
     if parts.scheme.lower() == "s3":

@@ -180,6 +180,7 @@ def test_a_folder_of_a_web_server(server: FileServer, tmp_path: Path) -> None:
         ("tree/a.tif\n", "line 1: 'tree/a.tif' is no address"),
         ("https://h/a.tif?x=1\nhttps://h/a.tif?x=2\n", "line 2: .*listed twice"),
         ("# nothing\n", "lists no address"),
+        ("http://[::1\n", "is no address"),
     ],
 )
 def test_bad_lists(tmp_path: Path, text: str, message: str) -> None:
