@@ -5,7 +5,6 @@ A new repository is private until its files have come back from the Hub unchange
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,11 @@ from georank_zoo.models.reload import TIMM_ERRORS, timm_features
 from georank_zoo.publish.plan import PushPlan, clear_public_pending, mark_public_pending
 from georank_zoo.publish.repo import MAIN, RemoteRepo, find_repo
 from georank_zoo.utils.errors import HubError, Interrupted
-from georank_zoo.utils.files import sha256_of
+from georank_zoo.utils.files import cache_folder, sha256_of
 from georank_zoo.utils.hub_errors import NETWORK_FAILURES, explain, reason, status
+from georank_zoo.utils.leftovers import delete, scratch_beside
+from georank_zoo.utils.locks import MOMENT, output_lock
+from georank_zoo.utils.write_errors import explain_write_errors
 
 AGAIN = "Run the same command again"
 OnMessage = Callable[[str], None]
@@ -163,27 +165,36 @@ def _check_commit(
 def _verify(plan: PushPlan, commit: str, *, private: bool) -> None:
     """Downloads the commit as a stranger would, compares every byte, and loads it with timm."""
     stays = f"{plan.repo} stays private." if private else "It can be seen by all."
-    with tempfile.TemporaryDirectory(prefix="georank-push-") as cache:
+    place = cache_folder() / "push" / plan.repo.replace("/", "--")
+    cache = scratch_beside(place)  # what a kill leaves of it, the next push clears
+    with output_lock(place, cache, wait=MOMENT):
         try:
-            for file in plan.files:
-                path = hf_hub_download(plan.repo, file.name, revision=commit, cache_dir=cache)
-                if sha256_of(Path(path)) != file.sha256:
-                    raise HubError(
-                        f"{file.name} came back from {plan.repo} with other content than was "
-                        f"sent. Published as {commit[:12]}, but not finished. {stays} {AGAIN}; if "
-                        "that does not help, delete the file there first."
-                    )
-            found = timm_features(f"hf-hub:{plan.repo}@{commit}", plan.model.config, cache=cache)
+            with explain_write_errors(cache, f"Published as {commit[:12]}. {stays} {AGAIN}."):
+                found = _downloaded_features(plan, commit, cache, stays)
         except NETWORK_FAILURES + TIMM_ERRORS as error:
             raise HubError(
                 f"Published as {commit[:12]}, but the check by download failed: "
                 f"{reason(error).rstrip('.')}. {stays} {AGAIN}: it checks and finishes."
             ) from error
+        finally:
+            delete(cache)
     if not torch.equal(found, plan.model.features):
         raise HubError(
             f"Published as {commit[:12]}, but timm computes other features from there than from "
             f"{plan.model.folder}. {stays}"
         )
+
+
+def _downloaded_features(plan: PushPlan, commit: str, cache: Path, stays: str) -> torch.Tensor:
+    for file in plan.files:
+        path = hf_hub_download(plan.repo, file.name, revision=commit, cache_dir=cache)
+        if sha256_of(Path(path)) != file.sha256:
+            raise HubError(
+                f"{file.name} came back from {plan.repo} with other content than was sent. "
+                f"Published as {commit[:12]}, but not finished. {stays} {AGAIN}; if that does not "
+                "help, delete the file there first."
+            )
+    return timm_features(f"hf-hub:{plan.repo}@{commit}", plan.model.config, cache=str(cache))
 
 
 def _finish(api: HfApi, plan: PushPlan, commit: str, on_message: OnMessage) -> None:

@@ -25,5 +25,5 @@ def test_a_damaged_file_is_told(tmp_path: Path, old: str, new: str) -> None:
     file = UnloggedFile(tmp_path / "unlogged.json")
     file.write(7, VALUES)
     file.path.write_text(file.path.read_text().replace(old, new))
-    with pytest.raises(ModelError, match="damaged.*Delete it to go on"):
+    with pytest.raises(ModelError, match=r"damaged.*Delete it to go on"):
         file.read(7)
