@@ -23,7 +23,7 @@ from georank_zoo.models.footprint import read_footprint
 from georank_zoo.models.run_facts import read_facts
 from georank_zoo.training.checkpoints import list_checkpoints, verify_checkpoint
 from georank_zoo.training.recipe import parse_recipe
-from georank_zoo.training.run import open_run
+from georank_zoo.training.run import CHECKPOINTS, open_run
 from georank_zoo.training.run_log import METRICS_FILE
 from georank_zoo.utils.devices import pick_device
 from georank_zoo.utils.documents import read_limited
@@ -124,7 +124,7 @@ def _look_at_run(path: Path, facts: dict[str, str]) -> Iterator[str]:
     yield from _fault(lambda: read_facts(path / FACTS))
     yield from _fault(lambda: open_run(path).facts)
     yield from _fault(lambda: read_footprint(path))
-    found = list_checkpoints(path / "checkpoints")
+    found = list_checkpoints(path / CHECKPOINTS)
     facts["checkpoints"] = str(len(found))
     for checkpoint in found:
         yield from _fault(lambda folder=checkpoint: verify_checkpoint(folder))  # type: ignore[misc]
@@ -203,7 +203,7 @@ _Look = Callable[[Path, dict[str, str]], Iterator[str]]
 _LOOKS: dict[str, tuple[Callable[[Path], bool], _Look]] = {
     "store": (_is_store, _look_at_store),
     "download": (_has(RECORD, LISTING), _look_at_download),
-    "run": (_has(FACTS, METRICS_FILE, "checkpoints"), _look_at_run),
+    "run": (_has(FACTS, METRICS_FILE, CHECKPOINTS), _look_at_run),
     "model": (_has(CONFIG, WEIGHTS), _look_at_model),
     "results": (_is_file(".csv"), _look_at_results),
     "recipe": (_is_file(".yaml", ".yml"), _look_at_recipe),

@@ -22,7 +22,7 @@ from georank_zoo.utils.documents import (
     STRICT,
     Count,
     Sha256,
-    checksum_of,
+    open_seal,
     parse_document,
     read_limited,
     seal,
@@ -53,7 +53,7 @@ class _Progress(BaseModel):
     features: Sha256
     weights: str
     facts: dict[str, Any]
-    checksum: str
+    checksum: Sha256
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,7 @@ class PartialFeatures:
         try:
             text = read_limited(progress, error=UsageError, remedy=remedy)
             found = parse_document(_Progress, text, where=progress, error=UsageError, remedy=remedy)
-            if found.checksum != checksum_of(json.loads(text)):
-                raise UsageError(
-                    f"{progress} is damaged: checksum: its content is another than was written. "
-                    f"{remedy}"
-                )
+            open_seal(text, where=progress, error=UsageError, remedy=remedy)
         except UsageError:
             if overwrite:
                 return None

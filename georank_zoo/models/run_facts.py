@@ -13,6 +13,7 @@ from georank_zoo.utils.documents import (
     Count,
     Positive,
     Sha256,
+    open_seal,
     parse_document,
     read_limited,
     seal,
@@ -108,13 +109,7 @@ def read_facts(path: Path, *, remedy: str = _REMEDY) -> dict[str, Any]:
     """
     text = read_limited(path, error=ModelError, remedy=remedy)
     parse_document(RunFacts, text, where=path, error=ModelError, remedy=remedy)
-    facts: dict[str, Any] = json.loads(text)
-    if facts.get("checksum") and facts != seal(facts):
-        raise ModelError(
-            f"{path} is damaged: checksum: its content is another than was written. {remedy}"
-        )
-    facts.pop("checksum", None)
-    return facts
+    return open_seal(text, where=path, error=ModelError, remedy=remedy)
 
 
 def write_facts(path: Path, facts: dict[str, Any]) -> None:

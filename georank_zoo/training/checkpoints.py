@@ -229,6 +229,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
 
 
+def step_of(path: Path) -> int:
+    """Optimizer steps taken up to a checkpoint, by its name."""
+    return int(path.name.removeprefix("step-"))
+
+
 def prune_checkpoints(folder: Path, keep: int) -> None:
     """Deletes all but the latest `keep` checkpoints, and what killed runs left half-written."""
     for path in list_checkpoints(folder)[:-keep]:

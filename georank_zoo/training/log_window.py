@@ -15,7 +15,7 @@ from georank_zoo.utils.documents import (
     STRICT,
     Count,
     Sha256,
-    checksum_of,
+    open_seal,
     parse_document,
     read_limited,
     seal,
@@ -23,6 +23,7 @@ from georank_zoo.utils.documents import (
 from georank_zoo.utils.errors import ModelError
 from georank_zoo.utils.files import write_text
 
+UNLOGGED = "unlogged.json"
 Values = list[dict[str, float]]
 
 _REMEDY = "Delete it to go on: the next row of the log is then a mean over fewer steps."
@@ -114,10 +115,7 @@ class UnloggedFile:
             return []
         text = read_limited(self.path, error=ModelError, remedy=_REMEDY)
         found = parse_document(_Unlogged, text, where=self.path, error=ModelError, remedy=_REMEDY)
-        if found.checksum != checksum_of(json.loads(text)):
-            raise ModelError(
-                f"{self.path} is damaged: its content is another than was written. {_REMEDY}"
-            )
+        open_seal(text, where=self.path, error=ModelError, remedy=_REMEDY)
         return found.values if found.step == step else []
 
 

@@ -20,7 +20,7 @@ from georank_zoo.training.build import build_optimizer
 from georank_zoo.training.failure import FAILURE, Failure
 from georank_zoo.training.finding_words import FINDINGS
 from georank_zoo.training.findings import LogWatch, found_before, found_in_features
-from georank_zoo.training.log_window import LogWindow, UnloggedFile, Values, means
+from georank_zoo.training.log_window import UNLOGGED, LogWindow, UnloggedFile, Values, means
 from georank_zoo.training.run import Run
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.errors import GeorankError, Interrupted
@@ -77,7 +77,8 @@ class Loop:
         self._watch: LogWatch | None = None
         self._before: set[str] = set()
         self._warned: set[str] = set()
-        self._unlogged = UnloggedFile(folder.path / "unlogged.json")
+        self._noted: set[str] = set()
+        self._unlogged = UnloggedFile(folder.path / UNLOGGED)
         self.step, self.seconds = 0, 0.0
         self.stopped = False
 
@@ -108,15 +109,16 @@ class Loop:
         if self._watch is None:
             self._watch = LogWatch(self.recipe, self.folder.log.rows())
             self._before = found_before(self.setup)
+            self._noted = set(self.folder.facts.get("findings", ()))
         found = self._before | self._watch.found()
         if at_features:
             found |= found_in_features(self.setup, self.accelerator.device)
-        known = set(self.folder.facts.get("findings", ()))
         for kind in sorted(found - self._warned):
             self.reporter.message(f"Warning: {FINDINGS[kind]}")
         self._warned |= found
-        if found != known:
+        if found != self._noted:
             self.folder.update(findings=sorted(found))
+            self._noted = found
         return found
 
     def run(self) -> None:
@@ -271,9 +273,9 @@ class Loop:
     def _not_finite(self, step: int, terms: dict[str, float]) -> GeorankError:
         """Saves what is known of a step whose loss is not finite."""
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
-        failure = Failure.of(step, terms, self.setup.batches, self.accelerator.num_processes)
         if self.accelerator.is_main_process:
-            failure.write(self.folder.path)
+            processes = self.accelerator.num_processes
+            Failure.of(step, terms, self.setup.batches, processes).write(self.folder.path)
         error = GeorankError(
             f"The loss is not finite at step {step} ({', '.join(bad)}). Lower `optimizer.lr`, "
             "lengthen `schedule.warmup_epochs`, or set `train.precision: fp32`. The step's patches "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from georank_zoo.training.failure import Failure
+from georank_zoo.training.failure import FAILURE, Failure
 from georank_zoo.training.loop import Loop
 from georank_zoo.training.run import open_run
 from georank_zoo.training.setup import Setup
@@ -56,7 +56,7 @@ def replay(path: str | os.PathLike[str]) -> Replay:
     if failure.processes > 1:
         raise UsageError(
             f"{run.path} was trained in {failure.processes} processes, and one process computes a "
-            f"step otherwise. The patches of step {failure.step} are listed in failure.json."
+            f"step otherwise. The patches of step {failure.step} are listed in {FAILURE}."
         )
     setup = Setup.from_recipe(run.recipe)
     run.require_same(run.recipe, setup.batches.store)

@@ -90,8 +90,8 @@ class Run:
         if facts["status"] == "interrupted":
             return f"interrupted at step {facts['steps']}"
         if facts["status"] in ("started", "running"):
-            saved = [path.name for path in checkpoints.list_checkpoints(self.checkpoints)]
-            at = f"saved at step {int(saved[-1].removeprefix('step-'))}" if saved else "not saved"
+            saved = checkpoints.list_checkpoints(self.checkpoints)
+            at = f"saved at step {checkpoints.step_of(saved[-1])}" if saved else "not saved"
             return f"{'running' if is_locked(self.path) else 'killed'}, {at}"
         return str(facts["status"])
 
@@ -322,13 +322,11 @@ class Run:
             with output_lock(folder, temporary_beside(folder), wait=MOMENT):
                 return folder if (folder / CONFIG).is_file() else self.export()
         step = load_config(folder).georank.get("step")
-        last = max(
-            (path.name for path in checkpoints.list_checkpoints(self.checkpoints)), default=None
-        )
-        if last is not None and step != int(last.removeprefix("step-")):
+        saved = checkpoints.list_checkpoints(self.checkpoints)
+        if saved and step != checkpoints.step_of(saved[-1]):
             raise UsageError(
-                f"{folder} is of step {step}, but the last checkpoint is {last}. Export that with "
-                f"`georank export {self.path} --overwrite`, or give {folder} itself."
+                f"{folder} is of step {step}, but the last checkpoint is {saved[-1].name}. Export "
+                f"that with `georank export {self.path} --overwrite`, or give {folder} itself."
             )
         return folder
 

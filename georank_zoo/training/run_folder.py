@@ -13,6 +13,8 @@ from georank_zoo.data.store.header import HEADER_FILE
 from georank_zoo.models.config import RECIPE
 from georank_zoo.models.folder import FACTS
 from georank_zoo.models.footprint import FOOTPRINT
+from georank_zoo.training.failure import FAILURE
+from georank_zoo.training.log_window import UNLOGGED
 from georank_zoo.training.recipe import Recipe, list_recipes, load_recipe
 from georank_zoo.training.run import CHECKPOINTS, Run, open_run, resume_command
 from georank_zoo.training.run_log import METRICS_FILE
@@ -22,10 +24,10 @@ from georank_zoo.utils.locks import output_lock
 from georank_zoo.utils.signals import ending_as_interrupt
 from georank_zoo.utils.write_errors import REPEAT, DiskFullError, explain_write_errors
 
-TRACKERS, UNLOGGED = "trackers", "unlogged.json"
+TRACKERS = "trackers"
 # Written before the first checkpoint, the facts first: without them the rest says nothing.
 _BEFORE_TRAINING = (
-    FACTS, RECIPE, FOOTPRINT, METRICS_FILE, CHECKPOINTS, TRACKERS, UNLOGGED, "failure.json"
+    FACTS, RECIPE, FOOTPRINT, METRICS_FILE, CHECKPOINTS, TRACKERS, UNLOGGED, FAILURE
 )  # fmt: skip
 # Of a command that writes in the folder now, or was killed there.
 _PASSING = re.compile(r"\..+\.(lock|tmp)", re.DOTALL)

@@ -22,12 +22,13 @@ from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
 from georank_zoo.models.config import CONFIG
 from georank_zoo.models.folder import EXPORT, FACTS
-from georank_zoo.training.checkpoints import list_checkpoints, prune_checkpoints
+from georank_zoo.training.checkpoints import list_checkpoints, prune_checkpoints, step_of
+from georank_zoo.training.log_window import UNLOGGED
 from georank_zoo.training.loop import Loop
 from georank_zoo.training.new_run import create_run
 from georank_zoo.training.recipe import Recipe
-from georank_zoo.training.run import Run, open_run, resume_command
-from georank_zoo.training.run_folder import UNLOGGED, check_free, keep_run_folder, load_plan
+from georank_zoo.training.run import CHECKPOINTS, Run, open_run, resume_command
+from georank_zoo.training.run_folder import check_free, keep_run_folder, load_plan
 from georank_zoo.training.setup import Setup
 from georank_zoo.utils.distributed import world
 from georank_zoo.utils.environment import (
@@ -133,8 +134,8 @@ def _to_be_said(error: BaseException, peers: Peers) -> GeorankError | None:
 
 
 def _lost(lost: int | None, recipe: Recipe, folder: Path, accelerator: Accelerator) -> str:
-    saved = [path.name for path in list_checkpoints(folder / "checkpoints")]
-    state = f"saved up to step {int(saved[-1].removeprefix('step-'))}" if saved else "not saved yet"
+    saved = list_checkpoints(folder / CHECKPOINTS)
+    state = f"saved up to step {step_of(saved[-1])}" if saved else "not saved yet"
     which = "A process" if lost is None else f"Process {lost} (the first is 0)"
     return (
         f"{which} of {accelerator.num_processes} was lost: it was killed, ran out of memory, or "

@@ -121,6 +121,27 @@ def seal(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, CHECKSUM: checksum_of(document)}
 
 
+def open_seal(text: str, *, where: Path, error: type[GeorankError], remedy: str) -> dict[str, Any]:
+    """What a JSON document of a known schema holds beside its checksum, compared if it has one.
+
+    Args:
+        text: The text.
+        where: Its file, for messages.
+        error: Class of the error.
+        remedy: Sentence that says what to do.
+
+    Raises:
+        GeorankError: Of class `error`, if the content is another than was written.
+    """
+    document: dict[str, Any] = json.loads(text)
+    checksum = document.pop(CHECKSUM, "")
+    if checksum and checksum != checksum_of(document):
+        raise error(
+            f"{where} is damaged: {CHECKSUM}: its content is another than was written. {remedy}"
+        )
+    return document
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
