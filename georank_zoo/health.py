@@ -31,7 +31,7 @@ from georank_zoo.utils.environment import device_name, versions
 from georank_zoo.utils.errors import GeorankError, UsageError
 from georank_zoo.utils.files import cache_folder
 
-_KINDS = "a store, a run folder, a model folder, a download, a results file and a recipe"
+_KINDS = "a store, a run folder, a model folder, a download, a results file or a recipe"
 
 
 @dataclass(frozen=True)
